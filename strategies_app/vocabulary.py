@@ -1,0 +1,289 @@
+"""The words a strategy may use: tables of timeframes, indicators, memberships and labels; nothing here computes a value.
+
+The reader checks a strategy against these tables, the pipeline computes what they name, and the
+reference documentation is generated from them. A new indicator is a row here, a computation in
+`training/pipeline/indicators.py` and a parity case in the tests.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+#: Timeframe name → duration of one bar in seconds, highest frequency first.
+TIMEFRAMES: dict[str, int] = {
+    "1m": 60,
+    "5m": 300,
+    "15m": 900,
+    "30m": 1800,
+    "1h": 3600,
+    "2h": 7200,
+    "4h": 14400,
+    "1d": 86400,
+    "1w": 604800,
+}
+
+PRICE_COLUMNS = ("open", "high", "low", "close")
+BAR_COLUMNS = (*PRICE_COLUMNS, "volume")
+SOURCES = ("close", "open", "high", "low", "hl2", "hlc3", "ohlc4")
+#: Identifiers that would be mistaken for a bar column or for a key of a fuzzy set.
+RESERVED_IDS = frozenset((*BAR_COLUMNS, "indicator", "input_transform"))
+
+Memory = Literal["finite", "decaying", "origin"]
+Parameters = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of an indicator: its default, its inclusive bounds or its choices, and older spellings."""
+
+    name: str
+    default: int | float | str
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> type:
+        return type(self.default)
+
+
+@dataclass(frozen=True)
+class IndicatorKind:
+    """What is true of every indicator of one kind.
+
+    `warm_up` maps the parameters to the number of bars before the first value, one number per
+    output; it is None while the kind has a place in the grammar but no computation yet.
+    `memory`: finite (a window), decaying (a recursion that forgets), origin (depends on the first
+    bar for ever). `constant` says what it gives on a constant price.
+    """
+
+    name: str
+    outputs: tuple[str, ...]
+    parameters: tuple[Parameter, ...] = ()
+    aliases: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ("close",)
+    warm_up: Callable[[Parameters], tuple[int, ...]] | None = None
+    memory: Memory = "finite"
+    scale_free: bool = False
+    constant: str = ""
+    formula: str = ""
+
+    @property
+    def available(self) -> bool:
+        return self.warm_up is not None
+
+    @property
+    def primary(self) -> str:
+        return self.outputs[0]
+
+    @property
+    def takes_source(self) -> bool:
+        return any(p.name == "source" for p in self.parameters)
+
+
+_SOURCE = Parameter("source", "close", choices=SOURCES)
+_HLC = ("high", "low", "close")
+_HLCV = ("high", "low", "close", "volume")
+
+
+def _period(default: int, low: int = 2, high: int = 500, name: str = "period", aliases: tuple[str, ...] = ()) -> Parameter:
+    return Parameter(name, default, low, high, aliases=aliases)
+
+
+def _factor(name: str, default: float, low: float, high: float) -> Parameter:
+    return Parameter(name, default, low, high)
+
+
+def _before(offset: int) -> Callable[[Parameters], tuple[int, ...]]:
+    """Warm-up of a one-output indicator: period + offset bars."""
+    return lambda p: (int(p["period"]) + offset,)
+
+
+def _macd_warm_up(p: Parameters) -> tuple[int, ...]:
+    return (p["slow_period"] + p["signal_period"] - 2,) * 3
+
+
+def _stochastic_warm_up(p: Parameters) -> tuple[int, ...]:
+    return (p["k_period"] + p["smooth_k"] + p["d_period"] - 3,) * 2
+
+
+def _atr_warm_up(p: Parameters) -> tuple[int, ...]:
+    return (p["period"],)
+
+
+_MOVING_AVERAGE = (_period(20, 1), _SOURCE)
+_BANDS = (_period(20), _factor("multiplier", 2.0, 0.1, 10.0), _SOURCE)
+
+_INDICATORS = (
+    IndicatorKind(
+        "rsi", ("value",), (_period(14, 2, 100), _SOURCE), warm_up=_before(0), memory="decaying", scale_free=True,
+        constant="0", formula="Wilder's relative strength index, TA-Lib RSI",
+    ),
+    IndicatorKind(
+        "sma", ("value",), _MOVING_AVERAGE, ("simplemovingaverage",), warm_up=_before(-1),
+        constant="the price", formula="simple moving average, TA-Lib SMA",
+    ),
+    IndicatorKind(
+        "ema", ("value",), _MOVING_AVERAGE, ("exponentialmovingaverage",), warm_up=_before(-1), memory="decaying",
+        constant="the price", formula="exponential moving average seeded with the SMA, TA-Lib EMA",
+    ),
+    IndicatorKind(
+        "wma", ("value",), _MOVING_AVERAGE, ("weightedmovingaverage",), warm_up=_before(-1),
+        constant="the price", formula="linearly weighted moving average, TA-Lib WMA",
+    ),
+    IndicatorKind(
+        "macd", ("line", "signal", "histogram"),
+        (
+            _period(12, 2, 500, "fast_period", ("fast",)),
+            _period(26, 2, 500, "slow_period", ("slow",)),
+            _period(9, 1, 500, "signal_period", ("signal",)),
+            _SOURCE,
+        ),
+        warm_up=_macd_warm_up, memory="decaying", constant="0, 0, 0",
+        formula="EMA(fast) − EMA(slow), its EMA(signal), their difference, TA-Lib MACD",
+    ),
+    IndicatorKind(
+        "bbands", ("upper", "middle", "lower"), _BANDS, ("bollingerbands",), warm_up=lambda p: (p["period"] - 1,) * 3,
+        constant="the price, three times", formula="SMA ± multiplier × population deviation, TA-Lib BBANDS",
+    ),
+    IndicatorKind(
+        "bollingerbandwidth", ("value",), _BANDS, warm_up=_before(-1), scale_free=True,
+        constant="0", formula="(upper − lower) / middle of TA-Lib BBANDS",
+    ),
+    IndicatorKind(
+        "atr", ("value",), (_period(14, 1), Parameter("smoothing", "wilder", choices=("wilder", "sma"))), columns=_HLC,
+        warm_up=_atr_warm_up, memory="decaying", constant="0",
+        formula="average true range: Wilder's smoothing (TA-Lib ATR) or the SMA of TA-Lib TRANGE",
+    ),
+    IndicatorKind(
+        "adx", ("adx", "plus_di", "minus_di"), (_period(14),), columns=_HLC,
+        warm_up=lambda p: (2 * p["period"] - 1, p["period"], p["period"]), memory="decaying", scale_free=True,
+        constant="0, 0, 0", formula="Wilder's directional movement, TA-Lib ADX, PLUS_DI, MINUS_DI",
+    ),
+    IndicatorKind(
+        "cci", ("value",), (_period(20),), columns=_HLC, warm_up=_before(-1), scale_free=True,
+        constant="0", formula="commodity channel index, TA-Lib CCI",
+    ),
+    IndicatorKind(
+        "stochastic", ("k", "d"),
+        (_period(14, 1, 500, "k_period"), _period(3, 1, 500, "d_period"), _period(3, 1, 500, "smooth_k")),
+        ("stoch",), _HLC, _stochastic_warm_up, "finite", True,
+        "0, 0", "slow stochastic with simple averages, TA-Lib STOCH",
+    ),
+    IndicatorKind(
+        "williamsr", ("value",), (_period(14),), columns=_HLC, warm_up=_before(-1), scale_free=True,
+        constant="0", formula="Williams %R, TA-Lib WILLR",
+    ),
+    IndicatorKind(
+        "momentum", ("value",), (_period(10, 1), _SOURCE), warm_up=_before(0),
+        constant="0", formula="price − price `period` bars ago, TA-Lib MOM",
+    ),
+    IndicatorKind(
+        "roc", ("value",), (_period(10, 1), _SOURCE), warm_up=_before(0), scale_free=True,
+        constant="0", formula="100 · (price / price `period` bars ago − 1), TA-Lib ROC",
+    ),
+    IndicatorKind(
+        "aroon", ("up", "down", "oscillator"), (_period(14),), columns=("high", "low"),
+        warm_up=lambda p: (p["period"],) * 3, scale_free=True,
+        constant="100, 100, 0", formula="bars since the last extreme in percent, TA-Lib AROON, AROONOSC",
+    ),
+    IndicatorKind("rvi", ("rvi", "signal"), (_period(10), _period(4, 1, 500, "signal_period")), ("relativevigor",), BAR_COLUMNS[:4]),
+    IndicatorKind("fishertransform", ("fisher", "signal"), (_period(10), _period(3, 1, 500, "smoothing")), columns=_HLC),
+    IndicatorKind(
+        "keltnerchannels", ("upper", "middle", "lower"),
+        (_period(20), _period(10, 1, 500, "atr_period"), _factor("multiplier", 2.0, 0.1, 10.0)), columns=_HLC,
+    ),
+    IndicatorKind("donchianchannels", ("upper", "middle", "lower"), (_period(20),), columns=_HLC),
+    IndicatorKind("supertrend", ("trend", "direction"), (_period(10), _factor("multiplier", 3.0, 0.1, 10.0)), columns=_HLC),
+    IndicatorKind(
+        "parabolicsar", ("value",),
+        (_factor("initial_af", 0.02, 0.001, 1.0), _factor("step_af", 0.02, 0.001, 1.0), _factor("max_af", 0.2, 0.001, 1.0)),
+        columns=("high", "low"), memory="origin",
+    ),
+    IndicatorKind(
+        "ichimoku", ("tenkan", "kijun", "senkou_a", "senkou_b"),
+        (_period(9, name="tenkan_period"), _period(26, name="kijun_period"), _period(52, name="senkou_b_period")), columns=_HLC,
+    ),
+    IndicatorKind(
+        "obv", ("value",), columns=("close", "volume"), warm_up=lambda p: (0,), memory="origin",
+        constant="the first bar's volume", formula="on-balance volume, TA-Lib OBV",
+    ),
+    IndicatorKind("vwap", ("value",), (_period(20, 0), _SOURCE), columns=_HLCV),
+    IndicatorKind(
+        "mfi", ("value",), (_period(14),), columns=_HLCV, warm_up=_before(0), scale_free=True,
+        constant="0", formula="money flow index, TA-Lib MFI",
+    ),
+    IndicatorKind("cmf", ("value",), (_period(21),), columns=_HLCV, scale_free=True),
+    IndicatorKind("adline", ("value",), columns=_HLCV, memory="origin"),
+    IndicatorKind("volumeratio", ("value",), (_period(20),), columns=("volume",), scale_free=True),
+    IndicatorKind(
+        "distancefromma", ("value",), (_period(20, 1), Parameter("ma_type", "sma", choices=("sma", "ema")), _SOURCE), scale_free=True,
+    ),
+    IndicatorKind(
+        "squeezeintensity", ("value",),
+        (
+            _period(20, name="bb_period"), _factor("bb_multiplier", 2.0, 0.1, 10.0),
+            _period(20, name="kc_period"), _factor("kc_multiplier", 2.0, 0.1, 10.0),
+        ),
+        columns=_HLC, scale_free=True,
+    ),
+    IndicatorKind("zigzag", ("value",), (_factor("threshold", 0.05, 0.0001, 1.0),)),
+)  # fmt: skip
+
+#: Kind name → kind. `zigzag` has a row so that the reader can say why it is refused.
+INDICATORS: dict[str, IndicatorKind] = {kind.name: kind for kind in _INDICATORS}
+_BY_SPELLING = {spelling: kind for kind in _INDICATORS for spelling in (kind.name, *kind.aliases)}
+#: Kinds that use bars after the one they stand on.
+REPAINTING = frozenset({"zigzag"})
+
+
+def indicator_kind(spelling: str) -> IndicatorKind:
+    """The kind of a name or alias; KeyError if there is none."""
+    return _BY_SPELLING[spelling]
+
+
+def indicator_spellings(*, repainting: bool = False) -> list[str]:
+    return [s for s, kind in _BY_SPELLING.items() if repainting or kind.name not in REPAINTING]
+
+
+@dataclass(frozen=True)
+class MembershipKind:
+    """A shape of membership: how its points are named, in order."""
+
+    name: str
+    points: tuple[str, ...]
+    formula: str
+
+
+MEMBERSHIPS: dict[str, MembershipKind] = {
+    kind.name: kind
+    for kind in (
+        MembershipKind("triangular", ("a", "b", "c"), "1 at b, linear to 0 at a and c, 0 outside"),
+        MembershipKind("trapezoidal", ("a", "b", "c", "d"), "1 on [b, c], linear to 0 at a and d, 0 outside"),
+        MembershipKind("gaussian", ("mean", "deviation"), "exp(−½((x − mean)/deviation)²)"),
+        MembershipKind("sigmoid", ("centre", "width"), "1/(1 + exp(−(x − centre)/width))"),
+    )
+}
+
+#: Label source → its class names in the order of their numbers; no names where the label is a number.
+LABEL_CLASSES: dict[str, tuple[str, ...]] = {
+    "zigzag": ("BUY", "HOLD", "SELL"),
+    "forward_return": (),
+    "triple_barrier": ("BUY", "HOLD", "SELL"),
+    "context": ("BULLISH", "BEARISH", "NEUTRAL"),
+    "regime": ("UP", "DOWN", "RANGING", "VOLATILE"),
+}
+
+
+def nearest(word: object, known: Iterable[str]) -> str | None:
+    """The known word most like `word` (case aside), or None if nothing is close."""
+    by_lower = {k.lower(): k for k in known}
+    text = str(word).lower()
+    if text in by_lower:
+        return by_lower[text]
+    close = difflib.get_close_matches(text, by_lower, n=1, cutoff=0.6)
+    return by_lower[close[0]] if close else None

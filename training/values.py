@@ -1,0 +1,121 @@
+"""The values that pass from the pipeline to the trainer, and the one seam through which a run is watched and stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Microseconds since 1970-01-01 UTC.
+Microseconds = NDArray[np.int64]
+#: A checkpoint as bytes: part name (`model.safetensors`, `state.json`, …) → content.
+Parts = dict[str, bytes]
+
+
+class Cancelled(Exception):
+    """Raised by a callback to stop a run; pure code never catches it. `kind` names the checkpoint to write."""
+
+    def __init__(self, message: str = "cancelled", kind: str = "cancellation") -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Examples, symbol after symbol in time order; row i of every array is the same (symbol, time).
+
+    features float32 (n, f), C-contiguous; labels int64 (n,) class numbers, or float64 (n,) returns;
+    times int64 (n,) the base bar's open, µs UTC; label_ends int64 (n,) when the last bar the label
+    looked at is known, µs UTC; symbols int32 (n,) positions in `Dataset.symbols`.
+    """
+
+    features: NDArray[np.float32]
+    labels: NDArray[Any]
+    times: Microseconds
+    label_ends: Microseconds
+    symbols: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """All rows of a run with the names that give their columns and numbers a meaning.
+
+    clock int64 (m,): the sorted union of the base-bar times of all symbols in [start, end], before
+    any row was dropped; it is what splits are cut on. normalization: one of none, zscore, minmax per
+    feature. class_names is empty for a regression label. dropped counts rows left out, by reason.
+    """
+
+    rows: Rows
+    clock: Microseconds
+    symbols: tuple[str, ...]
+    feature_names: tuple[str, ...]
+    normalization: tuple[str, ...]
+    class_names: tuple[str, ...]
+    dropped: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Which rows train, validate and test: int64 positions in `Rows`, ascending.
+
+    cuts: the two times (µs UTC) that separate the sides; embargo_ends: where the embargo behind each
+    cut ends. purged and embargoed: positions of the rows that belong to no split, by reason.
+    """
+
+    train: NDArray[np.int64]
+    validation: NDArray[np.int64]
+    test: NDArray[np.int64]
+    cuts: tuple[int, int]
+    embargo_ends: tuple[int, int]
+    purged: NDArray[np.int64]
+    embargoed: NDArray[np.int64]
+
+
+class BatchMetrics:
+    """Where training stands inside an epoch. One object is reused; read it, do not keep it.
+
+    epoch, batch: counted from 0; batches: per epoch; samples: seen in this epoch so far.
+    `loss()` reads the mean training loss of this epoch so far from the device: call it only when it is shown.
+    """
+
+    __slots__ = ("batch", "batches", "epoch", "epochs", "loss", "samples")
+
+    def __init__(self, epochs: int, batches: int) -> None:
+        self.epoch = 0
+        self.epochs = epochs
+        self.batch = 0
+        self.batches = batches
+        self.samples = 0
+        self.loss: Callable[[], float] = lambda: float("nan")
+
+
+EpochMetrics = dict[str, Any]
+
+
+class Callback(Protocol):
+    """What a run tells, and how it is stopped: any exception raised here ends the run and passes through."""
+
+    def on_stage(self, name: str, fraction: float) -> None:
+        """A stage (`load`, `indicators`, …) stands at `fraction` in [0, 1]; 0 is its first moment."""
+
+    def on_batch_end(self, metrics: BatchMetrics) -> None:
+        """A batch was trained. Called for every batch: answer in microseconds."""
+
+    def on_epoch_end(self, metrics: EpochMetrics, state: Callable[[], Parts]) -> None:
+        """An epoch was trained and validated; `state()` gives the bytes to continue from its end, also later."""
+
+
+class Silent:
+    """A callback that listens to nothing, for notebooks and tests."""
+
+    def on_stage(self, name: str, fraction: float) -> None: ...
+
+    def on_batch_end(self, metrics: BatchMetrics) -> None: ...
+
+    def on_epoch_end(self, metrics: EpochMetrics, state: Callable[[], Parts]) -> None: ...
