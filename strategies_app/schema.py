@@ -1,0 +1,612 @@
+"""What a strategy says, as typed values: text goes through `reader.read_strategy` and comes out as a `StrategySpec`.
+
+Every default that changes a result lives here (or, for indicator parameters, in `vocabulary`) and
+nowhere else. Checks that need two sections at once are in `references`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import math
+import operator
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PlainSerializer,
+    Tag,
+    create_model,
+    field_validator,
+    model_validator,
+)
+
+from strategies_app import vocabulary
+from strategies_app.vocabulary import IndicatorKind, Parameter
+
+ID = r"^[A-Za-z][A-Za-z0-9_-]*$"
+SYMBOL = r"^[A-Za-z0-9][A-Za-z0-9._^=-]{0,31}$"
+
+
+class Strict(BaseModel):
+    """A map with known keys only; values are not coerced (an int may stand for a float)."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=(), allow_inf_nan=False)
+
+
+def _checked_id(value: str) -> str:
+    if value in vocabulary.RESERVED_IDS:
+        raise ValueError(f"'{value}' is reserved and cannot be an id")
+    return value
+
+
+Id = Annotated[str, Field(pattern=ID, max_length=100), AfterValidator(_checked_id)]
+Name = Annotated[str, Field(pattern=ID, max_length=100)]
+FreeText = Annotated[str, Field(max_length=10_000)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Horizon = Annotated[int, Field(ge=1, le=10_000)]
+Multiplier = Annotated[float, Field(gt=0, le=100)]
+Symbol = Annotated[str, Field(pattern=SYMBOL)]
+
+
+def _known_timeframe(value: str) -> str:
+    if value not in vocabulary.TIMEFRAMES:
+        raise ValueError(f"unknown timeframe '{value}', wanted one of {', '.join(vocabulary.TIMEFRAMES)}")
+    return value
+
+
+Timeframe = Annotated[str, AfterValidator(_known_timeframe)]
+
+
+def _as_day(value: object) -> object:
+    if isinstance(value, str):
+        try:
+            return dt.date.fromisoformat(value)
+        except ValueError:
+            raise ValueError(f"'{value}' is not a day, wanted YYYY-MM-DD") from None
+    return value
+
+
+Day = Annotated[dt.date, BeforeValidator(_as_day)]
+
+
+# --- 2.1 training_data -------------------------------------------------------------------------
+
+
+class SingleSymbol(Strict):
+    mode: Literal["single"]
+    symbol: Symbol
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.symbol,)
+
+
+class SeveralSymbols(Strict):
+    mode: Literal["multi_symbol"]
+    symbols: list[Symbol] = Field(min_length=1, max_length=10_000, alias="list")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.symbols)
+
+    @field_validator("symbols")
+    @classmethod
+    def _different(cls, value: list[str]) -> list[str]:
+        return _all_different(value, "symbol")
+
+
+class SingleTimeframe(Strict):
+    mode: Literal["single"]
+    timeframe: Timeframe
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.timeframe,)
+
+
+class SeveralTimeframes(Strict):
+    mode: Literal["multi_timeframe"]
+    timeframes: list[Timeframe] = Field(min_length=1, max_length=9, alias="list")
+    base_timeframe: Timeframe | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.timeframes)
+
+    @field_validator("timeframes")
+    @classmethod
+    def _different(cls, value: list[str]) -> list[str]:
+        return _all_different(value, "timeframe")
+
+    @model_validator(mode="after")
+    def _base_is_highest(self) -> SeveralTimeframes:
+        highest = highest_frequency(self.timeframes)
+        if self.base_timeframe not in (None, highest):
+            raise ValueError(f"base_timeframe is '{self.base_timeframe}', wanted the highest frequency of the list, '{highest}'")
+        return self
+
+
+def _all_different(values: list[str], noun: str) -> list[str]:
+    for value in values:
+        if values.count(value) > 1:
+            raise ValueError(f"{noun} '{value}' is listed twice")
+    return values
+
+
+def highest_frequency(timeframes: list[str] | tuple[str, ...]) -> str:
+    return min(timeframes, key=lambda t: vocabulary.TIMEFRAMES[t])
+
+
+class DateRange(Strict):
+    start: Day
+    end: Day
+
+
+class TrainingData(Strict):
+    symbols: Annotated[SingleSymbol | SeveralSymbols, Field(discriminator="mode")]
+    timeframes: Annotated[SingleTimeframe | SeveralTimeframes, Field(discriminator="mode")]
+    history_required: Annotated[int, Field(ge=50, le=1_000_000)] = 200
+    start_date: Day | None = None
+    end_date: Day | None = None
+    date_range: DateRange | None = None
+
+    @model_validator(mode="after")
+    def _dates_in_order(self) -> TrainingData:
+        if self.date_range is not None and (self.start_date or self.end_date):
+            raise ValueError("dates are given twice, by date_range and by start_date or end_date")
+        if self.start is not None and self.end is not None and self.start > self.end:
+            raise ValueError(f"the start {self.start} is after the end {self.end}")
+        return self
+
+    @property
+    def start(self) -> dt.date | None:
+        return self.date_range.start if self.date_range else self.start_date
+
+    @property
+    def end(self) -> dt.date | None:
+        return self.date_range.end if self.date_range else self.end_date
+
+    @property
+    def base_timeframe(self) -> str:
+        return highest_frequency(self.timeframes.names)
+
+
+# --- 2.2 indicators ----------------------------------------------------------------------------
+
+
+class Indicator(Strict):
+    """One indicator; its fields are the kind's parameters (one subclass per kind, made from the vocabulary)."""
+
+    type: str
+
+    @property
+    def kind(self) -> IndicatorKind:
+        return vocabulary.indicator_kind(self.type)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        return {p.name: getattr(self, p.name) for p in self.kind.parameters}
+
+    @model_validator(mode="after")
+    def _fast_before_slow(self) -> Indicator:
+        fast, slow = getattr(self, "fast_period", None), getattr(self, "slow_period", None)
+        if fast is not None and slow is not None and fast >= slow:
+            raise ValueError(f"fast_period is {fast} and slow_period {slow}, wanted fast_period < slow_period")
+        return self
+
+
+def _parameter_field(parameter: Parameter) -> tuple[Any, Any]:
+    choices = AliasChoices(parameter.name, *parameter.aliases) if parameter.aliases else None
+    if parameter.choices:
+        return Literal[parameter.choices], Field(default=parameter.default)
+    return parameter.kind, Field(default=parameter.default, ge=parameter.low, le=parameter.high, validation_alias=choices)
+
+
+def _indicator_model(kind: IndicatorKind) -> Any:
+    fields: dict[str, Any] = {"type": (Literal[(kind.name, *kind.aliases)], ...)}
+    fields |= {p.name: _parameter_field(p) for p in kind.parameters}
+    return create_model(kind.name, __base__=Indicator, __doc__=kind.formula, **fields)
+
+
+_INDICATOR_MODELS = {name: _indicator_model(kind) for name, kind in vocabulary.INDICATORS.items() if name not in vocabulary.REPAINTING}
+
+
+def _indicator_tag(value: Any) -> str | None:
+    spelling = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
+    try:
+        return vocabulary.indicator_kind(spelling).name if isinstance(spelling, str) else None
+    except KeyError:
+        return None
+
+
+#: Chosen by `type`, aliases included.
+AnyIndicator = Annotated[
+    cast(Any, functools.reduce(operator.or_, [Annotated[m, Tag(n)] for n, m in _INDICATOR_MODELS.items()])),
+    Discriminator(_indicator_tag, custom_error_type="indicator_type", custom_error_message="unknown indicator"),
+]
+
+
+# --- 2.3 fuzzy_sets ----------------------------------------------------------------------------
+
+
+def _as_number(value: object) -> object:
+    return {"inf": math.inf, "-inf": -math.inf}.get(value, value) if isinstance(value, str) else value
+
+
+Point = Annotated[
+    float,
+    Field(allow_inf_nan=True, ge=-math.inf, le=math.inf),
+    BeforeValidator(_as_number),
+    PlainSerializer(lambda v: v if math.isfinite(v) else str(v), when_used="json"),
+]
+
+
+class Membership(Strict):
+    """A membership function; as a bare list, three points are triangular and four trapezoidal."""
+
+    type: Literal["triangular", "trapezoidal", "gaussian", "sigmoid"]
+    parameters: list[Point]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_list(cls, value: Any) -> Any:
+        if not isinstance(value, list):
+            return value
+        shapes = {3: "triangular", 4: "trapezoidal"}
+        if len(value) not in shapes:
+            raise ValueError(f"a list of {len(value)} points, wanted 3 (triangular) or 4 (trapezoidal)")
+        return {"type": shapes[len(value)], "parameters": value}
+
+    @model_validator(mode="after")
+    def _points_fit_the_shape(self) -> Membership:
+        points, names = self.parameters, vocabulary.MEMBERSHIPS[self.type].points
+        if len(points) != len(names):
+            raise ValueError(f"{self.type} has {len(points)} parameters, wanted {len(names)}: {', '.join(names)}")
+        inner = points[1:-1] if self.type == "trapezoidal" else points
+        outer_fit = self.type != "trapezoidal" or (points[0] < math.inf and points[-1] > -math.inf)
+        if not all(math.isfinite(p) for p in inner) or not outer_fit or any(math.isnan(p) for p in points):
+            raise ValueError(f"{self.type} points must be finite (only a trapezoid's a may be -.inf and its d .inf), seen {points}")
+        if any(abs(p) > 1e15 for p in points if math.isfinite(p)):
+            raise ValueError(f"{self.type} points must lie within ±1e15, seen {points}")
+        if self.type in ("triangular", "trapezoidal") and (points != sorted(points) or points[0] == points[-1]):
+            order = " ≤ ".join(names)
+            raise ValueError(f"{self.type} points are {points}, wanted {order} and {names[0]} < {names[-1]}")
+        if self.type == "gaussian" and points[1] <= 0:
+            raise ValueError(f"gaussian deviation is {points[1]}, wanted above 0")
+        if self.type == "sigmoid" and points[1] == 0:
+            raise ValueError("sigmoid width is 0, wanted any other number")
+        return self
+
+
+class InputTransform(Strict):
+    type: Literal["identity", "price_ratio", "pct_of_price"] = "identity"
+
+
+class FuzzySet(BaseModel):
+    """An indicator output, a transform, and memberships under names of the author's choice, in file order."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+    __pydantic_extra__: dict[Name, Membership] = Field(init=False)
+
+    indicator: str
+    input_transform: InputTransform = InputTransform()
+
+    @property
+    def memberships(self) -> dict[str, Membership]:
+        return self.__pydantic_extra__ or {}
+
+    @model_validator(mode="after")
+    def _has_membership(self) -> FuzzySet:
+        if not self.memberships:
+            raise ValueError("no membership, wanted at least one")
+        return self
+
+
+# --- 2.4 nn_inputs -----------------------------------------------------------------------------
+
+
+class FuzzyInput(Strict):
+    fuzzy_set: str
+    timeframes: Literal["all"] | Annotated[list[Timeframe], Field(min_length=1)] = "all"
+
+
+class RawInput(Strict):
+    raw_indicator: str
+    timeframes: Literal["all"] | Annotated[list[Timeframe], Field(min_length=1)] = "all"
+    normalization: Literal["zscore", "minmax", "none"] = "zscore"
+
+
+def _input_tag(value: Any) -> str:
+    raw = "raw_indicator" in value if isinstance(value, dict) else isinstance(value, RawInput)
+    return "raw" if raw else "fuzzy"
+
+
+NetworkInput = Annotated[Annotated[FuzzyInput, Tag("fuzzy")] | Annotated[RawInput, Tag("raw")], Discriminator(_input_tag)]
+
+
+# --- 2.5 model ---------------------------------------------------------------------------------
+
+
+class Features(Strict):
+    lookback_periods: Annotated[int, Field(ge=0, le=500)] = 0
+
+
+class MlpArchitecture(Strict):
+    hidden_layers: Annotated[list[Annotated[int, Field(ge=1, le=16_384)]], Field(max_length=32)] = [64, 32]
+    activation: Literal["relu", "tanh", "sigmoid", "leaky_relu", "gelu"] = "relu"
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+
+
+class RecurrentArchitecture(Strict):
+    sequence_length: Annotated[int, Field(ge=2, le=10_000)]
+    hidden_size: Annotated[int, Field(ge=1, le=16_384)] = 64
+    num_layers: Annotated[int, Field(ge=1, le=16)] = 2
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+
+
+class Mlp(Strict):
+    type: Literal["mlp"]
+    architecture: MlpArchitecture = MlpArchitecture()
+    features: Features = Features()
+
+
+class Recurrent(Strict):
+    type: Literal["lstm", "gru"]
+    architecture: RecurrentArchitecture
+    features: Features = Features()
+
+
+# --- 2.6 decisions -----------------------------------------------------------------------------
+
+
+class Filters(Strict):
+    min_signal_separation: Annotated[int, Field(ge=0, le=100_000)] = 4
+    volume_filter: bool = False
+
+
+class CostModel(Strict):
+    round_trip_cost: Annotated[float, Field(ge=0, le=1)]
+    min_edge_multiplier: Annotated[float, Field(gt=0, le=1000)]
+
+
+class Decisions(Strict):
+    output_format: Literal["classification", "regression"] = "classification"
+    confidence_threshold: Fraction = 0.5
+    position_awareness: bool = True
+    filters: Filters = Filters()
+    cost_model: CostModel | None = None
+
+    @model_validator(mode="after")
+    def _regression_has_costs(self) -> Decisions:
+        if self.output_format == "regression" and self.cost_model is None:
+            raise ValueError("regression needs cost_model: {round_trip_cost, min_edge_multiplier}")
+        return self
+
+
+# --- 3 labels ----------------------------------------------------------------------------------
+
+
+class ZigzagLabels(Strict):
+    source: Literal["zigzag"]
+    zigzag_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.02
+    label_lookahead: Horizon = 20
+    min_swing_length: Annotated[int, Field(ge=1, le=10_000)] = 3
+    mode: Literal["window", "segments"] = "window"
+
+
+class ForwardReturnLabels(Strict):
+    source: Literal["forward_return"]
+    horizon: Horizon = 20
+
+
+class TripleBarrierLabels(Strict):
+    source: Literal["triple_barrier"]
+    pt_multiplier: Multiplier = 2.0
+    sl_multiplier: Multiplier = 1.5
+    max_holding_period: Horizon = 50
+    vol_span: Annotated[int, Field(ge=2, le=10_000)] = 50
+    vol_method: Literal["atr", "close"] = "atr"
+    cusum_threshold: Annotated[float, Field(gt=0, le=1)] | None = None
+    cusum_multiplier: Multiplier = 0.5
+    compute_weights: bool = False
+
+
+class ContextLabels(Strict):
+    source: Literal["context"]
+    horizon: Horizon = 5
+    bullish_threshold: Annotated[float, Field(gt=-1, lt=10)] = 0.005
+    bearish_threshold: Annotated[float, Field(gt=-1, lt=10)] = -0.005
+
+    @model_validator(mode="after")
+    def _thresholds_in_order(self) -> ContextLabels:
+        if self.bearish_threshold >= self.bullish_threshold:
+            raise ValueError(
+                f"bearish_threshold is {self.bearish_threshold} and bullish_threshold {self.bullish_threshold}, wanted bearish < bullish"
+            )
+        return self
+
+
+class RegimeLabels(Strict):
+    source: Literal["regime"]
+    macro_atr_mult: Multiplier = 3.0
+    micro_atr_mult: Multiplier = 1.0
+    atr_period: Annotated[int, Field(ge=1, le=500)] = 14
+    vol_lookback: Annotated[int, Field(ge=2, le=10_000)] = 120
+    vol_crisis_threshold: Multiplier = 2.0
+    progression_tolerance: Fraction = 0.5
+
+
+Labels = Annotated[
+    ZigzagLabels | ForwardReturnLabels | TripleBarrierLabels | ContextLabels | RegimeLabels, Field(discriminator="source")
+]
+
+
+# --- 2.7 training ------------------------------------------------------------------------------
+
+
+class DataSplit(Strict):
+    train: Annotated[float, Field(gt=0, lt=1)] = 0.7
+    validation: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    test: Annotated[float, Field(ge=0, lt=1)] = 0.15
+    embargo: Annotated[float, Field(ge=0, le=0.2)] = 0.01
+
+    @model_validator(mode="after")
+    def _sums_to_one(self) -> DataSplit:
+        total = self.train + self.validation + self.test
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"train + validation + test is {total:g}, wanted 1")
+        return self
+
+
+class Scheduler(Strict):
+    """How the learning rate falls; a bare name takes the defaults. Each type uses the keys named after it."""
+
+    type: Literal["none", "step", "exponential", "cosine", "reduce_on_plateau"] = "reduce_on_plateau"
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.5  # reduce_on_plateau
+    patience: Annotated[int, Field(ge=0, le=100_000)] = 5  # reduce_on_plateau, in epochs
+    step_size: Annotated[int, Field(ge=1, le=100_000)] = 30  # step, in epochs
+    gamma: Annotated[float, Field(gt=0, lt=1)] | None = None  # step (0.1), exponential (0.95)
+    min_rate: Annotated[float, Field(ge=0, le=1)] = 0.0  # cosine, reduce_on_plateau
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"type": value} if isinstance(value, str) else value
+
+
+class EarlyStopping(Strict):
+    enabled: bool = True
+    patience: Annotated[int, Field(ge=1, le=100_000)] = 10
+    min_delta: Annotated[float, Field(ge=0, le=1)] = 0.0
+    monitor: Literal["val_loss", "val_accuracy", "val_balanced_accuracy", "val_mcc"] = "val_loss"
+
+
+class Stability(Strict):
+    rollback: Annotated[int, Field(ge=0, le=100)] = 0
+
+
+class Training(Strict):
+    labels: Labels
+    data_split: DataSplit = DataSplit()
+    epochs: Annotated[int, Field(ge=1, le=1_000_000)] = 100
+    batch_size: Annotated[int, Field(ge=1, le=10_000_000)] = 32
+    learning_rate: Annotated[float, Field(gt=0, le=10)] = 0.001
+    weight_decay: Annotated[float, Field(ge=0, le=10)] = 1e-4
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 42
+    optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam"
+    lr_scheduler: Scheduler = Scheduler()
+    loss: Literal["cross_entropy", "focal", "huber", "mse"] | None = None
+    focal_gamma: Annotated[float, Field(ge=0, le=20)] = 2.0
+    huber_delta: Annotated[float, Field(gt=0, le=1000)] = 1.0
+    gradient_clip: Annotated[float, Field(ge=-1e6, le=1e6)] = 1.0
+    early_stopping: EarlyStopping = EarlyStopping()
+    class_weights: Literal["balanced", "none"] = "balanced"
+    sampling: Literal["proportional", "balanced"] = "proportional"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    stability: Literal["off"] | Stability = "off"
+
+    @property
+    def loss_name(self) -> str:
+        return self.loss or ("cross_entropy" if vocabulary.LABEL_CLASSES[self.labels.source] else "huber")
+
+
+class StrategySpec(Strict):
+    """A whole strategy, grammar version 3."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$")]
+    version: Literal["3.0"] = "3.0"
+    description: FreeText = ""
+    hypothesis: FreeText = ""
+    scope: FreeText = ""
+    training_data: TrainingData
+    indicators: Annotated[dict[Id, AnyIndicator], Field(min_length=1, max_length=1000)]
+    fuzzy_sets: Annotated[dict[Id, FuzzySet], Field(max_length=1000)]
+    nn_inputs: Annotated[list[NetworkInput], Field(min_length=1, max_length=1000)]
+    model: Annotated[Mlp | Recurrent, Field(discriminator="type")]
+    decisions: Decisions = Decisions()
+    training: Training
+
+    @field_validator("version", mode="before")
+    @classmethod
+    def _unquoted_version(cls, value: object) -> object:
+        return "3.0" if isinstance(value, float) and value == 3.0 else value
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        return self.training_data.symbols.names
+
+    @property
+    def timeframes(self) -> tuple[str, ...]:
+        return self.training_data.timeframes.names
+
+    @property
+    def base_timeframe(self) -> str:
+        return self.training_data.base_timeframe
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return vocabulary.LABEL_CLASSES[self.training.labels.source]
+
+    def input_timeframes(self, entry: FuzzyInput | RawInput) -> tuple[str, ...]:
+        return self.timeframes if entry.timeframes == "all" else tuple(entry.timeframes)
+
+    def plain(self) -> dict[str, Any]:
+        """JSON-ready data that `StrategySpec.model_validate` reads back to an equal spec."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+Path = tuple[str | int, ...]
+
+
+def output_of(reference: str, indicators: dict[str, Indicator]) -> tuple[str, str]:
+    """`macd_1.signal` → (`macd_1`, `signal`); a bare id names the primary output. KeyError if there is none."""
+    identifier, dot, output = reference.partition(".")
+    kind = indicators[identifier].kind
+    if not dot:
+        return identifier, kind.primary
+    if output not in kind.outputs:
+        raise KeyError(output)
+    return identifier, output
+
+
+def feature_names(spec: StrategySpec) -> list[str]:
+    """Names of the features in their one order: entry → timeframe → membership, then all again per lag."""
+    names: list[str] = []
+    for entry in spec.nn_inputs:
+        for timeframe in spec.input_timeframes(entry):
+            if isinstance(entry, RawInput):
+                names.append(f"{timeframe}_{entry.raw_indicator}_raw")
+            else:
+                names += [f"{timeframe}_{entry.fuzzy_set}_{m}" for m in spec.fuzzy_sets[entry.fuzzy_set].memberships]
+    lags = range(1, spec.model.features.lookback_periods + 1)
+    return names + [f"{name}_lag{k}" for k in lags for name in names]
+
+
+def not_available(spec: StrategySpec) -> Iterator[tuple[Path, str]]:
+    """Parts of the grammar that this version reads but cannot train yet: (path, what)."""
+    for identifier, indicator in spec.indicators.items():
+        if not indicator.kind.available:
+            yield ("indicators", identifier, "type"), f"indicator {indicator.kind.name}"
+    labels = spec.training.labels
+    if isinstance(labels, RegimeLabels):
+        yield ("training", "labels", "source"), "label regime"
+    if isinstance(labels, TripleBarrierLabels) and labels.cusum_threshold is not None:
+        yield ("training", "labels", "cusum_threshold"), "the CUSUM event filter"
+    if isinstance(labels, TripleBarrierLabels) and labels.compute_weights:
+        yield ("training", "labels", "compute_weights"), "label uniqueness weights"
+    if isinstance(spec.model, Recurrent):
+        yield ("model", "type"), f"network {spec.model.type}"
+    if spec.decisions.output_format == "regression":
+        yield ("decisions", "output_format"), "regression output"
+    if spec.training.precision == "bfloat16":
+        yield ("training", "precision"), "precision bfloat16"
+    if isinstance(spec.training.stability, Stability) and spec.training.stability.rollback:
+        yield ("training", "stability"), "stability rollback"
