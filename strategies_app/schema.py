@@ -10,6 +10,7 @@ import datetime as dt
 import functools
 import math
 import operator
+import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, cast
 
@@ -68,9 +69,11 @@ Timeframe = Annotated[str, AfterValidator(_known_timeframe)]
 def _as_day(value: object) -> object:
     if isinstance(value, str):
         try:
-            return dt.date.fromisoformat(value)
+            if re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", value):  # fromisoformat takes weeks and missing dashes as well
+                return dt.date.fromisoformat(value)
         except ValueError:
-            raise ValueError(f"'{value}' is not a day, wanted YYYY-MM-DD") from None
+            pass
+        raise ValueError(f"'{value}' is not a day, wanted YYYY-MM-DD")
     return value
 
 
@@ -249,6 +252,12 @@ Point = Annotated[
 ]
 
 
+def _listed(points: list[float]) -> str:
+    """Points as they are written in YAML."""
+    words = {math.inf: ".inf", -math.inf: "-.inf"}
+    return f"[{', '.join('.nan' if math.isnan(p) else words.get(p, f'{p:g}') for p in points)}]"
+
+
 class Membership(Strict):
     """A membership function; as a bare list, three points are triangular and four trapezoidal."""
 
@@ -273,14 +282,14 @@ class Membership(Strict):
         inner = points[1:-1] if self.type == "trapezoidal" else points
         outer_fit = self.type != "trapezoidal" or (points[0] < math.inf and points[-1] > -math.inf)
         if not all(math.isfinite(p) for p in inner) or not outer_fit or any(math.isnan(p) for p in points):
-            raise ValueError(f"{self.type} points must be finite (only a trapezoid's a may be -.inf and its d .inf), seen {points}")
+            raise ValueError(f"{self.type} points must be finite (only a trapezoid's a may be -.inf and its d .inf), seen {_listed(points)}")
         if any(abs(p) > 1e15 for p in points if math.isfinite(p)):
-            raise ValueError(f"{self.type} points must lie within ±1e15, seen {points}")
+            raise ValueError(f"{self.type} points must lie within ±1e15, seen {_listed(points)}")
         if self.type in ("triangular", "trapezoidal") and (points != sorted(points) or points[0] == points[-1]):
             order = " ≤ ".join(names)
-            raise ValueError(f"{self.type} points are {points}, wanted {order} and {names[0]} < {names[-1]}")
+            raise ValueError(f"{self.type} points are {_listed(points)}, wanted {order} and {names[0]} < {names[-1]}")
         if self.type == "gaussian" and points[1] <= 0:
-            raise ValueError(f"gaussian deviation is {points[1]}, wanted above 0")
+            raise ValueError(f"gaussian deviation is {points[1]:g}, wanted above 0")
         if self.type == "sigmoid" and points[1] == 0:
             raise ValueError("sigmoid width is 0, wanted any other number")
         return self

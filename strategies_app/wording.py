@@ -24,6 +24,11 @@ _VARIANTS = {
     ("training", "labels"),
 }
 
+#: A text can hold thousands of errors; no more of them than this are put into words.
+MAX_FINDINGS = 500
+#: Among more names than this, none is looked for that is like another: each comparison takes microseconds.
+MAX_COMPARED = 200
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -38,7 +43,7 @@ def schema_findings(error: ValidationError, data: Any) -> list[Finding]:
     """All that pydantic found wrong with `data`; several wishes for one value become one sentence."""
     findings: list[Finding] = []
     wishes: dict[Path, list[str]] = {}
-    for detail in error.errors(include_url=False):
+    for detail in error.errors(include_url=False)[:MAX_FINDINGS]:
         path, kind = _path(detail["loc"], data), detail["type"]
         if kind in _WISHES:
             if not _is_other_variant(detail, value_at(data, path)):
@@ -69,6 +74,8 @@ def seen(value: object) -> str:
 def one_of(word: object, known: Iterable[str]) -> str:
     """The end of a sentence about an unknown word: the nearest known one, or all of them if they are few."""
     known = list(known)
+    if len(known) > MAX_COMPARED:
+        return ""
     near = vocabulary.nearest(word, known)
     if near is not None:
         return f", did you mean '{near}'?"
