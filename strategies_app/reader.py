@@ -69,7 +69,13 @@ def read_strategy(
     except UnreadableText as error:
         raise _unreadable(error) from None
     spec = _checked(document)
-    options = {"--symbols": symbols, "--timeframes": timeframes, "--start": start, "--end": end, "--validation-split": validation_split}
+    options = {
+        "--symbols": symbols,
+        "--timeframes": timeframes,
+        "--start": start,
+        "--end": end,
+        "--validation-split": validation_split,
+    }
     given = {option: value for option, value in options.items() if value is not None}
     return _overridden(spec, document.data, given) if given else spec
 
@@ -221,12 +227,17 @@ def _overridden(spec: StrategySpec, data: dict[str, Any], given: dict[str, Any])
     data = copy.deepcopy(data)
     section = data["training_data"]
     if (symbols := given.get("--symbols")) is not None:
-        section["symbols"] = {"mode": "single", "symbol": symbols[0]} if len(symbols) == 1 else {"mode": "multi_symbol", "list": symbols}
+        section["symbols"] = (
+            {"mode": "single", "symbol": symbols[0]} if len(symbols) == 1 else {"mode": "multi_symbol", "list": symbols}
+        )
     if (timeframes := given.get("--timeframes")) is not None:
         section["timeframes"] = _timeframes(timeframes, value_at(section, ("timeframes", "base_timeframe")))
     if "--start" in given or "--end" in given:
         section.pop("date_range", None)
-        dates = {"start_date": given.get("--start", spec.training_data.start), "end_date": given.get("--end", spec.training_data.end)}
+        dates = {
+            "start_date": given.get("--start", spec.training_data.start),
+            "end_date": given.get("--end", spec.training_data.end),
+        }
         section.update({key: day for key, day in dates.items() if day is not None})
     if (share := given.get("--validation-split")) is not None:
         data["training"]["data_split"] = _data_split(spec, share)

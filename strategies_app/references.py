@@ -54,9 +54,13 @@ def _indicators(section: Any, kinds: Kinds) -> Iterator[Finding]:
         elif not isinstance(spelling := definition["type"], str):
             yield Finding((*path, "type"), f"seen {seen(spelling)}, wanted the name of an indicator")
         elif (kind := kinds[identifier]) is None:
-            yield Finding((*path, "type"), f"unknown indicator {seen(spelling)}{one_of(spelling, vocabulary.indicator_spellings())}")
+            yield Finding(
+                (*path, "type"), f"unknown indicator {seen(spelling)}{one_of(spelling, vocabulary.indicator_spellings())}"
+            )
         elif kind.name in vocabulary.REPAINTING:
-            yield Finding((*path, "type"), f"{kind.name} repaints: its past values use later bars, so it can be a label but no input")
+            yield Finding(
+                (*path, "type"), f"{kind.name} repaints: its past values use later bars, so it can be a label but no input"
+            )
 
 
 def _fuzzy_sets(section: Any, kinds: Kinds) -> Iterator[Finding]:
@@ -159,7 +163,10 @@ def _labels_fit(data: dict[str, Any]) -> Iterator[Finding]:
         yield Finding(path, f"labels {source} are {kind}, but decisions.output_format is {output}, wanted {wanted}")
     loss = value_at(data, ("training", "loss"))
     if loss in _LOSSES[not has_classes]:
-        yield Finding(("training", "loss"), f"loss '{loss}' does not fit labels {source}, which are {kind}, wanted {' or '.join(_LOSSES[has_classes])}")
+        yield Finding(
+            ("training", "loss"),
+            f"loss '{loss}' does not fit labels {source}, which are {kind}, wanted {' or '.join(_LOSSES[has_classes])}",
+        )
 
 
 def warnings_of(spec: StrategySpec) -> list[str]:

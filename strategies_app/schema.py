@@ -219,7 +219,9 @@ def _indicator_model(kind: IndicatorKind) -> Any:
     return create_model(kind.name, __base__=Indicator, __doc__=kind.formula, **fields)
 
 
-_INDICATOR_MODELS = {name: _indicator_model(kind) for name, kind in vocabulary.INDICATORS.items() if name not in vocabulary.REPAINTING}
+_INDICATOR_MODELS = {
+    name: _indicator_model(kind) for name, kind in vocabulary.INDICATORS.items() if name not in vocabulary.REPAINTING
+}
 
 
 def _indicator_tag(value: Any) -> str | None:
@@ -232,7 +234,7 @@ def _indicator_tag(value: Any) -> str | None:
 
 #: Chosen by `type`, aliases included.
 AnyIndicator = Annotated[
-    cast(Any, functools.reduce(operator.or_, [Annotated[m, Tag(n)] for n, m in _INDICATOR_MODELS.items()])),
+    cast("Any", functools.reduce(operator.or_, [Annotated[m, Tag(n)] for n, m in _INDICATOR_MODELS.items()])),
     Discriminator(_indicator_tag, custom_error_type="indicator_type", custom_error_message="unknown indicator"),
 ]
 
@@ -282,7 +284,9 @@ class Membership(Strict):
         inner = points[1:-1] if self.type == "trapezoidal" else points
         outer_fit = self.type != "trapezoidal" or (points[0] < math.inf and points[-1] > -math.inf)
         if not all(math.isfinite(p) for p in inner) or not outer_fit or any(math.isnan(p) for p in points):
-            raise ValueError(f"{self.type} points must be finite (only a trapezoid's a may be -.inf and its d .inf), seen {_listed(points)}")
+            raise ValueError(
+                f"{self.type} points must be finite (only a trapezoid's a may be -.inf and its d .inf), seen {_listed(points)}"
+            )
         if any(abs(p) > 1e15 for p in points if math.isfinite(p)):
             raise ValueError(f"{self.type} points must lie within ±1e15, seen {_listed(points)}")
         if self.type in ("triangular", "trapezoidal") and (points != sorted(points) or points[0] == points[-1]):

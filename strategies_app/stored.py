@@ -61,10 +61,16 @@ def _from_store(name: str, number: int | None) -> FoundStrategy:
         strategy = Strategy.objects.filter(name=name).first()
         names = [] if strategy else list(Strategy.objects.values_list("name", flat=True))
     except DatabaseError:
-        raise UnknownStrategy(f"no strategy '{name}' is stored: the database is not set up yet, run `python manage.py migrate`") from None
+        raise UnknownStrategy(
+            f"no strategy '{name}' is stored: the database is not set up yet, run `python manage.py migrate`"
+        ) from None
     if strategy is None:
         near = nearest(name, names)
-        hint = f"did you mean '{near}'?" if near else "`strategies list` shows what is stored, `strategies import PATH` stores a file"
+        hint = (
+            f"did you mean '{near}'?"
+            if near
+            else "`strategies list` shows what is stored, `strategies import PATH` stores a file"
+        )
         raise UnknownStrategy(f"no strategy '{name}' is stored, {hint}")
     versions = strategy.versions.select_related("strategy").order_by("-number")
     version = versions.first() if number is None else versions.filter(number=number).first()

@@ -102,7 +102,7 @@ def _path(location: tuple[str | int, ...], data: Any) -> Path:
         if skip:
             skip = False
             continue
-        if isinstance(data, dict) and part in data or isinstance(data, list) and isinstance(part, int) and part < len(data):
+        if (isinstance(data, dict) and part in data) or (isinstance(data, list) and isinstance(part, int) and part < len(data)):
             path, data = (*path, part), data[part]
             general = tuple("*" if i == 1 and path[0] in ("indicators", "nn_inputs") else p for i, p in enumerate(path))
             skip = general in _VARIANTS
@@ -177,10 +177,16 @@ def _finding(kind: str, path: Path, detail: Any, data: Any) -> Finding:
             return Finding(path, str(context["error"]), at_key=last == "[key]")
         case "string_pattern_mismatch":
             text = path[-1] if last == "[key]" or _is_membership_name(path) else value_at(data, path)
-            return Finding(path, f"seen {seen(text)}, wanted {_pattern(context['pattern'])}", at_key=last == "[key]" or _is_membership_name(path))
+            return Finding(
+                path,
+                f"seen {seen(text)}, wanted {_pattern(context['pattern'])}",
+                at_key=last == "[key]" or _is_membership_name(path),
+            )
         case "string_too_long":
             text = path[-1] if last == "[key]" else value_at(data, path)
-            return Finding(path, f"text of {len(str(text))} characters, wanted at most {context['max_length']}", at_key=last == "[key]")
+            return Finding(
+                path, f"text of {len(str(text))} characters, wanted at most {context['max_length']}", at_key=last == "[key]"
+            )
         case "too_short":
             return Finding(path, f"has {context['actual_length']} entries, wanted at least {context['min_length']}")
         case "too_long":

@@ -98,7 +98,9 @@ def _checked_text(text: str | bytes) -> str:
     text = text_of(text) if isinstance(text, bytes) else text
     text = text.removeprefix("\ufeff")
     if found := _UNPRINTABLE.search(text):
-        raise UnreadableText(f"the text holds {_code(found[0])}, which is not text; is this a binary file?", _place_of(text[: found.start()]))
+        raise UnreadableText(
+            f"the text holds {_code(found[0])}, which is not text; is this a binary file?", _place_of(text[: found.start()])
+        )
     return text
 
 
@@ -229,7 +231,7 @@ class _Composer:
         return value
 
 
-_WORDS: dict[str, Any] = {word: None for word in ("", "~", "null", "Null", "NULL")}
+_WORDS: dict[str, Any] = dict.fromkeys(("", "~", "null", "Null", "NULL"))
 _WORDS |= {word: word[0] in "tT" for word in ("true", "True", "TRUE", "false", "False", "FALSE")}
 _WORDS |= {f".{word}": float("nan") for word in ("nan", "NaN", "NAN")}
 _WORDS |= {f"{sign}.{word}": float(f"{sign}inf") for sign in ("", "+", "-") for word in ("inf", "Inf", "INF")}

@@ -10,7 +10,13 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
 #: Whatever the developer has set must not reach a test.
-SETTINGS = ("DATABASE_URL", "CHECKPOINT_DIR", "CHECKPOINT_EPOCH_INTERVAL", "CHECKPOINT_TIME_INTERVAL_SECONDS", "CHECKPOINT_MAX_AGE_DAYS")
+SETTINGS = (
+    "DATABASE_URL",
+    "CHECKPOINT_DIR",
+    "CHECKPOINT_EPOCH_INTERVAL",
+    "CHECKPOINT_TIME_INTERVAL_SECONDS",
+    "CHECKPOINT_MAX_AGE_DAYS",
+)
 
 for name in [n for n in os.environ if n.startswith("KTRDR_") or n in SETTINGS]:
     del os.environ[name]

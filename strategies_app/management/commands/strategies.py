@@ -105,7 +105,9 @@ class Command(BaseCommand):
                 self._write_problems(path, error)
                 wrong.append(path)
             except DatabaseError as error:
-                raise CommandError(f"{path} cannot be stored ({error}); `python manage.py migrate` sets the database up") from None
+                raise CommandError(
+                    f"{path} cannot be stored ({error}); `python manage.py migrate` sets the database up"
+                ) from None
             else:
                 self.stdout.write(f"{path}: {version.strategy.name} version {version.number}")
         if wrong:
