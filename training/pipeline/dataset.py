@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from strategies_app.schema import StrategySpec
 from training.pipeline import kernels
-from training.pipeline.bars import DataError
+from training.pipeline.frames import DataError, bar_times
 from training.pipeline.features import FeaturePlan, bar_columns, fill_matrix, indicator_outputs, plan_features
 from training.pipeline.labels import LabelColumn, compute_labels, look_ahead
 from training.pipeline.loading import RunBars
-from training.pipeline.timeframes import duration, times_of
+from training.pipeline.timeframes import duration
 from training.values import Dataset, Rows
 
 OnStage = Callable[[str, float], None]
@@ -95,7 +95,7 @@ def fill_symbol(
     stage("indicators")
     outputs = {t.timeframe: indicator_outputs(spec, t, bar_columns(frames[t.timeframe])) for t in plan.timeframes}
     stage("memberships")
-    times = times_of(frames[spec.base_timeframe])
+    times = bar_times(frames[spec.base_timeframe])
     first = int(np.searchsorted(times, start))
     lead = min(plan.lags, first)
     block = matrix[: len(times) - first + lead]
@@ -108,7 +108,7 @@ def fill_symbol(
 
 def _capacity(spec: StrategySpec, plan: FeaturePlan, bars: RunBars) -> int:
     """Rows that the matrix must hold: all base bars in range, and one symbol's lag bars at a time."""
-    inside = [len(f) - int(np.searchsorted(times_of(f), bars.start)) for f in (bars.frames[s][spec.base_timeframe] for s in spec.symbols)]
+    inside = [len(f) - int(np.searchsorted(bar_times(f), bars.start)) for f in (bars.frames[s][spec.base_timeframe] for s in spec.symbols)]
     return sum(inside) + plan.lags
 
 

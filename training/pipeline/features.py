@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from strategies_app.schema import RawInput, StrategySpec, feature_names, output_of
 from training.pipeline import fuzzy, kernels
+from training.pipeline.frames import bar_times
 from training.pipeline.indicators import Columns, compute
-from training.pipeline.timeframes import known_positions, times_of
+from training.pipeline.timeframes import known_positions
 
 Output = tuple[str, str]
 
@@ -132,10 +133,10 @@ def fill_matrix(
     outputs: per timeframe as `indicator_outputs` gave them over frames[timeframe]; the rows before
     the run's start that lags need are part of the matrix and dropped by the caller.
     """
-    base_times = times_of(frames[spec.base_timeframe])
+    base_times = bar_times(frames[spec.base_timeframe])
     for table in plan.timeframes:
         frame = frames[table.timeframe]
-        positions = known_positions(base_times, spec.base_timeframe, times_of(frame), table.timeframe)[first:]
+        positions = known_positions(base_times, spec.base_timeframe, bar_times(frame), table.timeframe)[first:]
         closes = np.ascontiguousarray(frame["close"].to_numpy(dtype=np.float64))
         kernels.fill_features(
             outputs[table.timeframe], closes, positions, table.source, table.transform, table.shape, table.points, table.target, matrix

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from strategies_app.schema import RawInput, StrategySpec, output_of
 from strategies_app.vocabulary import PRICE_COLUMNS, TIMEFRAMES, nearest
-from training.pipeline.bars import DataError, fingerprint, read_bars, series_range, stored_series
+from training.pipeline.bars import load_command, read_bars, series_range, stored_series
+from training.pipeline.frames import DataError, bar_times, fingerprint
 from training.pipeline.labels import label_warm_up
 from training.pipeline.quality import validate_bars
-from training.pipeline.timeframes import DAY, bucket_start, duration, resample, times_of
+from training.pipeline.timeframes import DAY, bucket_start, duration, resample
 
 BySeries = Mapping[str, Mapping[str, int]]
 #: Warm-up is this many times the longest warm-up, so that a decaying recursion has forgotten its start.
@@ -163,23 +164,23 @@ class _Reader:
             # Nights, weekends and holidays have no bars: reach further back until there are enough.
             since = bucket_start(max(self.start - reach, oldest), timeframe)
             stored = read_bars(self.root, symbol, source, since, self.end)
-            buckets = np.unique([0]) if stored.empty else _bucket_starts(times_of(stored), timeframe)
+            buckets = np.unique([0]) if stored.empty else _bucket_starts(bar_times(stored), timeframe)
             before = int(np.searchsorted(buckets, bucket_start(self.start, timeframe)))
             if before >= wanted or since <= oldest:
                 break
             reach *= 2
         if before <= wanted:
             return stored
-        return stored.iloc[int(np.searchsorted(times_of(stored), buckets[before - wanted])) :]
+        return stored.iloc[int(np.searchsorted(bar_times(stored), buckets[before - wanted])) :]
 
     def _refuse_no_bars(self, symbol: str, source: str, stored: pd.DataFrame) -> None:
         first, last, _ = series_range(self.root, symbol, source)
         days = f"between {as_day(self.start)} and {as_day(self.end - 1)}"
-        inside = int(np.sum(times_of(stored) >= bucket_start(self.start, source))) if len(stored) else 0
+        inside = int(np.sum(bar_times(stored) >= bucket_start(self.start, source))) if len(stored) else 0
         if inside == 0:
             raise DataError(
                 f"no {source} bars of {symbol} {days}: stored are {as_day(first)} to {as_day(last)}; "
-                f"choose dates inside, or load more with: manage.py load_data {symbol} {source} --from FILE"
+                f"choose dates inside, or load more with: {load_command(symbol, source)}"
             )
         slack = 7 * DAY
         if first > self.start + slack or last < self.end - slack - duration(source):
@@ -189,7 +190,7 @@ class _Reader:
         frame = self.frames[symbol][timeframe]
         self.notes += [f"{symbol} {timeframe}: {warning}" for warning in validate_bars(frame, symbol, timeframe)]
         if timeframe == self.spec.base_timeframe:
-            times = times_of(frame)
+            times = bar_times(frame)
             self.clock[symbol] = times[np.searchsorted(times, self.start) :]
         whole = frame[needed_columns(self.spec)].notna().all(axis=1).to_numpy()
         if not whole.all():
@@ -198,7 +199,7 @@ class _Reader:
             self.missing[f"{symbol} {timeframe}"] = gone
             self.notes.append(f"{symbol} {timeframe}: {gone} bars with missing values taken out")
         self.frames[symbol][timeframe] = frame
-        self.first_bars[symbol][timeframe] = int(times_of(frame)[0])
+        self.first_bars[symbol][timeframe] = int(bar_times(frame)[0])
 
     def result(self) -> RunBars:
         return RunBars(
@@ -231,7 +232,7 @@ def _source(root: Path, symbol: str, timeframe: str, start: int | None, end: int
 
 
 def _nothing_stored(root: Path, symbol: str, timeframe: str, timeframes: list[str]) -> str:
-    command = f"load them with: manage.py load_data {symbol} {timeframe} --from FILE"
+    command = f"load them with: {load_command(symbol, timeframe)}"
     if timeframes:
         have = ", ".join(sorted(timeframes, key=TIMEFRAMES.__getitem__))
         return f"no bars of {symbol} at {timeframe} or finer are stored, only {have}; {command}"

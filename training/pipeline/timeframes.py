@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from strategies_app.vocabulary import BAR_COLUMNS, TIMEFRAMES
+from strategies_app.vocabulary import TIMEFRAMES
 from training.pipeline import kernels
+from training.pipeline.frames import bar_frame, bar_times, bar_values
 
 SECOND = 1_000_000
 DAY = 86_400 * SECOND
@@ -28,30 +29,18 @@ def anchor(timeframe: str) -> int:
     return WEEK_ANCHOR if timeframe == "1w" else 0
 
 
-def times_of(frame: pd.DataFrame) -> NDArray[np.int64]:
-    """The index of a frame of bars as µs."""
-    return np.asarray(frame.index.as_unit("us").asi8)  # type: ignore[attr-defined]
-
-
 def bucket_start(time: int, timeframe: str) -> int:
     """Start (µs) of the bucket that holds `time`."""
     return (time - anchor(timeframe)) // duration(timeframe) * duration(timeframe) + anchor(timeframe)
 
 
-def frame_of(times: NDArray[np.int64], columns: NDArray[np.float64]) -> pd.DataFrame:
-    """Times (n,) and open, high, low, close, volume (5, n) as a frame of bars."""
-    index = pd.DatetimeIndex(times.view("M8[us]"), name="timestamp").tz_localize("UTC")
-    return pd.DataFrame(columns.T, index=index, columns=list(BAR_COLUMNS), copy=False)
-
-
 def resample(frame: pd.DataFrame, timeframe: str) -> pd.DataFrame:
     """Bars of a lower timeframe gathered into buckets of `timeframe`: left-closed, left-labelled, weeks from Monday."""
-    times = times_of(frame)
-    bars = np.ascontiguousarray(frame[list(BAR_COLUMNS)].to_numpy(dtype=np.float64).T)
+    times, bars = bar_times(frame), bar_values(frame)
     bucket_times = np.empty(len(times), dtype=np.int64)
     buckets = np.empty((5, len(times)), dtype=np.float64)
     count = kernels.resample(times, bars, duration(timeframe), anchor(timeframe), bucket_times, buckets)
-    return frame_of(bucket_times[:count].copy(), np.ascontiguousarray(buckets[:, :count]))
+    return bar_frame(bucket_times[:count].copy(), np.ascontiguousarray(buckets[:, :count]))
 
 
 def known_positions(
