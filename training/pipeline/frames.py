@@ -1,0 +1,57 @@
+"""A frame of bars: how it is built from arrays, read back as arrays, and identified.
+
+A frame is, here and in every module of the pipeline, a `pandas.DataFrame` with a `DatetimeIndex` named
+`timestamp` (UTC, unit µs, strictly increasing, the bar's open) and the float64 columns open, high, low,
+close, volume in this order. A value that is not known is NaN. Times as numbers are µs since 1970 UTC.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from strategies_app.vocabulary import BAR_COLUMNS
+from training.values import Refusal
+
+
+class DataError(Refusal):
+    """Bars that cannot be used, in one sentence: what was seen, what was wanted, what helps."""
+
+
+def bar_frame(times: NDArray[np.int64], values: NDArray[np.float64]) -> pd.DataFrame:
+    """The frame of times int64 (n,) in µs and values float64 (5, n); neither is copied."""
+    index = pd.DatetimeIndex(times.view("M8[us]"), name="timestamp").tz_localize("UTC")
+    return pd.DataFrame(values.T, index=index, columns=list(BAR_COLUMNS), copy=False)
+
+
+def bar_times(frame: pd.DataFrame) -> NDArray[np.int64]:
+    """The opens of a frame's bars: int64 (n,) in µs."""
+    times: NDArray[np.int64] = frame.index.as_unit("us").asi8
+    return times
+
+
+def bar_values(frame: pd.DataFrame) -> NDArray[np.float64]:
+    """The columns of a frame, each contiguous: float64 (5, n); a view of a frame that was read from the store."""
+    return np.ascontiguousarray(frame[list(BAR_COLUMNS)].to_numpy(dtype=np.float64).T)
+
+
+def empty_frame() -> pd.DataFrame:
+    """A frame without bars."""
+    return bar_frame(np.empty(0, np.int64), np.empty((len(BAR_COLUMNS), 0)))
+
+
+def time_text(microseconds: int) -> str:
+    """A time as people read it: the day alone at midnight, else down to what is not zero."""
+    text = str(np.datetime64(int(microseconds), "us").astype("M8[us]")).replace("T", " ")
+    return re.sub(r"( 00:00)?(:00)?\.000000$", "", text)
+
+
+def fingerprint(frame: pd.DataFrame) -> str:
+    """sha256 of exactly these rows: little-endian int64 µs, then each column as little-endian float64."""
+    digest = hashlib.sha256(np.ascontiguousarray(bar_times(frame), dtype="<i8").data)
+    digest.update(bar_values(frame).astype("<f8", copy=False).data)
+    return digest.hexdigest()
