@@ -207,7 +207,7 @@ def _memory_warnings(spec: StrategySpec) -> Iterator[str]:
     for identifier in _used(spec):
         if spec.indicators[identifier].kind.memory == "origin":
             kind = spec.indicators[identifier].type
-            yield f"indicators.{identifier}: {kind} depends on the first bar for ever: other stored bars before the start change it"
+            yield f"indicators.{identifier}: {kind} depends on the first bar for ever: other bars before the start change it"
 
 
 def _unused_warnings(spec: StrategySpec) -> Iterator[str]:

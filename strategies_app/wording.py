@@ -54,6 +54,12 @@ def schema_findings(error: ValidationError, data: Any) -> list[Finding]:
     return findings
 
 
+def dotted(path: Path) -> str:
+    """("nn_inputs", 0, "fuzzy_set") → `nn_inputs[0].fuzzy_set`."""
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return "".join(parts).removeprefix(".")
+
+
 def seen(value: object) -> str:
     """A value as an author wrote it, short enough for a sentence."""
     if value is None:
