@@ -618,7 +618,7 @@ def not_available(spec: StrategySpec) -> Iterator[tuple[Path, str]]:
     if isinstance(labels, TripleBarrierLabels) and labels.cusum_threshold is not None:
         yield ("training", "labels", "cusum_threshold"), "the CUSUM event filter"
     if isinstance(labels, TripleBarrierLabels) and labels.compute_weights:
-        yield ("training", "labels", "compute_weights"), "label uniqueness weights"
+        yield ("training", "labels", "compute_weights"), "weighting labels by uniqueness"
     if isinstance(spec.model, Recurrent):
         yield ("model", "type"), f"network {spec.model.type}"
     if spec.decisions.output_format == "regression":
