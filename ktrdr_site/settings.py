@@ -1,0 +1,169 @@
+"""Settings of the Django project: every one has a safe default and can be set by an environment variable."""
+
+from __future__ import annotations
+
+import math
+import os
+import secrets
+import tempfile
+from pathlib import Path
+
+import dj_database_url
+from django.core.exceptions import ImproperlyConfigured
+
+
+def _number(name: str, default: float, *, low: float, whole: bool = False) -> float:
+    """The number in environment variable `name`, at least `low`."""
+    text = os.environ.get(name, "").strip()
+    wanted = f"wanted a {'whole ' if whole else ''}number of at least {low:g}"
+    try:
+        value = (int(text) if whole else float(text)) if text else default
+    except ValueError:
+        raise ImproperlyConfigured(f"{name} is {text!r}, {wanted}") from None
+    if not math.isfinite(value) or value < low:
+        raise ImproperlyConfigured(f"{name} is {text!r}, {wanted}")
+    return value
+
+
+def _flag(name: str, default: bool) -> bool:
+    """The yes-or-no in environment variable `name`."""
+    text = os.environ.get(name, "").strip().lower()
+    if text in ("1", "true", "yes", "on"):
+        return True
+    if text in ("0", "false", "no", "off"):
+        return False
+    if text:
+        raise ImproperlyConfigured(f"{name} is {text!r}, wanted one of 1, true, yes, on, 0, false, no, off")
+    return default
+
+
+def _names(name: str, default: list[str]) -> list[str]:
+    """The comma-separated list in environment variable `name`."""
+    return [part.strip() for part in os.environ.get(name, "").split(",") if part.strip()] or default
+
+
+def _folder(name: str, default: Path) -> Path:
+    """The folder in environment variable `name`, as an absolute path; it need not exist."""
+    text = os.environ.get(name, "").strip()
+    return Path(text).expanduser().absolute() if text else default
+
+
+def _stored_secret(path: Path) -> str:
+    """The secret key kept in `path`, made there on the first call.
+
+    The finished file is linked into place, so that of two processes starting at once one wins and
+    both read the same key.
+    """
+    try:
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, temporary = tempfile.mkstemp(prefix=".secret-", dir=path.parent)  # mode 600
+            try:
+                with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                    file.write(secrets.token_urlsafe(48))
+                    file.flush()
+                    os.fsync(file.fileno())
+                try:
+                    os.link(temporary, path)
+                except FileExistsError:
+                    pass
+            finally:
+                os.unlink(temporary)
+        key = path.read_text(encoding="ascii").strip()
+    except OSError as error:
+        raise ImproperlyConfigured(
+            f"the secret key cannot be kept in {path} ({error.strerror}): set KTRDR_HOME to a folder that can be written, "
+            "or KTRDR_SECRET_KEY"
+        ) from None
+    if len(key) < 32:
+        raise ImproperlyConfigured(f"{path} holds no secret key (at least 32 characters): delete it and a new one is made")
+    return key
+
+
+def _database(url: str) -> dict[str, object]:
+    try:
+        database = dict(dj_database_url.parse(url, conn_health_checks=True))
+    except (ValueError, dj_database_url.UnknownSchemeError):
+        # The URL itself may hold a password and is not shown.
+        raise ImproperlyConfigured("DATABASE_URL is not a database address, wanted for example postgres://user:password@host/name") from None
+    if database["ENGINE"] == "django.db.backends.sqlite3":
+        # Several processes write at once: without these, half of the transactions fail with "database is locked".
+        # synchronous=FULL, because NORMAL may lose the last commits at a power loss.
+        database["OPTIONS"] = {
+            "timeout": 20,
+            "transaction_mode": "IMMEDIATE",
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA busy_timeout=20000;",
+        }
+        # A file, since threads and child processes of a test share it.
+        database["TEST"] = {"NAME": str(HOME_DIR / "test_db.sqlite3")}
+    return database
+
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+#: All that a running system writes: database, bars, checkpoints, bundles, cache, logs, the secret key.
+HOME_DIR = _folder("KTRDR_HOME", BASE_DIR / "var")
+STORE_DIR = HOME_DIR / "bars"
+CHECKPOINT_DIR = _folder("CHECKPOINT_DIR", HOME_DIR / "checkpoints")
+BUNDLE_DIR = HOME_DIR / "bundles"
+CACHE_DIR = HOME_DIR / "cache"
+LOG_DIR = HOME_DIR / "logs"
+
+#: A checkpoint is saved at the end of an epoch after this many epochs or seconds, whichever comes first.
+CHECKPOINT_EPOCH_INTERVAL = int(_number("CHECKPOINT_EPOCH_INTERVAL", 10, low=1, whole=True))
+CHECKPOINT_TIME_INTERVAL_SECONDS = _number("CHECKPOINT_TIME_INTERVAL_SECONDS", 300, low=0)
+CHECKPOINT_MAX_AGE_DAYS = _number("CHECKPOINT_MAX_AGE_DAYS", 30, low=0)
+
+# Compiled kernels are kept with the rest; it must be set before numba is first imported.
+os.environ.setdefault("NUMBA_CACHE_DIR", str(HOME_DIR / "numba"))
+
+DEBUG = _flag("KTRDR_DEBUG", False)
+SECRET_KEY = os.environ.get("KTRDR_SECRET_KEY", "").strip() or _stored_secret(HOME_DIR / "secret_key")
+ALLOWED_HOSTS = _names("KTRDR_ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "strategies_app",
+    "training",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "ktrdr_site.urls"
+ASGI_APPLICATION = "ktrdr_site.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+DATABASES = {"default": _database(os.environ.get("DATABASE_URL", "").strip() or f"sqlite:///{HOME_DIR / 'ktrdr.sqlite3'}")}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator", "NumericPasswordValidator")
+]
+
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = False
+STATIC_URL = "static/"

@@ -1,0 +1,254 @@
+"""Strategy text → `StrategySpec`: the only way in, for files, stored versions, forms and requests.
+
+Either the whole strategy is right, or a `StrategyError` tells everything that is wrong with it.
+"""
+
+from __future__ import annotations
+
+import copy
+import datetime as dt
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from typing import Any
+
+from pydantic import ValidationError
+
+from strategies_app.references import reference_findings, warnings_of
+from strategies_app.schema import Path, StrategySpec, highest_frequency, not_available
+from strategies_app.wording import Finding, schema_findings, seen, value_at
+from strategies_app.yaml_text import MAX_SIZE, Document, Place, UnreadableText, read_document, too_large
+
+__all__ = ["Problem", "StrategyError", "read_strategy", "read_strategy_file", "warnings_of"]
+
+#: More than this is not read by anyone.
+MAX_PROBLEMS = 200
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong: `path` as `nn_inputs[0].fuzzy_set`, or the option it came from; line and column from 1 where known."""
+
+    path: str
+    line: int | None
+    column: int | None
+    message: str
+
+    def __str__(self) -> str:
+        where = [f"line {self.line}, column {self.column}"] if self.line is not None else []
+        where += [self.path] if self.path else []
+        return f"{', '.join(where)}: {self.message}" if where else self.message
+
+
+class StrategyError(ValueError):
+    """A text is no valid strategy; `problems` holds all that is wrong, in the order of the text."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+def read_strategy(
+    text: str | bytes,
+    *,
+    symbols: list[str] | None = None,
+    timeframes: list[str] | None = None,
+    start: dt.date | str | None = None,
+    end: dt.date | str | None = None,
+    validation_split: float | None = None,
+) -> StrategySpec:
+    """The strategy in `text`, with what was asked for on the command line or in a request in place of its own values.
+
+    start and end are UTC days, both inclusive; validation_split is the share of the validation split,
+    the test split keeps its own and training gets the rest.
+    """
+    try:
+        document = read_document(text)
+    except UnreadableText as error:
+        raise StrategyError([_located("", error.problem.place, error.problem.message)]) from None
+    spec = _checked(document)
+    options = {"--symbols": symbols, "--timeframes": timeframes, "--start": start, "--end": end, "--validation-split": validation_split}
+    given = {option: value for option, value in options.items() if value is not None}
+    return _overridden(spec, document.data, given) if given else spec
+
+
+def read_strategy_file(path: str | FilePath) -> tuple[str, StrategySpec]:
+    """The exact text of a file and the strategy in it."""
+    path = FilePath(path)
+    try:
+        if not path.is_file():
+            missing = "is not a file" if path.exists() else "does not exist"
+            raise StrategyError([Problem("", None, None, f"{path} {missing}")])
+        with path.open("rb") as file:
+            content = file.read(MAX_SIZE + 1)
+        if len(content) > MAX_SIZE:
+            raise StrategyError([_located("", None, too_large(f"{path.stat().st_size}").problem.message)])
+    except OSError as error:
+        raise StrategyError([Problem("", None, None, f"{path} cannot be read: {error.strerror}")]) from None
+    spec = read_strategy(content)
+    return content.decode("utf-8"), spec
+
+
+def dotted(path: Path) -> str:
+    """("nn_inputs", 0, "fuzzy_set") → `nn_inputs[0].fuzzy_set`."""
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return "".join(parts).removeprefix(".")
+
+
+def _checked(document: Document) -> StrategySpec:
+    """The strategy in the document, or all problems of text, schema and references in one error."""
+    problems = [_located(dotted(p.path), p.place, p.message) for p in document.problems]
+    findings: list[Finding] = []
+    spec: StrategySpec | None = None
+    if isinstance(document.data, dict):
+        findings += _older_spelling(document)
+        spec, found = _validated(document.data)
+        findings += found
+    elif not document.unknown:
+        findings.append(Finding((), f"seen {seen(document.data)}, wanted a strategy: a map that starts with name:"))
+    problems += [_placed(document, f) for f in findings if not _inside_any(f.path, document.unknown)]
+    if problems or spec is None:
+        raise StrategyError(_in_order(problems))
+    return spec
+
+
+def _validated(data: dict[str, Any]) -> tuple[StrategySpec | None, list[Finding]]:
+    references = list(reference_findings(data))
+    try:
+        spec = StrategySpec.model_validate(data)
+    except ValidationError as error:
+        findings = schema_findings(error, data)
+        taken = {f.path for f in findings}
+        partial = _sound_parts(data)
+        return None, [*findings, *(f for f in references if f.path not in taken), *_not_available_findings(partial)]
+    return spec, [*references, *_not_available_findings(spec)]
+
+
+def _not_available_findings(spec: StrategySpec) -> list[Finding]:
+    return [Finding(path, f"{what} is not available yet") for path, what in not_available(spec)]
+
+
+_LEAST = {
+    "name": "x",
+    "training_data": {"symbols": {"mode": "single", "symbol": "X"}, "timeframes": {"mode": "single", "timeframe": "1d"}},
+    "indicators": {"x": {"type": "rsi"}},
+    "fuzzy_sets": {"x": {"indicator": "x", "x": [0, 1, 2]}},
+    "nn_inputs": [{"fuzzy_set": "x", "timeframes": "all"}],
+    "model": {"type": "mlp"},
+    "training": {"labels": {"source": "zigzag"}},
+}
+
+
+def _sound_parts(data: dict[str, Any]) -> StrategySpec:
+    """A strategy of those parts that are right by themselves, to say of them too what is not available."""
+    whole: dict[str, Any] = dict(_LEAST)
+    indicators = data.get("indicators")
+    parts = [("indicators", {key: value}) for key, value in indicators.items()] if isinstance(indicators, dict) else []
+    parts += [(key, data[key]) for key in ("model", "decisions", "training") if key in data]
+    for key, value in parts:
+        try:
+            StrategySpec.model_validate({**_LEAST, key: value})
+        except ValidationError:
+            continue
+        whole[key] = {**whole[key], **value} if key == "indicators" else value
+    return StrategySpec.model_validate(whole)
+
+
+def _older_spelling(document: Document) -> list[Finding]:
+    """`model.training`, from before `training` had a section of its own, is moved there with its places."""
+    data, old = document.data, ("model", "training")
+    if not isinstance(data.get("model"), dict) or "training" not in data["model"]:
+        return []
+    if "training" in data:
+        return [Finding(old, "training is given twice, here and as a section of its own, wanted the section alone", at_key=True)]
+    document.data = {**data, "model": {k: v for k, v in data["model"].items() if k != "training"}, "training": data["model"]["training"]}
+    for places in (document.keys, document.values):
+        places.update({path[1:]: place for path, place in places.items() if path[:2] == old})
+    document.unknown |= {path[1:] for path in document.unknown if path[:2] == old}
+    return []
+
+
+def _inside_any(path: Path, roots: set[Path]) -> bool:
+    return any(path[: len(root)] == root for root in roots)
+
+
+def _placed(document: Document, finding: Finding) -> Problem:
+    path = finding.path
+    while path and path not in document.values:
+        path = path[:-1]
+    place = document.keys.get(path) if finding.at_key else None
+    return _located(dotted(finding.path), place or document.values.get(path), finding.message)
+
+
+def _located(path: str, place: Place | None, message: str) -> Problem:
+    return Problem(path, place.line if place else None, place.column if place else None, message)
+
+
+def _in_order(problems: list[Problem]) -> list[Problem]:
+    """By place, each once, and not more of them than anyone reads."""
+    ordered = sorted(dict.fromkeys(problems), key=lambda p: (p.line or 0, p.column or 0))
+    if len(ordered) <= MAX_PROBLEMS:
+        return ordered
+    return [*ordered[:MAX_PROBLEMS], Problem("", None, None, f"and {len(ordered) - MAX_PROBLEMS} problems more")]
+
+
+# --- what the command line or a request asks for -------------------------------------------------
+
+
+def _overridden(spec: StrategySpec, data: dict[str, Any], given: dict[str, Any]) -> StrategySpec:
+    data = copy.deepcopy(data)
+    section = data["training_data"]
+    if (symbols := given.get("--symbols")) is not None:
+        section["symbols"] = {"mode": "single", "symbol": symbols[0]} if len(symbols) == 1 else {"mode": "multi_symbol", "list": symbols}
+    if (timeframes := given.get("--timeframes")) is not None:
+        section["timeframes"] = _timeframes(timeframes, value_at(section, ("timeframes", "base_timeframe")))
+    if "--start" in given or "--end" in given:
+        section.pop("date_range", None)
+        dates = {"start_date": given.get("--start", spec.training_data.start), "end_date": given.get("--end", spec.training_data.end)}
+        section.update({key: day for key, day in dates.items() if day is not None})
+    if (share := given.get("--validation-split")) is not None:
+        data["training"]["data_split"] = _data_split(spec, share)
+    changed, findings = _validated(data)
+    if findings or changed is None:
+        raise StrategyError(_of_option(finding, given) for finding in findings)
+    return changed
+
+
+def _timeframes(timeframes: list[str], base: str | None) -> dict[str, Any]:
+    if len(timeframes) == 1:
+        return {"mode": "single", "timeframe": timeframes[0]}
+    section: dict[str, Any] = {"mode": "multi_timeframe", "list": timeframes}
+    try:
+        still_right = base == highest_frequency(timeframes)
+    except (KeyError, ValueError):  # an unknown timeframe, or none: the schema says so
+        still_right = False
+    return section | {"base_timeframe": base} if still_right else section
+
+
+def _data_split(spec: StrategySpec, share: float) -> dict[str, float]:
+    split = spec.training.data_split
+    rest = round(1 - share - split.test, 12)
+    if not share > 0 or not rest > 0:
+        message = f"seen {share:g}, wanted above 0 and, with the test split's {split.test:g}, below 1"
+        raise StrategyError([Problem("--validation-split", None, None, message)])
+    return {"train": rest, "validation": share, "test": split.test, "embargo": split.embargo}
+
+
+_OPTION_OF = {
+    ("training_data", "symbols"): "--symbols",
+    ("training_data", "timeframes"): "--timeframes",
+    ("training_data", "start_date"): "--start",
+    ("training_data", "end_date"): "--end",
+    ("training", "data_split"): "--validation-split",
+    ("nn_inputs",): "--timeframes",
+}
+
+
+def _of_option(finding: Finding, given: dict[str, Any]) -> Problem:
+    """A problem that an option brought in: the option stands in place of a line."""
+    option = next((o for path, o in _OPTION_OF.items() if finding.path[: len(path)] == path and o in given), None)
+    if option is None and finding.path == ("training_data",):
+        option = next((o for o in ("--start", "--end") if o in given), None)
+    is_direct = finding.path[:1] == ("training_data",)
+    message = finding.message if is_direct else f"{dotted(finding.path)}: {finding.message}"
+    return Problem(option or ", ".join(given), None, None, message)

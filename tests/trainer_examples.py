@@ -1,0 +1,96 @@
+"""Small made-up datasets and strategies for the trainer's tests: seeded, fast, two symbols, three classes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from strategies_app.schema import StrategySpec
+from training.values import BatchMetrics, Dataset, EpochMetrics, Parts, Rows, Splits
+
+CLASSES = ("BUY", "HOLD", "SELL")
+HOUR = 3_600_000_000
+
+
+def strategy(hidden: list[int] | None = None, dropout: float = 0.0, activation: str = "relu", **training: Any) -> StrategySpec:
+    """A strategy whose model and training sections are the point; its inputs are a formality."""
+    return StrategySpec.model_validate(
+        {
+            "name": "example",
+            "training_data": {
+                "symbols": {"mode": "multi_symbol", "list": ["AAA", "BBB"]},
+                "timeframes": {"mode": "single", "timeframe": "1h"},
+            },
+            "indicators": {"rsi_14": {"type": "rsi"}},
+            "fuzzy_sets": {"zone": {"indicator": "rsi_14", "low": {"type": "triangular", "parameters": [0, 25, 50]}}},
+            "nn_inputs": [{"fuzzy_set": "zone"}],
+            "model": {
+                "type": "mlp",
+                "architecture": {
+                    "hidden_layers": [9, 5] if hidden is None else hidden,
+                    "dropout": dropout,
+                    "activation": activation,
+                },
+            },
+            "training": {"labels": {"source": "zigzag"}, "epochs": 4, "batch_size": 32, "learning_rate": 0.01, **training},
+        }
+    )
+
+
+def dataset(
+    rows: int = 300, features: int = 5, seed: int = 0, raw: int = 1, classes: tuple[str, ...] = CLASSES
+) -> tuple[Dataset, Splits]:
+    """Labels depend on the features with noise; the first `raw` columns are price-like and normalized by zscore."""
+    random = np.random.default_rng(seed)
+    values = random.random((rows, features)).astype(np.float32)
+    score = values[:, :3].sum(axis=1) + 0.3 * random.standard_normal(rows)
+    labels = np.digitize(score, np.quantile(score, [0.2, 0.7])).astype(np.int64) % len(classes)
+    values[:, :raw] = 100 + 7 * values[:, :raw]
+    times = np.arange(rows, dtype=np.int64) * HOUR
+    symbols = (random.random(rows) < 0.25).astype(np.int32)
+    whole = Dataset(
+        rows=Rows(values, labels, times, times + HOUR, symbols),
+        clock=times,
+        symbols=("AAA", "BBB"),
+        feature_names=tuple(f"1h_feature_{i}" for i in range(features)),
+        normalization=("zscore",) * raw + ("none",) * (features - raw),
+        class_names=classes,
+    )
+    return whole, split(rows)
+
+
+def split(rows: int) -> Splits:
+    first, second = rows * 6 // 10, rows * 8 // 10
+    positions, none = np.arange(rows, dtype=np.int64), np.zeros(0, np.int64)
+    cuts = (first * HOUR, second * HOUR)
+    return Splits(positions[: first - 1], positions[first + 1 : second - 1], positions[second + 1 :], cuts, cuts, none, none)
+
+
+class Recorder:
+    """A callback that keeps what it hears, and stops the run at a batch or an epoch if told to."""
+
+    def __init__(self, stop: Exception | None = None, at_batch: int | None = None, after_epoch: int | None = None) -> None:
+        self.stop, self.at_batch, self.after_epoch = stop, at_batch, after_epoch
+        self.batches = 0
+        self.stages: list[tuple[str, float]] = []
+        self.metrics: list[EpochMetrics] = []
+        self.states: list[Any] = []
+
+    def on_stage(self, name: str, fraction: float) -> None:
+        self.stages.append((name, fraction))
+
+    def on_batch_end(self, metrics: BatchMetrics) -> None:
+        self.batches += 1
+        if self.stop and self.batches - 1 == self.at_batch:
+            raise self.stop
+
+    def on_epoch_end(self, metrics: EpochMetrics, state: Any) -> None:
+        self.metrics.append(metrics)
+        self.states.append(state)
+        if self.stop and metrics["epoch"] == self.after_epoch:
+            raise self.stop
+
+    def last_parts(self) -> Parts | None:
+        parts: Parts | None = self.states[-1]() if self.states else None
+        return parts

@@ -1,0 +1,123 @@
+"""What can happen to an operation: each verb is one conditional UPDATE, and tells whether it happened.
+
+A verb names the attempt that it speaks for, so the writes of an earlier attempt (a process that was
+thought dead and woke up) match no row.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Any
+
+import psutil
+from django.db.models import F
+from django.utils import timezone
+
+from strategies_app.models import StrategyVersion
+from training.models import LIVE, RESUMABLE, Operation, Status
+
+
+class OperationError(Exception):
+    """The verb does not fit the operation's state: one sentence with the state that was seen."""
+
+
+def start(version: StrategyVersion, spec: dict[str, Any]) -> Operation:
+    """A new pending operation for the effective strategy `spec` (plain data) of a stored version."""
+    return Operation.objects.create(strategy_version=version, spec=spec)
+
+
+def find(operation_id: str) -> Operation:
+    """The operation of an id, or of the only id that ends with what was given."""
+    found = list(Operation.objects.filter(pk__endswith=operation_id).select_related("strategy_version__strategy")[:2])
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise OperationError(f"several operations end with '{operation_id}', give more of the id")
+    newest = ", ".join(Operation.objects.values_list("pk", flat=True)[:3])
+    raise OperationError(f"no operation '{operation_id}'" + (f"; the newest are {newest}" if newest else "; none was started yet"))
+
+
+def claim(operation_id: str, attempt: int, device: str = "") -> bool:
+    """pending → running, owned by this process."""
+    now = timezone.now()
+    return _change(
+        operation_id, attempt, (Status.PENDING,), Status.RUNNING,
+        started=now, heartbeat=now, finished=None, host=socket.gethostname(), process=this_process(), device=device, error="", percent=0.0,
+    )  # fmt: skip
+
+
+def beat(operation_id: str, attempt: int, **progress: Any) -> str | None:
+    """Record progress of a live attempt; gives its status now, or None if the attempt is no longer the owner."""
+    live = Operation.objects.filter(pk=operation_id, attempt=attempt, status__in=LIVE)
+    if not live.update(heartbeat=timezone.now(), **progress):
+        return None
+    return live.values_list("status", flat=True).first()
+
+
+def request_cancel(operation_id: str) -> str:
+    """pending → cancelled, running → cancelling; gives the new status."""
+    now = timezone.now()
+    one = Operation.objects.filter(pk=operation_id)
+    if one.filter(status=Status.PENDING).update(status=Status.CANCELLED, finished=now):
+        return Status.CANCELLED
+    if one.filter(status__in=LIVE).update(status=Status.CANCELLING):
+        return Status.CANCELLING
+    raise OperationError(f"{operation_id} is {_status_of(operation_id)}, only a pending or running operation can be cancelled")
+
+
+def finish(operation_id: str, attempt: int) -> bool:
+    return _change(operation_id, attempt, LIVE, Status.COMPLETED, finished=timezone.now(), percent=100.0)
+
+
+def fail(operation_id: str, attempt: int, error: str) -> bool:
+    return _change(operation_id, attempt, (*LIVE, Status.PENDING), Status.FAILED, finished=timezone.now(), error=error)
+
+
+def stop(operation_id: str, attempt: int, status: Status, reason: str) -> bool:
+    """A live attempt ended early and knows it: cancelled or interrupted."""
+    return _change(operation_id, attempt, LIVE, status, finished=timezone.now(), error=reason)
+
+
+def resume(operation_id: str) -> int:
+    """failed, cancelled or interrupted → pending with the next attempt, whose number it gives."""
+    seen = Operation.objects.filter(pk=operation_id).values_list("attempt", flat=True).first()
+    changed = Operation.objects.filter(pk=operation_id, attempt=seen, status__in=RESUMABLE).update(
+        status=Status.PENDING, attempt=F("attempt") + 1, finished=None
+    )
+    if seen is None or not changed:
+        raise OperationError(
+            f"{operation_id} is {_status_of(operation_id)}, only a failed, cancelled or interrupted operation can be resumed"
+        )
+    return int(seen) + 1
+
+
+def reap(operation: Operation) -> bool:
+    """A live operation whose process on this host is gone → interrupted; gives whether it was so."""
+    if operation.status not in LIVE or operation.host != socket.gethostname() or is_running(operation.process):
+        return False
+    reason = f"its process {operation.process.partition('@')[0]} ended without a word"
+    return stop(operation.pk, operation.attempt, Status.INTERRUPTED, reason)
+
+
+def this_process() -> str:
+    """This process as `pid@start`: a pid alone may be given to another process later."""
+    return f"{os.getpid()}@{psutil.Process().create_time():.2f}"
+
+
+def is_running(process: str) -> bool:
+    pid, _, started = process.partition("@")
+    try:
+        alive = psutil.Process(int(pid))
+        return f"{alive.create_time():.2f}" == started and alive.status() != psutil.STATUS_ZOMBIE
+    except (psutil.NoSuchProcess, ValueError):
+        return False
+
+
+def _change(operation_id: str, attempt: int, seen: tuple[Status, ...], new: Status, **fields: Any) -> bool:
+    matching = Operation.objects.filter(pk=operation_id, attempt=attempt, status__in=seen)
+    return matching.update(status=new, **fields) == 1
+
+
+def _status_of(operation_id: str) -> str:
+    return Operation.objects.filter(pk=operation_id).values_list("status", flat=True).first() or "not stored"

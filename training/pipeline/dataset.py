@@ -1,0 +1,148 @@
+"""The whole data way: bars of a run → features and labels of every symbol, joined row by row, as arrays.
+
+Frames end here. A row exists only where one base bar of one symbol has every feature and a label;
+all others are dropped and counted. Each symbol is worked out by itself: with or without the others
+it gives the same rows.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from strategies_app.schema import StrategySpec
+from training.pipeline import kernels
+from training.pipeline.frames import DataError, bar_times
+from training.pipeline.features import FeaturePlan, bar_columns, fill_matrix, indicator_outputs, plan_features
+from training.pipeline.labels import LabelColumn, compute_labels, look_ahead
+from training.pipeline.loading import RunBars
+from training.pipeline.timeframes import duration
+from training.values import Dataset, Rows
+
+OnStage = Callable[[str, float], None]
+#: Why a base bar inside the dates gives no row.
+WARM_UP, MISSING, NO_LABEL = "warm-up", "missing feature", "without a whole look-ahead"
+
+
+@dataclass(frozen=True)
+class SymbolRows:
+    """One symbol's base bars inside [start, end]: times (n,), whether every feature is there (n,), and position of the first."""
+
+    times: NDArray[np.int64]
+    complete: NDArray[np.bool_]
+    first: int
+
+
+def build_dataset(spec: StrategySpec, bars: RunBars, on_stage: OnStage = lambda name, fraction: None) -> Dataset:
+    """Rows of all symbols, stacked in the strategy's order of symbols, without any that lacks a feature or a label."""
+    plan = plan_features(spec)
+    matrix = np.empty((_capacity(spec, plan, bars), len(plan.names)), dtype=np.float32)
+    written, parts, dropped = 0, [], Counter[str]()
+    for number, symbol in enumerate(spec.symbols):
+
+        def stage(name: str, part: int = number) -> None:
+            on_stage(name, part / len(spec.symbols))
+
+        frames = bars.frames[symbol]
+        block, rows = fill_symbol(spec, plan, frames, bars.start, matrix[written:], stage)
+        stage("labels")
+        labels = compute_labels(spec, bar_columns(frames[spec.base_timeframe]))
+        keep, part = _label_rows(spec, rows, labels, block, number, dropped)
+        written += kernels.compact_rows(block, keep)
+        parts.append(part)
+    for name in ("indicators", "memberships", "features", "labels"):
+        on_stage(name, 1.0)
+    times, ends, values, symbols = (np.concatenate(column) for column in zip(*parts, strict=True))
+    dataset = Dataset(
+        Rows(matrix[:written], values, times, ends, symbols),
+        np.unique(np.concatenate([bars.clock[s] for s in spec.symbols])),
+        spec.symbols, plan.names, plan.normalization, spec.class_names, dict(dropped),
+    )  # fmt: skip
+    _refuse_nothing(spec, dataset)
+    return dataset
+
+
+def build_features(
+    spec: StrategySpec, frames: Mapping[str, pd.DataFrame], start: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Features float32 (n, f) and times (n,) of one symbol's base bars from `start` (µs) on, for prediction: labels play no part."""
+    plan = plan_features(spec)
+    count = len(frames[spec.base_timeframe]) + plan.lags
+    matrix = np.empty((count, len(plan.names)), dtype=np.float32)
+    block, rows = fill_symbol(spec, plan, frames, start, matrix, lambda name: None)
+    keep = _with_lead(rows.complete, len(block))
+    kept = kernels.compact_rows(block, keep)
+    return block[:kept], rows.times[rows.complete]
+
+
+def fill_symbol(
+    spec: StrategySpec,
+    plan: FeaturePlan,
+    frames: Mapping[str, pd.DataFrame],
+    start: int,
+    matrix: NDArray[np.float32],
+    stage: Callable[[str], None],
+) -> tuple[NDArray[np.float32], SymbolRows]:
+    """Write one symbol's features to the front of `matrix`; gives the block written and its rows.
+
+    The block begins with the bars before `start` that lags reach back to; they are no rows.
+    """
+    stage("indicators")
+    outputs = {t.timeframe: indicator_outputs(spec, t, bar_columns(frames[t.timeframe])) for t in plan.timeframes}
+    stage("memberships")
+    times = bar_times(frames[spec.base_timeframe])
+    first = int(np.searchsorted(times, start))
+    lead = min(plan.lags, first)
+    block = matrix[: len(times) - first + lead]
+    fill_matrix(spec, plan, outputs, frames, first - lead, block)
+    stage("features")
+    complete = np.empty(len(block), dtype=np.bool_)
+    kernels.complete_rows(block, complete)
+    return block, SymbolRows(times[first:], complete[lead:], first)
+
+
+def _capacity(spec: StrategySpec, plan: FeaturePlan, bars: RunBars) -> int:
+    """Rows that the matrix must hold: all base bars in range, and one symbol's lag bars at a time."""
+    inside = [len(f) - int(np.searchsorted(bar_times(f), bars.start)) for f in (bars.frames[s][spec.base_timeframe] for s in spec.symbols)]
+    return sum(inside) + plan.lags
+
+
+def _with_lead(flags: NDArray[np.bool_], length: int) -> NDArray[np.bool_]:
+    return np.concatenate([np.zeros(length - len(flags), dtype=np.bool_), flags])
+
+
+def _label_rows(
+    spec: StrategySpec, rows: SymbolRows, labels: LabelColumn, block: NDArray[np.float32], number: int, dropped: Counter[str]
+) -> tuple[NDArray[np.bool_], tuple[NDArray[np.int64], ...]]:
+    """Which rows of the block stay, and their times, label ends, labels and symbol numbers."""
+    ends, values = labels.ends[rows.first :], labels.values[rows.first :]
+    labelled = ends >= 0
+    keep = rows.complete & labelled
+    begin = int(np.argmax(rows.complete)) if rows.complete.any() else len(keep)
+    dropped[WARM_UP] += begin
+    dropped[MISSING] += int((~rows.complete[begin:]).sum())
+    dropped[NO_LABEL] += int((rows.complete & ~labelled).sum())
+    # A bar is known at open + duration, and so is a label whose last bar it is. `ends` counts from the first loaded bar.
+    known = rows.times[ends[keep] - rows.first] + duration(spec.base_timeframe)
+    part = (rows.times[keep], known, values[keep], np.full(len(known), number, dtype=np.int32))
+    return _with_lead(keep, len(block)), part
+
+
+def _refuse_nothing(spec: StrategySpec, dataset: Dataset) -> None:
+    if len(dataset.rows):
+        return
+    dropped, seen = dataset.dropped, len(dataset.clock)
+    if dropped[NO_LABEL]:
+        raise DataError(
+            f"no row has a label: the label {spec.training.labels.source} looks at least {look_ahead(spec)} bars ahead "
+            f"and {seen} {spec.base_timeframe} bars lie in the dates; wanted a shorter look-ahead or more bars"
+        )
+    raise DataError(
+        f"no row has all its features: {dropped[WARM_UP]} of {seen} {spec.base_timeframe} bars lie in the warm-up and "
+        f"{dropped[MISSING]} lack a value; wanted shorter periods, fewer timeframes or more bars before {spec.training_data.start}"
+    )

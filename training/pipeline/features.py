@@ -1,0 +1,145 @@
+"""Features: which columns a strategy asks for, and filling the matrix with them, one timeframe at a time.
+
+This is the only place that makes feature names and the only one that decides their order
+(`schema.feature_names`); the matrix is written once, in its final layout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from strategies_app.schema import RawInput, StrategySpec, feature_names, output_of
+from training.pipeline import fuzzy, kernels
+from training.pipeline.frames import bar_times
+from training.pipeline.indicators import Columns, compute
+from training.pipeline.timeframes import known_positions
+
+Output = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class TimeframeColumns:
+    """The matrix columns that one timeframe fills. Arrays (c,), points (c, 4); `source` counts in `outputs`."""
+
+    timeframe: str
+    outputs: tuple[Output, ...]
+    source: NDArray[np.int64]
+    transform: NDArray[np.int64]
+    shape: NDArray[np.int64]
+    points: NDArray[np.float64]
+    target: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class FeaturePlan:
+    """All columns of a strategy: names in order, normalization per feature, and what fills them."""
+
+    names: tuple[str, ...]
+    normalization: tuple[str, ...]
+    timeframes: tuple[TimeframeColumns, ...]
+    width: int
+    lags: int
+
+
+@dataclass
+class _Column:
+    timeframe: str
+    output: Output
+    transform: int
+    shape: int
+    points: tuple[float, float, float, float]
+
+
+def _columns(spec: StrategySpec) -> list[_Column]:
+    columns = []
+    for entry in spec.nn_inputs:
+        for timeframe in spec.input_timeframes(entry):
+            if isinstance(entry, RawInput):
+                output = output_of(entry.raw_indicator, spec.indicators)
+                columns.append(_Column(timeframe, output, kernels.IDENTITY, kernels.RAW, (0.0, 0.0, 0.0, 0.0)))
+                continue
+            fuzzy_set = spec.fuzzy_sets[entry.fuzzy_set]
+            output = output_of(fuzzy_set.indicator, spec.indicators)
+            for membership in fuzzy_set.memberships.values():
+                shape, points = fuzzy.kernel_points(membership)
+                columns.append(_Column(timeframe, output, fuzzy.TRANSFORMS[fuzzy_set.input_transform.type], shape, points))
+    return columns
+
+
+def plan_features(spec: StrategySpec) -> FeaturePlan:
+    """The columns of a strategy, before any bar is read."""
+    columns = _columns(spec)
+    per_entry = [
+        entry.normalization if isinstance(entry, RawInput) else "none"
+        for entry in spec.nn_inputs
+        for _ in spec.input_timeframes(entry)
+        for _ in ([0] if isinstance(entry, RawInput) else spec.fuzzy_sets[entry.fuzzy_set].memberships)
+    ]
+    lags = spec.model.features.lookback_periods
+    tables = tuple(_table(t, columns) for t in spec.timeframes if any(c.timeframe == t for c in columns))
+    return FeaturePlan(tuple(feature_names(spec)), tuple(per_entry * (lags + 1)), tables, len(columns), lags)
+
+
+def _table(timeframe: str, columns: list[_Column]) -> TimeframeColumns:
+    mine = [(i, c) for i, c in enumerate(columns) if c.timeframe == timeframe]
+    outputs = tuple(dict.fromkeys(c.output for _, c in mine))
+
+    def integers(values: list[int]) -> NDArray[np.int64]:
+        return np.array(values, dtype=np.int64)
+
+    return TimeframeColumns(
+        timeframe,
+        outputs,
+        integers([outputs.index(c.output) for _, c in mine]),
+        integers([c.transform for _, c in mine]),
+        integers([c.shape for _, c in mine]),
+        np.array([c.points for _, c in mine], dtype=np.float64),
+        integers([i for i, _ in mine]),
+    )
+
+
+def bar_columns(frame: pd.DataFrame) -> Columns:
+    """Bar columns by name, float64 (n,), contiguous."""
+    return {str(name): np.ascontiguousarray(frame[name].to_numpy(dtype=np.float64)) for name in frame.columns}
+
+
+def indicator_outputs(spec: StrategySpec, table: TimeframeColumns, columns: Columns) -> NDArray[np.float64]:
+    """The outputs that a timeframe's columns need, float64 (o, m) over its m bars; each indicator is computed once."""
+    outputs = np.empty((len(table.outputs), len(columns["close"])), dtype=np.float64)
+    for identifier in dict.fromkeys(identifier for identifier, _ in table.outputs):
+        indicator = spec.indicators[identifier]
+        values = compute(indicator.kind.name, indicator.parameters, columns)
+        for i, (owner, output) in enumerate(table.outputs):
+            if owner == identifier:
+                outputs[i] = values[output]
+    return outputs
+
+
+def fill_matrix(
+    spec: StrategySpec,
+    plan: FeaturePlan,
+    outputs: Mapping[str, NDArray[np.float64]],
+    frames: Mapping[str, pd.DataFrame],
+    first: int,
+    matrix: NDArray[np.float32],
+) -> None:
+    """Write the features of one symbol's base rows from position `first` on into matrix float32 (rows, f).
+
+    outputs: per timeframe as `indicator_outputs` gave them over frames[timeframe]; the rows before
+    the run's start that lags need are part of the matrix and dropped by the caller.
+    """
+    base_times = bar_times(frames[spec.base_timeframe])
+    for table in plan.timeframes:
+        frame = frames[table.timeframe]
+        positions = known_positions(base_times, spec.base_timeframe, bar_times(frame), table.timeframe)[first:]
+        closes = np.ascontiguousarray(frame["close"].to_numpy(dtype=np.float64))
+        kernels.fill_features(
+            outputs[table.timeframe], closes, positions, table.source, table.transform, table.shape, table.points, table.target, matrix
+        )
+    if plan.lags:
+        kernels.fill_lags(matrix, plan.width, plan.lags)

@@ -1,0 +1,244 @@
+"""From the bar store to the bars of one run: source, warm-up, validation, missing values; nothing is ever downloaded.
+
+A run's bars begin before its start, so that indicators have settled, and end before its end: what
+is not read cannot leak.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from strategies_app.schema import RawInput, StrategySpec, output_of
+from strategies_app.vocabulary import PRICE_COLUMNS, TIMEFRAMES, nearest
+from training.pipeline.bars import load_command, read_bars, series_range, stored_series
+from training.pipeline.frames import DataError, bar_times, fingerprint
+from training.pipeline.labels import label_warm_up
+from training.pipeline.quality import validate_bars
+from training.pipeline.timeframes import DAY, bucket_start, duration, resample
+
+BySeries = Mapping[str, Mapping[str, int]]
+#: Warm-up is this many times the longest warm-up, so that a decaying recursion has forgotten its start.
+SETTLING = 10
+
+
+@dataclass(frozen=True)
+class RunBars:
+    """The bars of one run. start (inclusive) and end (exclusive) in µs; every map is symbol → timeframe → value.
+
+    frames: bars without missing values, warm-up included; clock: base-bar times in [start, end] before
+    any bar was taken out; first_bars: open of the first bar used (µs); sources: the stored timeframe that
+    a series was read or resampled from; fingerprints: of exactly the stored rows used.
+    """
+
+    frames: Mapping[str, Mapping[str, pd.DataFrame]]
+    start: int
+    end: int
+    clock: Mapping[str, NDArray[np.int64]]
+    first_bars: BySeries
+    sources: Mapping[str, Mapping[str, str]]
+    fingerprints: Mapping[str, Mapping[str, str]]
+    notes: tuple[str, ...] = ()
+    missing: Mapping[str, int] = field(default_factory=dict)
+
+
+def day_start(day: dt.date) -> int:
+    """00:00 UTC of a day in µs."""
+    return (day - dt.date(1970, 1, 1)).days * DAY
+
+
+def as_day(time: int) -> str:
+    """The UTC day of a time in µs, as YYYY-MM-DD."""
+    return str(np.datetime64(time, "us").astype("M8[D]"))
+
+
+def resolve_dates(spec: StrategySpec, root: Path) -> tuple[dt.date, dt.date]:
+    """The run's first and last day; where the strategy names none, the first and last day stored for its symbols."""
+    start, end = spec.training_data.start, spec.training_data.end
+    if start is None or end is None:
+        ranges = [series_range(root, s, _source(root, s, spec.base_timeframe, None, None)) for s in spec.symbols]
+        start = start or dt.date.fromisoformat(as_day(min(first for first, _, _ in ranges)))
+        end = end or dt.date.fromisoformat(as_day(max(last for _, last, _ in ranges)))
+    if start > end:
+        raise DataError(f"the start {start} is after the end {end}")
+    return start, end
+
+
+def warm_up_bars(spec: StrategySpec, timeframe: str) -> int:
+    """Bars of `timeframe` to load before the start."""
+    used = [
+        output_of(e.raw_indicator if isinstance(e, RawInput) else spec.fuzzy_sets[e.fuzzy_set].indicator, spec.indicators)[0]
+        for e in spec.nn_inputs
+        if timeframe in spec.input_timeframes(e)
+    ]
+    warm_ups = [0]
+    for identifier in used:
+        indicator = spec.indicators[identifier]
+        if indicator.kind.warm_up is not None:
+            warm_ups += indicator.kind.warm_up(indicator.parameters)
+    lags = 0
+    if timeframe == spec.base_timeframe:
+        warm_ups.append(label_warm_up(spec))
+        lags = spec.model.features.lookback_periods
+    return max(spec.training_data.history_required, SETTLING * max(warm_ups)) + lags
+
+
+def needed_columns(spec: StrategySpec) -> list[str]:
+    """Bar columns that the run reads: prices, and volume where an indicator uses it."""
+    volume = any("volume" in spec.indicators[i].kind.columns for i in spec.indicators)
+    return [*PRICE_COLUMNS, "volume"] if volume else list(PRICE_COLUMNS)
+
+
+def load_bars(
+    spec: StrategySpec,
+    root: Path,
+    on_stage: Callable[[str, float], None] = lambda name, fraction: None,
+    *,
+    first_bars: BySeries | None = None,
+    sources: Mapping[str, Mapping[str, str]] | None = None,
+) -> RunBars:
+    """Read and check what a run needs. With first_bars and sources (of a bundle) the bars begin where its training's began.
+
+    Raises DataError for bars that are not stored, too few, or not plausible.
+    """
+    first_day, last_day = resolve_dates(spec, root)
+    start, end = day_start(first_day), day_start(last_day) + DAY
+    reader = _Reader(spec, root, start, end, first_bars or {}, sources or {})
+    for i, symbol in enumerate(spec.symbols):
+        on_stage("load", i / len(spec.symbols))
+        for timeframe in spec.timeframes:
+            reader.read(symbol, timeframe)
+    on_stage("load", 1.0)
+    for i, symbol in enumerate(spec.symbols):
+        on_stage("validate", i / len(spec.symbols))
+        for timeframe in spec.timeframes:
+            reader.check(symbol, timeframe)
+    on_stage("validate", 1.0)
+    return reader.result()
+
+
+class _Reader:
+    """Collects the series of one run."""
+
+    def __init__(
+        self, spec: StrategySpec, root: Path, start: int, end: int, first_bars: BySeries, sources: Mapping[str, Mapping[str, str]]
+    ) -> None:
+        self.spec, self.root, self.start, self.end = spec, root, start, end
+        self.known_first, self.known_sources = first_bars, sources
+        self.frames: dict[str, dict[str, pd.DataFrame]] = {s: {} for s in spec.symbols}
+        self.clock: dict[str, NDArray[np.int64]] = {}
+        self.first_bars: dict[str, dict[str, int]] = {s: {} for s in spec.symbols}
+        self.sources: dict[str, dict[str, str]] = {s: {} for s in spec.symbols}
+        self.fingerprints: dict[str, dict[str, str]] = {s: {} for s in spec.symbols}
+        self.notes: list[str] = []
+        self.missing: dict[str, int] = {}
+
+    def read(self, symbol: str, timeframe: str) -> None:
+        source = self.known_sources.get(symbol, {}).get(timeframe) or _source(self.root, symbol, timeframe, self.start, self.end)
+        first = self.known_first.get(symbol, {}).get(timeframe)
+        if first is not None:
+            stored = read_bars(self.root, symbol, source, bucket_start(first, timeframe), self.end)
+        else:
+            stored = self._with_warm_up(symbol, source, timeframe)
+        self._refuse_no_bars(symbol, source, stored)
+        frame = stored
+        if source != timeframe:
+            frame = resample(stored, timeframe)
+            self.notes.append(f"{symbol} {timeframe} resampled from {source}")
+        self.fingerprints[symbol][timeframe] = fingerprint(stored)
+        self.sources[symbol][timeframe] = source
+        self.frames[symbol][timeframe] = frame
+
+    def _with_warm_up(self, symbol: str, source: str, timeframe: str) -> pd.DataFrame:
+        """Stored bars up to the end, from as many bars of `timeframe` before the start as the warm-up asks, as far as stored."""
+        wanted = warm_up_bars(self.spec, timeframe)
+        oldest = series_range(self.root, symbol, source)[0]
+        reach = wanted * duration(timeframe)
+        while True:
+            # Nights, weekends and holidays have no bars: reach further back until there are enough.
+            since = bucket_start(max(self.start - reach, oldest), timeframe)
+            stored = read_bars(self.root, symbol, source, since, self.end)
+            buckets = np.unique([0]) if stored.empty else _bucket_starts(bar_times(stored), timeframe)
+            before = int(np.searchsorted(buckets, bucket_start(self.start, timeframe)))
+            if before >= wanted or since <= oldest:
+                break
+            reach *= 2
+        if before <= wanted:
+            return stored
+        return stored.iloc[int(np.searchsorted(bar_times(stored), buckets[before - wanted])) :]
+
+    def _refuse_no_bars(self, symbol: str, source: str, stored: pd.DataFrame) -> None:
+        first, last, _ = series_range(self.root, symbol, source)
+        days = f"between {as_day(self.start)} and {as_day(self.end - 1)}"
+        inside = int(np.sum(bar_times(stored) >= bucket_start(self.start, source))) if len(stored) else 0
+        if inside == 0:
+            raise DataError(
+                f"no {source} bars of {symbol} {days}: stored are {as_day(first)} to {as_day(last)}; "
+                f"choose dates inside, or load more with: {load_command(symbol, source)}"
+            )
+        slack = 7 * DAY
+        if first > self.start + slack or last < self.end - slack - duration(source):
+            self.notes.append(f"{symbol} {source} is stored from {as_day(first)} to {as_day(last)}, not the whole range")
+
+    def check(self, symbol: str, timeframe: str) -> None:
+        frame = self.frames[symbol][timeframe]
+        self.notes += [f"{symbol} {timeframe}: {warning}" for warning in validate_bars(frame, symbol, timeframe)]
+        if timeframe == self.spec.base_timeframe:
+            times = bar_times(frame)
+            self.clock[symbol] = times[np.searchsorted(times, self.start) :]
+        whole = frame[needed_columns(self.spec)].notna().all(axis=1).to_numpy()
+        if not whole.all():
+            gone = int((~whole).sum())
+            frame = frame[whole]
+            self.missing[f"{symbol} {timeframe}"] = gone
+            self.notes.append(f"{symbol} {timeframe}: {gone} bars with missing values taken out")
+        self.frames[symbol][timeframe] = frame
+        self.first_bars[symbol][timeframe] = int(bar_times(frame)[0])
+
+    def result(self) -> RunBars:
+        return RunBars(
+            self.frames, self.start, self.end, self.clock, self.first_bars, self.sources, self.fingerprints,
+            tuple(dict.fromkeys(self.notes)), self.missing,
+        )  # fmt: skip
+
+
+def _bucket_starts(times: NDArray[np.int64], timeframe: str) -> NDArray[np.int64]:
+    step, origin = duration(timeframe), bucket_start(0, timeframe)
+    starts = (times - origin) // step * step + origin
+    return starts[np.r_[True, np.diff(starts) != 0]]
+
+
+def _source(root: Path, symbol: str, timeframe: str, start: int | None, end: int | None) -> str:
+    """The stored timeframe to take a series from: itself, else the finest one below it that covers the range best."""
+    stored = [(s, t) for s, t in stored_series(root) if s == symbol]
+    if (symbol, timeframe) in stored:
+        return timeframe
+    finer = [t for _, t in stored if TIMEFRAMES[t] < TIMEFRAMES[timeframe]]
+    if not finer:
+        raise DataError(_nothing_stored(root, symbol, timeframe, [t for _, t in stored]))
+
+    def overlap(candidate: str) -> int:
+        first, last, _ = series_range(root, symbol, candidate)
+        return max(0, min(last, end if end is not None else last) - max(first, start if start is not None else first))
+
+    best = max(overlap(t) for t in finer)
+    return min((t for t in finer if overlap(t) >= 0.99 * best), key=lambda t: TIMEFRAMES[t])
+
+
+def _nothing_stored(root: Path, symbol: str, timeframe: str, timeframes: list[str]) -> str:
+    command = f"load them with: {load_command(symbol, timeframe)}"
+    if timeframes:
+        have = ", ".join(sorted(timeframes, key=TIMEFRAMES.__getitem__))
+        return f"no bars of {symbol} at {timeframe} or finer are stored, only {have}; {command}"
+    symbols = sorted({s for s, _ in stored_series(root)})
+    if not symbols:
+        return f"no bars are stored, wanted {symbol} {timeframe}; {command}"
+    close = nearest(symbol, symbols)
+    hint = f"did you mean {close}?" if close else f"stored are {', '.join(symbols[:10])}{' …' if len(symbols) > 10 else ''}"
+    return f"no bars of {symbol} are stored, {hint}; {command}"

@@ -1,0 +1,56 @@
+"""Time: durations, buckets, resampling, and the one join that brings a higher timeframe to base rows.
+
+All times are int64 µs since 1970-01-01 UTC. A bar is stamped at its open and known at open + duration.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from strategies_app.vocabulary import TIMEFRAMES
+from training.pipeline import kernels
+from training.pipeline.frames import bar_frame, bar_times, bar_values
+
+SECOND = 1_000_000
+DAY = 86_400 * SECOND
+#: 1970-01-01 was a Thursday: weeks are anchored on the Monday before.
+WEEK_ANCHOR = -3 * DAY
+
+
+def duration(timeframe: str) -> int:
+    """Length of one bar in µs."""
+    return TIMEFRAMES[timeframe] * SECOND
+
+
+def anchor(timeframe: str) -> int:
+    """A moment (µs) at which a bucket of this timeframe begins."""
+    return WEEK_ANCHOR if timeframe == "1w" else 0
+
+
+def bucket_start(time: int, timeframe: str) -> int:
+    """Start (µs) of the bucket that holds `time`."""
+    return (time - anchor(timeframe)) // duration(timeframe) * duration(timeframe) + anchor(timeframe)
+
+
+def resample(frame: pd.DataFrame, timeframe: str) -> pd.DataFrame:
+    """Bars of a lower timeframe gathered into buckets of `timeframe`: left-closed, left-labelled, weeks from Monday."""
+    times, bars = bar_times(frame), bar_values(frame)
+    bucket_times = np.empty(len(times), dtype=np.int64)
+    buckets = np.empty((5, len(times)), dtype=np.float64)
+    count = kernels.resample(times, bars, duration(timeframe), anchor(timeframe), bucket_times, buckets)
+    return bar_frame(bucket_times[:count].copy(), np.ascontiguousarray(buckets[:, :count]))
+
+
+def known_positions(
+    base_times: NDArray[np.int64], base_timeframe: str, times: NDArray[np.int64], timeframe: str
+) -> NDArray[np.int64]:
+    """For each base bar the position of the bar of `timeframe` whose value may be used, or −1 (see kernels.known_at)."""
+    if timeframe == base_timeframe:
+        if len(times) != len(base_times) or not np.array_equal(times, base_times):
+            raise ValueError("the base timeframe joins only itself")
+        return np.arange(len(base_times), dtype=np.int64)
+    positions = np.empty(len(base_times), dtype=np.int64)
+    kernels.known_at(base_times, duration(base_timeframe), times, duration(timeframe), anchor(timeframe), positions)
+    return positions

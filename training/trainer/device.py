@@ -1,0 +1,65 @@
+"""Device: what this machine trains on, and the versions that a result depends on."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+
+def choose_device() -> str:
+    """MPS → CUDA → CPU, the first that is there."""
+    if torch.backends.mps.is_available():
+        return "mps"
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def device_name(device: str) -> str:
+    """The device's own name, such as the graphics card's; the processor architecture for a CPU."""
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    return f"Apple {platform.machine()}" if device == "mps" else platform.processor() or platform.machine()
+
+
+def device_memory(device: str) -> int | None:
+    """Bytes of memory of the device, None if unknown."""
+    if device.startswith("cuda"):
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    if device == "mps":
+        return int(torch.mps.recommended_max_memory())
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return None
+
+
+def environment() -> dict[str, str]:
+    """Versions on which the last bits of a result depend."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "machine": platform.machine(),
+    }
+
+
+@contextmanager
+def repeatable(device: str) -> Iterator[None]:
+    """Deterministic algorithms on CUDA while inside; the CPU needs nothing.
+
+    cuBLAS reads CUBLAS_WORKSPACE_CONFIG when it is first used, so a process that has used CUDA before
+    without it gets torch's own error, which says what to set.
+    """
+    if not device.startswith("cuda"):
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)

@@ -1,0 +1,149 @@
+"""Engine: one epoch of steps — forward, loss, backward, clip, update — over batches, behind one small interface."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from strategies_app.schema import Training
+from training.trainer import batches
+from training.trainer.losses import make_loss
+from training.trainer.optimizers import Clip, Flat, make_clip, make_optimizer, optimizer_tensors, restore_optimizer
+from training.values import BatchMetrics
+
+
+class EpochSums(NamedTuple):
+    """What an epoch leaves: the mean weighted training loss and the largest gradient norm before clipping."""
+
+    loss: float
+    gradient_norm: float
+
+
+class Engine(Protocol):
+    """How the loop trains: a second engine needs these names and nothing else."""
+
+    name: str
+    network: nn.Module
+
+    def set_rate(self, rate: float) -> None:
+        """The learning rate of the steps to come."""
+
+    def train_epoch(
+        self, order: NDArray[np.int64], seed: int, metrics: BatchMetrics, on_batch_end: Callable[[BatchMetrics], None]
+    ) -> EpochSums:
+        """One pass over the rows in `order`; `seed` fixes everything random in it."""
+
+    def optimizer_tensors(self) -> dict[str, torch.Tensor]:
+        """The optimizer's memory by parameter name, not yet cloned."""
+
+    def restore_optimizer(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Put back what `optimizer_tensors` gave. KeyError or ValueError if it does not fit."""
+
+
+class Reference:
+    """Torch's own operations for any network and device.
+
+    features float32 (n, f) and labels int64 (n,) of the whole dataset on the device; class weights
+    float32 (k,), None for all one. With `fused` all parameters lie in one flat buffer, so clipping
+    and updating are single operations; without it the weights are bit for bit those of a plain loop.
+    """
+
+    name = "reference"
+
+    def __init__(
+        self,
+        network: nn.Module,
+        training: Training,
+        features: torch.Tensor,
+        labels: torch.Tensor,
+        class_weights: torch.Tensor | None,
+        fused: bool,
+    ) -> None:
+        self.network = network
+        self.training = training
+        self.features, self.labels = features, labels
+        self.class_weights = class_weights
+        self.loss = make_loss(training, class_weights)
+        self.flat = Flat(network) if fused else None
+        self.optimizer = make_optimizer(training, self.flat.tensors if self.flat else list(network.parameters()), fused)
+        self.clip: Clip = make_clip(training.gradient_clip, network, self.flat)
+
+    def set_rate(self, rate: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+
+    def optimizer_tensors(self) -> dict[str, torch.Tensor]:
+        return optimizer_tensors(self.optimizer, self.network, self.flat)
+
+    def restore_optimizer(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        restore_optimizer(self.optimizer, self.network, self.flat, tensors)
+
+    def train_epoch(
+        self, order: NDArray[np.int64], seed: int, metrics: BatchMetrics, on_batch_end: Callable[[BatchMetrics], None]
+    ) -> EpochSums:
+        device, size = self.features.device, self.training.batch_size
+        sums = _Sums(batches.batch_count(len(order), size), device)
+        metrics.batches, metrics.samples = len(sums.losses), 0
+        metrics.loss = lambda: sums.mean_loss(metrics.batch + 1)
+        self.network.train()
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            _seed(device, seed)
+            batch = 0
+            for features, labels in batches.blocks(self.features, self.labels, order, size):
+                sums.add_weights(batch, self._batch_weights(labels))
+                for x, y in zip(torch.split(features, size), torch.split(labels, size), strict=True):
+                    sums.losses[batch], sums.norms[batch] = self._step(x, y)
+                    metrics.batch = batch
+                    metrics.samples += len(y)
+                    batch += 1
+                    on_batch_end(metrics)
+        return EpochSums(sums.mean_loss(batch), float(sums.norms.max()))
+
+    def _step(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        if self.flat:
+            self.flat.gradient.zero_()
+        else:
+            self.optimizer.zero_grad()
+        loss = self.loss(self.network(x), y)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = self.clip()
+        self.optimizer.step()
+        return loss.detach(), norm
+
+    def _batch_weights(self, labels: torch.Tensor) -> torch.Tensor:
+        """Σ w of each batch of a block, in one go."""
+        size = self.training.batch_size
+        rows = torch.ones_like(labels, dtype=torch.float32) if self.class_weights is None else self.class_weights[labels]
+        missing = -len(rows) % size
+        return nn.functional.pad(rows, (0, missing)).view(-1, size).sum(dim=1)
+
+
+class _Sums:
+    """Loss, gradient norm and Σ w of every batch of an epoch, on the device until someone reads them."""
+
+    def __init__(self, count: int, device: torch.device) -> None:
+        self.losses = torch.zeros(count, device=device)
+        self.norms = torch.zeros(count, device=device)
+        self.weights = torch.zeros(count, device=device)
+
+    def add_weights(self, first: int, weights: torch.Tensor) -> None:
+        self.weights[first : first + len(weights)] = weights
+
+    def mean_loss(self, count: int) -> float:
+        """Σ w·l / Σ w over the first `count` batches."""
+        losses, weights = self.losses[:count].cpu().double(), self.weights[:count].cpu().double()
+        return float((losses * weights).sum() / weights.sum())
+
+
+def _seed(device: torch.device, seed: int) -> None:
+    """Seed only the generators in use, so that a caller's other devices are left alone."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)

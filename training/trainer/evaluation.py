@@ -1,0 +1,129 @@
+"""Evaluation: a network and rows → probabilities, and from them what the network is worth.
+
+A row's probabilities depend on the network and that row alone, bit for bit: rows go through in
+batches of one size, padded, in aligned buffers, on one thread (see `networks.padded`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from strategies_app.schema import Training
+from training.trainer import batches, measures
+from training.trainer.losses import mean_loss
+from training.trainer.networks import WIDTH_STEP, padded
+from training.values import Dataset
+
+#: Rows per evaluation batch. Part of what makes a probability: never a setting.
+EVALUATION_BATCH = 1024
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a network says about rows: times µs int64 (n,), symbols int32 (n,), labels int64 (n,), probabilities float32 (n, k)."""
+
+    times: NDArray[np.int64]
+    symbols: NDArray[np.int32]
+    labels: NDArray[np.int64]
+    probabilities: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Measures of one split, JSON-ready, and the predictions that they come from."""
+
+    metrics: dict[str, Any]
+    predictions: Predictions
+
+
+def probabilities(network: nn.Module, features: NDArray[np.float32], device: str = "cpu") -> NDArray[np.float32]:
+    """Raw features float32 (n, f) → class probabilities float32 (n, k); n may be 0."""
+    logits = split_logits(network.to(device), batches.resident(features, device), None)
+    return softmax(logits).numpy()
+
+
+def split_logits(network: nn.Module, features: torch.Tensor, positions: torch.Tensor | None) -> torch.Tensor:
+    """Logits float32 (n, k) on the CPU for `features[positions]` (all rows if None), both on the network's device."""
+    count = len(features) if positions is None else len(positions)
+    width = features.shape[1]
+    wide = width if not isinstance(network, nn.Sequential) else -(-width // WIDTH_STEP) * WIDTH_STEP
+    buffer = torch.zeros(EVALUATION_BATCH, wide, device=features.device)
+    parts = []
+    with torch.no_grad(), _one_thread():
+        network.eval()
+        prepared, classes = padded(network), _class_count(network)
+        for start in range(0, count, EVALUATION_BATCH):
+            end = min(start + EVALUATION_BATCH, count)
+            rows = features[start:end] if positions is None else features.index_select(0, positions[start:end])
+            buffer[: end - start, :width] = rows
+            buffer[end - start :] = 0
+            parts.append(prepared(buffer)[: end - start, :classes].cpu())
+    return torch.cat(parts).contiguous() if parts else torch.zeros(0, classes)
+
+
+def softmax(logits: torch.Tensor) -> torch.Tensor:
+    """float32 (n, k) → float32 (n, k), computed in float64 so that rows sum to 1 as closely as float32 can say."""
+    return torch.softmax(logits.double(), dim=1).float()
+
+
+def evaluate(
+    network: nn.Module,
+    dataset: Dataset,
+    positions: NDArray[np.int64],
+    train: NDArray[np.int64],
+    training: Training,
+    class_weights: list[float],
+    device: str = "cpu",
+) -> Evaluation | None:
+    """Measures of the rows at `positions` (one split; each split is a separate call), None if there are none.
+
+    loss is Σ w·l / Σ w with the class weights learned on train (None if every row weighs 0). The
+    baseline always answers with the class most frequent in the rows at `train`.
+    """
+    if not len(positions):
+        return None
+    rows = dataset.rows
+    labels, symbols = rows.labels[positions], rows.symbols[positions]
+    logits = split_logits(
+        network.to(device), batches.resident(rows.features, device), torch.from_numpy(np.ascontiguousarray(positions)).to(device)
+    )
+    answers = logits.argmax(dim=1).numpy()
+    loss = mean_loss(logits, torch.from_numpy(labels), training, torch.tensor(class_weights))
+    count = len(dataset.class_names)
+    majority = int(np.bincount(rows.labels[train], minlength=count).argmax())
+    metrics: dict[str, Any] = {"loss": loss if np.isfinite(loss) else None}
+    metrics |= measures.measures(measures.confusion(labels, answers, count), dataset.class_names)
+    baseline = measures.measures(measures.confusion(labels, np.full_like(labels, majority), count), dataset.class_names)
+    metrics["baseline"] = {"name": "majority class of train", "class": dataset.class_names[majority]} | baseline
+    metrics["per_symbol"] = {
+        name: measures.measures(measures.confusion(labels[of], answers[of], count), dataset.class_names)
+        for number, name in enumerate(dataset.symbols)
+        if (of := symbols == number).any()
+    }
+    return Evaluation(metrics, Predictions(rows.times[positions], symbols, labels, softmax(logits).numpy()))
+
+
+def _class_count(network: nn.Module) -> int:
+    last = [layer for layer in network.modules() if isinstance(layer, nn.Linear)][-1]
+    return last.out_features
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """More threads cut a matrix product in other places, which may change its last bits."""
+    before = torch.get_num_threads()
+    if before != 1:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        if before != 1:
+            torch.set_num_threads(before)

@@ -1,0 +1,49 @@
+"""Losses: logits and labels → one loss, always Σ w·l / Σ w with w the weight of the row's class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch.nn import functional
+
+from strategies_app.schema import Training
+from training.trainer.networks import TrainingError
+
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def make_loss(training: Training, weights: torch.Tensor | None) -> Loss:
+    """(logits (b, k), labels int64 (b,)) → mean loss, for the training step. weights float32 (k,), None: all one."""
+    if training.loss_name == "cross_entropy":
+        return lambda logits, labels: functional.cross_entropy(logits, labels, weight=weights)
+
+    def weighted(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        losses = row_losses(logits, labels, training)
+        if weights is None:
+            return losses.mean()
+        row_weights = weights[labels]
+        return (row_weights * losses).sum() / row_weights.sum()
+
+    return weighted
+
+
+def row_losses(logits: torch.Tensor, labels: torch.Tensor, training: Training) -> torch.Tensor:
+    """l per row (n,), unweighted.
+
+    focal: −(1 − p)^γ · ln p of the true class (Lin et al. 2017). 1 − p is kept above 1e-12, because
+    the derivative of its power at 0 is infinite for γ < 1.
+    """
+    if training.loss_name == "cross_entropy":
+        return functional.cross_entropy(logits, labels, reduction="none")
+    if training.loss_name != "focal":
+        raise TrainingError(f"loss {training.loss_name} does not fit class labels, wanted cross_entropy or focal")
+    log_p = functional.log_softmax(logits, dim=1).gather(1, labels[:, None])[:, 0]
+    return -((-torch.expm1(log_p)).clamp_min(1e-12) ** training.focal_gamma) * log_p
+
+
+def mean_loss(logits: torch.Tensor, labels: torch.Tensor, training: Training, weights: torch.Tensor) -> float:
+    """Σ w·l / Σ w over a whole split, summed in float64 on the CPU. NaN if every weight is 0."""
+    logits, labels, weights = logits.cpu(), labels.cpu(), weights.cpu()
+    row_weights = weights[labels].double()
+    return float((row_weights * row_losses(logits, labels, training).double()).sum() / row_weights.sum())

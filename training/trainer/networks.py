@@ -1,0 +1,166 @@
+"""Networks: a strategy's model section → a torch module from raw features to logits, its normalization inside."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from strategies_app.schema import Mlp, StrategySpec
+
+#: Widths are padded to a multiple of this for evaluation, see `padded`.
+WIDTH_STEP = 16
+#: Rows per pass over the training rows when normalization is fitted.
+CHUNK_ROWS = 65_536
+
+_ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+    "leaky_relu": nn.LeakyReLU,
+    "gelu": nn.GELU,
+}
+
+
+class TrainingError(ValueError):
+    """A run that cannot be trained as asked; the message is one sentence."""
+
+
+class Normalization(nn.Module):
+    """(x − offset) / scale, learned once on the training rows and never by gradient. offset, scale float32 (f,)."""
+
+    offset: torch.Tensor
+    scale: torch.Tensor
+
+    def __init__(self, offset: torch.Tensor, scale: torch.Tensor) -> None:
+        super().__init__()
+        self.register_buffer("offset", offset)
+        self.register_buffer("scale", scale)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return (features - self.offset) / self.scale
+
+
+def build_network(
+    spec: StrategySpec, feature_count: int, class_count: int, offset: NDArray[np.float32], scale: NDArray[np.float32]
+) -> nn.Sequential:
+    """float32 (n, feature_count) → logits float32 (n, class_count).
+
+    The initial weights are torch's defaults drawn from the strategy's seed; the caller's generator is left as it was.
+    """
+    model = spec.model
+    if not isinstance(model, Mlp):
+        raise TrainingError(f"network {model.type} is not available yet, wanted mlp")
+    if offset.shape != (feature_count,) or scale.shape != (feature_count,):
+        raise TrainingError(f"offset {offset.shape} and scale {scale.shape} do not fit {feature_count} features")
+    architecture = model.architecture
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    layers["normalization"] = Normalization(_float32(offset), _float32(scale))
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(spec.training.seed)
+        width = feature_count
+        for position, size in enumerate(architecture.hidden_layers):
+            layers[f"hidden_{position}"] = nn.Linear(width, size)
+            layers[f"activation_{position}"] = _ACTIVATIONS[architecture.activation]()
+            if architecture.dropout > 0:
+                layers[f"dropout_{position}"] = nn.Dropout(architecture.dropout)
+            width = size
+        layers["output"] = nn.Linear(width, class_count)
+    return nn.Sequential(layers)
+
+
+def parameter_count(network: nn.Module) -> int:
+    """Learned numbers; normalization is not one of them."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def padded(network: nn.Module) -> nn.Module:
+    """A copy for evaluation whose layer widths are multiples of WIDTH_STEP; further logits are zero columns.
+
+    Matrix products of odd width take code paths whose rounding depends on where a row lies in memory.
+    With even widths, aligned buffers and one batch size, a row's result depends on that row alone. The
+    additional weights are zeros, so each result is the same sum with zeros added.
+    """
+    if not isinstance(network, nn.Sequential):
+        return network
+    with torch.no_grad():
+        return nn.Sequential(*(_padded_layer(layer) for layer in network)).eval()
+
+
+def _padded_layer(layer: nn.Module) -> nn.Module:
+    if isinstance(layer, nn.Linear):
+        rows, columns = (_rounded_up(size) for size in layer.weight.shape)
+        with torch.random.fork_rng(devices=[]):  # the layer draws initial weights, which are not used
+            wide = nn.Linear(columns, rows).to(layer.weight.device)
+        wide.weight.zero_()[: layer.out_features, : layer.in_features] = layer.weight
+        wide.bias.zero_()[: layer.out_features] = layer.bias
+        return wide
+    if isinstance(layer, Normalization):
+        extra = _rounded_up(len(layer.offset)) - len(layer.offset)
+        offset, scale = layer.offset, layer.scale
+        return Normalization(torch.cat([offset, offset.new_zeros(extra)]), torch.cat([scale, scale.new_ones(extra)]))
+    return layer
+
+
+def _rounded_up(width: int) -> int:
+    return -(-width // WIDTH_STEP) * WIDTH_STEP
+
+
+def _float32(values: NDArray[np.float32]) -> torch.Tensor:
+    return torch.from_numpy(np.array(values, dtype=np.float32))
+
+
+def fit_normalization(
+    features: NDArray[np.float32], kinds: tuple[str, ...], positions: NDArray[np.int64] | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.float32], list[str]]:
+    """offset, scale float32 (f,) and warnings, learned on `features[positions]` (all rows if None).
+
+    zscore: mean and population deviation; minmax: minimum and range; none: 0 and 1. Sums are float64
+    over chunks, so the matrix is never copied. A constant column gets scale 1 and a warning.
+    """
+    if len(kinds) != features.shape[1]:
+        raise TrainingError(f"normalization names {len(kinds)} features, the rows have {features.shape[1]}")
+    offset, scale = np.zeros(len(kinds), np.float32), np.ones(len(kinds), np.float32)
+    columns = np.flatnonzero([kind != "none" for kind in kinds])
+    if not len(columns):
+        return offset, scale, []
+    low, high, mean, deviation = _column_statistics(features, columns, positions)
+    warnings = []
+    for i, column in enumerate(columns):
+        by_mean = kinds[column] == "zscore"
+        offset[column] = mean[i] if by_mean else low[i]
+        width = np.float32(deviation[i] if by_mean else high[i] - low[i])
+        if low[i] == high[i] or not width > 0:
+            warnings.append(f"feature {column} is constant ({low[i]:g}) over the training rows, so it is shifted but not scaled")
+            continue
+        scale[column] = width
+    return offset, scale, warnings
+
+
+def _column_statistics(
+    features: NDArray[np.float32], columns: NDArray[np.intp], positions: NDArray[np.int64] | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Minimum, maximum, mean and population deviation, float64 (columns,); two passes, so that no digits cancel."""
+    count = len(features) if positions is None else len(positions)
+    low, high = np.full(len(columns), np.inf), np.full(len(columns), -np.inf)
+    total, squares = np.zeros(len(columns)), np.zeros(len(columns))
+    for chunk in _chunks(features, columns, positions):
+        low, high = np.minimum(low, chunk.min(axis=0)), np.maximum(high, chunk.max(axis=0))
+        total += chunk.sum(axis=0)
+    mean = total / count
+    for chunk in _chunks(features, columns, positions):
+        squares += np.square(chunk - mean).sum(axis=0)
+    return low, high, mean, np.sqrt(squares / count)
+
+
+def _chunks(
+    features: NDArray[np.float32], columns: NDArray[np.intp], positions: NDArray[np.int64] | None
+) -> Iterator[NDArray[np.float64]]:
+    count = len(features) if positions is None else len(positions)
+    for start in range(0, count, CHUNK_ROWS):
+        rows = slice(start, start + CHUNK_ROWS) if positions is None else positions[start : start + CHUNK_ROWS]
+        yield features[rows][:, columns].astype(np.float64)
