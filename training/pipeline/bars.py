@@ -27,8 +27,8 @@ from strategies_app.vocabulary import BAR_COLUMNS, TIMEFRAMES, nearest
 from training.pipeline.frames import DataError, bar_frame, bar_times, bar_values, empty_frame, fingerprint, time_text
 
 __all__ = [
-    "DataError", "Merge", "bar_frame", "bar_times", "bar_values", "empty_frame", "file_sha256", "fingerprint", "load_command",
-    "locked", "merge_bars", "read_bars", "series_path", "series_range", "stored_series", "time_text", "write_bars",
+    "DataError", "Merge", "bar_frame", "bar_times", "bar_values", "empty_frame", "file_sha256", "fingerprint", "fsync_folder",
+    "load_command", "locked", "merge_bars", "read_bars", "series_path", "series_range", "stored_series", "time_text", "write_bars",
 ]  # fmt: skip
 
 #: Rows that are read or skipped together: small enough that a month of 1m bars does not read a year.
@@ -204,11 +204,12 @@ def write_bars(root: Path, symbol: str, timeframe: str, frame: pd.DataFrame) -> 
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
-    _sync_folder(root)
+    fsync_folder(root)
     return digest
 
 
-def _sync_folder(folder: Path) -> None:
+def fsync_folder(folder: Path) -> None:
+    """Make new, renamed and removed names in a folder survive a power loss."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
