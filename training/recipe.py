@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from strategies_app.reader import warnings_of
-from strategies_app.schema import StrategySpec
+from strategies_app.schema import StrategySpec, feature_names
 from training.pipeline import cache as feature_cache
 from training.pipeline.dataset import build_dataset, build_features
 from training.pipeline.frames import DataError
@@ -221,6 +221,7 @@ def predict_bars(bundle: Bundle, symbol: str, frames: Mapping[str, pd.DataFrame]
     For bars that begin where the training's began, features and probabilities are those of training, bit for bit.
     """
     spec = StrategySpec.model_validate(bundle.spec)
+    bundle.require_features(feature_names(spec))
     features, times = build_features(spec, frames, start)
     if len(times) == 0:
         raise DataError(f"no {spec.base_timeframe} bar of {symbol} has all its features; wanted more bars before the dates asked for")

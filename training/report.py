@@ -118,3 +118,22 @@ def plan_tables(plan: Metrics) -> RenderableType:
     notes = [Text(f"note: {text}") for text in plan["notes"]]
     look = Text(f"a label looks at most {plan['longest_look_ahead']:,} bars ahead")
     return Group(facts, Text(), rows, Text(cuts), look, *notes, Text(), features)
+
+
+def provenance_table(bundle: Any) -> RenderableType:
+    """Where a model comes from: strategy, bars, split, versions."""
+    facts = _table("Provenance", "", "")
+    ledger = bundle.split
+    facts.add_row("strategy", bundle.spec["name"])
+    facts.add_row("dates", f"{day(ledger['start'])} to {day(ledger['end'] - 1)}")
+    facts.add_row("features", str(len(bundle.feature_names)))
+    facts.add_row("rows", ", ".join(f"{name} {count:,}" for name, count in ledger["rows"].items()))
+    facts.add_row("computed on", f"{bundle.device}, {bundle.threads} thread, engine {bundle.engine}, seed {bundle.seed}")
+    facts.add_row("versions", ", ".join(f"{name} {version}" for name, version in bundle.versions.items()))
+    for symbol, timeframes in bundle.fingerprints.items():
+        for timeframe, digest in timeframes.items():
+            first = day(bundle.first_bars[symbol][timeframe])
+            facts.add_row(f"bars {symbol} {timeframe}", f"from {first}, sha256 {digest[:16]}…")
+    for note in bundle.notes:
+        facts.add_row("note", note)
+    return Group(Text(), facts)

@@ -53,6 +53,7 @@ def cache_key(spec: StrategySpec, bars: RunBars) -> str:
     """The name under which the rows of this strategy on these bars are kept."""
     plain = spec.plain()
     makes_rows = {k: plain[k] for k in ("training_data", "indicators", "fuzzy_sets", "nn_inputs")}
+    # Keys keep their order: that of the memberships is the order of the features.
     text = json.dumps(
         {
             "format": FORMAT,
@@ -62,8 +63,7 @@ def cache_key(spec: StrategySpec, bars: RunBars) -> str:
             "labels": plain["training"]["labels"],
             "dates": [bars.start, bars.end],
             "bars": {s: dict(by_timeframe) for s, by_timeframe in bars.fingerprints.items()},
-        },
-        sort_keys=True,
+        }
     )
     return hashlib.sha256(text.encode()).hexdigest()
 

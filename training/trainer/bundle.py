@@ -22,6 +22,7 @@ from torch import nn
 from strategies_app.schema import StrategySpec
 from training.trainer.evaluation import Predictions
 from training.trainer.networks import TrainingError, build_network
+from training.values import Refusal
 
 FORMAT = 1
 WEIGHTS, PREDICTIONS, STRATEGY, DOCUMENT, MANIFEST = (
@@ -36,7 +37,7 @@ FILES = (WEIGHTS, PREDICTIONS, STRATEGY, DOCUMENT)
 _ELSEWHERE = ("network", "strategy_text", "predictions", "offset", "scale")
 
 
-class BundleError(ValueError):
+class BundleError(Refusal):
     """A bundle that cannot be written, or must not be trusted; the message is one sentence."""
 
 
@@ -59,9 +60,11 @@ class Bundle:
     normalization: tuple[str, ...]
     offset: NDArray[np.float32]
     scale: NDArray[np.float32]
+    class_weights: list[float]
     symbols: tuple[str, ...]
     timeframes: tuple[str, ...]
     first_bars: dict[str, dict[str, int]]
+    sources: dict[str, dict[str, str]]
     split: dict[str, Any]
     fingerprints: dict[str, dict[str, str]]
     versions: dict[str, str]
@@ -71,6 +74,7 @@ class Bundle:
     seed: int
     metrics: dict[str, Any]
     predictions: dict[str, Predictions]
+    notes: list[str]
 
     def require_features(self, names: Sequence[str]) -> None:
         """BundleError naming the first feature that is not the one the network was trained with at that place."""
@@ -156,14 +160,15 @@ def _contents(bundle: Bundle) -> dict[str, bytes]:
 
 def _json(document: Mapping[str, Any]) -> bytes:
     try:
-        return json.dumps(document, allow_nan=False, indent=1, sort_keys=True, ensure_ascii=False).encode()
+        # Keys keep their order: that of the memberships is the order of the features.
+        return json.dumps(document, allow_nan=False, indent=1, ensure_ascii=False).encode()
     except ValueError as problem:
         raise BundleError(f"{DOCUMENT} would hold a number that is not finite, so the model is not saved") from problem
 
 
 def _manifest(hashes: Mapping[str, str]) -> bytes:
     """The one way of writing these hashes: reading compares bytes, so no byte of it is free."""
-    return _json({"format": FORMAT, "sha256": dict(hashes)})
+    return _json({"format": FORMAT, "sha256": dict(sorted(hashes.items()))})
 
 
 def _sha256(content: bytes) -> str:
