@@ -85,7 +85,9 @@ def _database(url: str) -> dict[str, object]:
         database = dict(dj_database_url.parse(url, conn_health_checks=True))
     except (ValueError, dj_database_url.UnknownSchemeError):
         # The URL itself may hold a password and is not shown.
-        raise ImproperlyConfigured("DATABASE_URL is not a database address, wanted for example postgres://user:password@host/name") from None
+        raise ImproperlyConfigured(
+            "DATABASE_URL is not a database address, wanted for example postgres://user:password@host/name"
+        ) from None
     if database["ENGINE"] == "django.db.backends.sqlite3":
         # Several processes write at once: without these, half of the transactions fail with "database is locked".
         # synchronous=FULL, because NORMAL may lose the last commits at a power loss.
@@ -159,7 +161,12 @@ DATABASES = {"default": _database(os.environ.get("DATABASE_URL", "").strip() or 
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
-    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator", "NumericPasswordValidator")
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
 ]
 
 LANGUAGE_CODE = "en-us"

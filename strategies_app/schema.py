@@ -10,6 +10,7 @@ import datetime as dt
 import functools
 import math
 import operator
+import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, cast
 
@@ -68,9 +69,11 @@ Timeframe = Annotated[str, AfterValidator(_known_timeframe)]
 def _as_day(value: object) -> object:
     if isinstance(value, str):
         try:
-            return dt.date.fromisoformat(value)
+            if re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", value):  # fromisoformat takes weeks and missing dashes as well
+                return dt.date.fromisoformat(value)
         except ValueError:
-            raise ValueError(f"'{value}' is not a day, wanted YYYY-MM-DD") from None
+            pass
+        raise ValueError(f"'{value}' is not a day, wanted YYYY-MM-DD")
     return value
 
 
@@ -216,7 +219,9 @@ def _indicator_model(kind: IndicatorKind) -> Any:
     return create_model(kind.name, __base__=Indicator, __doc__=kind.formula, **fields)
 
 
-_INDICATOR_MODELS = {name: _indicator_model(kind) for name, kind in vocabulary.INDICATORS.items() if name not in vocabulary.REPAINTING}
+_INDICATOR_MODELS = {
+    name: _indicator_model(kind) for name, kind in vocabulary.INDICATORS.items() if name not in vocabulary.REPAINTING
+}
 
 
 def _indicator_tag(value: Any) -> str | None:
@@ -229,7 +234,7 @@ def _indicator_tag(value: Any) -> str | None:
 
 #: Chosen by `type`, aliases included.
 AnyIndicator = Annotated[
-    cast(Any, functools.reduce(operator.or_, [Annotated[m, Tag(n)] for n, m in _INDICATOR_MODELS.items()])),
+    cast("Any", functools.reduce(operator.or_, [Annotated[m, Tag(n)] for n, m in _INDICATOR_MODELS.items()])),
     Discriminator(_indicator_tag, custom_error_type="indicator_type", custom_error_message="unknown indicator"),
 ]
 
@@ -247,6 +252,12 @@ Point = Annotated[
     BeforeValidator(_as_number),
     PlainSerializer(lambda v: v if math.isfinite(v) else str(v), when_used="json"),
 ]
+
+
+def _listed(points: list[float]) -> str:
+    """Points as they are written in YAML."""
+    words = {math.inf: ".inf", -math.inf: "-.inf"}
+    return f"[{', '.join('.nan' if math.isnan(p) else words.get(p, f'{p:g}') for p in points)}]"
 
 
 class Membership(Strict):
@@ -273,14 +284,16 @@ class Membership(Strict):
         inner = points[1:-1] if self.type == "trapezoidal" else points
         outer_fit = self.type != "trapezoidal" or (points[0] < math.inf and points[-1] > -math.inf)
         if not all(math.isfinite(p) for p in inner) or not outer_fit or any(math.isnan(p) for p in points):
-            raise ValueError(f"{self.type} points must be finite (only a trapezoid's a may be -.inf and its d .inf), seen {points}")
+            raise ValueError(
+                f"{self.type} points must be finite (only a trapezoid's a may be -.inf and its d .inf), seen {_listed(points)}"
+            )
         if any(abs(p) > 1e15 for p in points if math.isfinite(p)):
-            raise ValueError(f"{self.type} points must lie within ±1e15, seen {points}")
+            raise ValueError(f"{self.type} points must lie within ±1e15, seen {_listed(points)}")
         if self.type in ("triangular", "trapezoidal") and (points != sorted(points) or points[0] == points[-1]):
             order = " ≤ ".join(names)
-            raise ValueError(f"{self.type} points are {points}, wanted {order} and {names[0]} < {names[-1]}")
+            raise ValueError(f"{self.type} points are {_listed(points)}, wanted {order} and {names[0]} < {names[-1]}")
         if self.type == "gaussian" and points[1] <= 0:
-            raise ValueError(f"gaussian deviation is {points[1]}, wanted above 0")
+            raise ValueError(f"gaussian deviation is {points[1]:g}, wanted above 0")
         if self.type == "sigmoid" and points[1] == 0:
             raise ValueError("sigmoid width is 0, wanted any other number")
         return self

@@ -22,14 +22,14 @@ from django.conf import settings
 from django.utils import timezone
 
 from training.models import Checkpoint, Operation, Status
-from training.values import Parts
+from training.values import Parts, Refusal
 
 MANIFEST = "manifest.json"
 KEPT = 2
 _FOLDER = re.compile(r"epoch_(\d+)_([a-z]+)$")
 
 
-class CheckpointError(Exception):
+class CheckpointError(Refusal):
     """A checkpoint cannot be written or read: one sentence."""
 
 

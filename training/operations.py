@@ -16,9 +16,10 @@ from django.utils import timezone
 
 from strategies_app.models import StrategyVersion
 from training.models import LIVE, RESUMABLE, Operation, Status
+from training.values import Refusal
 
 
-class OperationError(Exception):
+class OperationError(Refusal):
     """The verb does not fit the operation's state: one sentence with the state that was seen."""
 
 

@@ -16,9 +16,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from strategies_app.vocabulary import BAR_COLUMNS
+from training.values import Refusal
 
 
-class DataError(Exception):
+class DataError(Refusal):
     """Bars that cannot be used, in one sentence: what was seen, what was wanted, what helps."""
 
 
