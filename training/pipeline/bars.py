@@ -193,7 +193,10 @@ def write_bars(root: Path, symbol: str, timeframe: str, frame: pd.DataFrame) -> 
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("xb") as file:
-            pq.write_table(table, file, ROW_GROUP, compression="none", use_dictionary=False, write_statistics=["timestamp"])
+            # Checksums tell a damaged page from one that was written later than the row that describes the file.
+            pq.write_table(
+                table, file, ROW_GROUP, compression="none", use_dictionary=False, write_statistics=["timestamp"], write_page_checksum=True
+            )
             file.flush()
             os.fsync(file.fileno())
         digest = file_sha256(temporary)
