@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import ValidationError
-from safetensors import SafetensorError, numpy as safe_numpy, torch as safe_torch
+from safetensors import SafetensorError
+from safetensors import numpy as safe_numpy
+from safetensors import torch as safe_torch
 from torch import nn
 
 from strategies_app.schema import StrategySpec
 from training.trainer.evaluation import Predictions
-from training.trainer.networks import TrainingError, build_network
+from training.trainer.networks import build_network
 from training.values import Refusal
 
 FORMAT = 1
@@ -127,7 +128,9 @@ def load_bundle(folder: Path) -> Bundle:
             scale=scale,
             **{f.name: _as_field(f.name, document[f.name]) for f in fields(Bundle) if f.name not in _ELSEWHERE},
         )
-    except (KeyError, TypeError, RuntimeError, SafetensorError, ValidationError, TrainingError) as problem:
+    except BundleError:
+        raise
+    except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as problem:
         raise BundleError(f"the bundle {folder} does not describe a model: {str(problem).splitlines()[0]}") from problem
 
 
@@ -144,7 +147,7 @@ def _contents(bundle: Bundle) -> dict[str, bytes]:
     for name, tensor in weights.items():
         if not bool(torch.isfinite(tensor).all()):
             raise BundleError(f"{name} holds a number that is not finite, so the model is not saved")
-    arrays = {}
+    arrays: dict[str, NDArray[Any]] = {}
     for split, predictions in bundle.predictions.items():
         if not np.isfinite(predictions.probabilities).all():
             raise BundleError(f"a {split} probability is not finite, so the model is not saved")
@@ -203,15 +206,14 @@ def _verified(folder: Path) -> dict[str, bytes]:
         raise BundleError(f"the bundle {folder} cannot be read: {problem.strerror or problem}") from problem
     hashes = {name: _sha256(content) for name, content in contents.items()}
     if saved != _manifest(hashes):
-        raise BundleError(f"the bundle {folder} was changed after it was saved: {_changed(saved, hashes)} differs")
+        raise BundleError(f"the bundle {folder} was changed after it was saved: {_suspects(saved, hashes)} does not fit")
     return contents
 
 
-def _changed(saved: bytes, hashes: Mapping[str, str]) -> str:
-    """Which file does not fit, the manifest itself if it names no other."""
+def _suspects(saved: bytes, hashes: Mapping[str, str]) -> str:
+    """Which files do not fit the saved manifest; the manifest itself if all of them do."""
     text = saved.decode(errors="replace")
-    suspects = [name for name, value in hashes.items() if value not in text]
-    return suspects[0] if len(suspects) == 1 and f'"{suspects[0]}"' in text else MANIFEST if not suspects else ", ".join(suspects)
+    return " and ".join(name for name, value in hashes.items() if value not in text) or MANIFEST
 
 
 def _network(
@@ -220,7 +222,7 @@ def _network(
     features, classes = len(document["feature_names"]), len(document["class_names"])
     network = build_network(spec, features, classes, np.zeros(features, np.float32), np.ones(features, np.float32))
     network.load_state_dict(weights)
-    return network.eval(), *(weights[f"normalization.{name}"].numpy() for name in ("offset", "scale"))
+    return network.eval(), weights["normalization.offset"].numpy(), weights["normalization.scale"].numpy()
 
 
 def _predictions(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Predictions]:
