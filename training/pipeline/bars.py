@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from strategies_app.schema import SYMBOL
 from strategies_app.vocabulary import BAR_COLUMNS, TIMEFRAMES, nearest
+from training.files import sync_folder
 from training.pipeline.frames import DataError, bar_frame, bar_times, bar_values, empty_frame, fingerprint, time_text
 
 __all__ = [
@@ -204,16 +205,8 @@ def write_bars(root: Path, symbol: str, timeframe: str, frame: pd.DataFrame) -> 
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
-    _sync_folder(root)
+    sync_folder(root)
     return digest
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 # --- merging -----------------------------------------------------------------------------------
