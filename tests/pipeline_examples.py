@@ -24,7 +24,7 @@ DAY = 86_400_000_000
 Frames = dict[str, pd.DataFrame]
 
 #: Enough to search, little enough for two cores. The same examples on every run.
-modest = settings(max_examples=12, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+modest = settings(max_examples=12, deadline=None, derandomize=True, database=None, report_multiple_bugs=False, suppress_health_check=list(HealthCheck))
 thorough = settings(modest, max_examples=60)
 
 AVAILABLE = sorted(name for name, kind in INDICATORS.items() if kind.available)
