@@ -24,10 +24,11 @@ from numpy.typing import NDArray
 
 from strategies_app.schema import SYMBOL
 from strategies_app.vocabulary import BAR_COLUMNS, TIMEFRAMES, nearest
+from training.files import sync_folder
 from training.pipeline.frames import DataError, bar_frame, bar_times, bar_values, empty_frame, fingerprint, time_text
 
 __all__ = [
-    "DataError", "Merge", "bar_frame", "bar_times", "bar_values", "empty_frame", "file_sha256", "fingerprint", "fsync_folder",
+    "DataError", "Merge", "bar_frame", "bar_times", "bar_values", "empty_frame", "file_sha256", "fingerprint",
     "load_command", "locked", "merge_bars", "read_bars", "series_path", "series_range", "stored_series", "time_text", "write_bars",
 ]  # fmt: skip
 
@@ -207,17 +208,8 @@ def write_bars(root: Path, symbol: str, timeframe: str, frame: pd.DataFrame) -> 
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
-    fsync_folder(root)
+    sync_folder(root)
     return digest
-
-
-def fsync_folder(folder: Path) -> None:
-    """Make new, renamed and removed names in a folder survive a power loss."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 # --- merging -----------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ import numpy as np
 
 from strategies_app import schema, vocabulary
 from strategies_app.schema import StrategySpec
-from training.pipeline.bars import fsync_folder
+from training.files import sync_folder
 from training.pipeline.features import plan_features
 from training.pipeline.loading import RunBars
 from training.values import Dataset, Rows
@@ -101,7 +101,7 @@ def keep(folder: Path, key: str, dataset: Dataset, limit: int) -> bool:
         (temporary / "about.json").write_text(json.dumps({"dropped": dict(dataset.dropped)}))
         with contextlib.suppress(FileExistsError):  # another process kept the same rows meanwhile
             os.rename(temporary, folder / key)
-        fsync_folder(folder)
+        sync_folder(folder)
     except OSError:
         return False
     finally:

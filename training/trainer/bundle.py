@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import secrets
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -21,6 +18,7 @@ from safetensors import torch as safe_torch
 from torch import nn
 
 from strategies_app.schema import StrategySpec
+from training.files import write_folder
 from training.trainer.evaluation import Predictions
 from training.trainer.networks import build_network
 from training.values import Refusal
@@ -95,19 +93,10 @@ def save_bundle(bundle: Bundle, folder: Path) -> str:
     manifest = _manifest({name: _sha256(content) for name, content in contents.items()})
     if folder.exists():
         raise BundleError(f"{folder} exists already")
-    unfinished = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.unfinished")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.mkdir()
-        for name, content in {**contents, MANIFEST: manifest}.items():
-            _write(unfinished / name, content)
-        _sync_folder(unfinished)
-        os.rename(unfinished, folder)
-        _sync_folder(folder.parent)
+        write_folder(folder, {**contents, MANIFEST: manifest})
     except OSError as problem:
         raise BundleError(f"the bundle {folder} cannot be written: {problem.strerror or problem}") from problem
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return _sha256(manifest)
 
 
@@ -176,22 +165,6 @@ def _manifest(hashes: Mapping[str, str]) -> bytes:
 
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    """So that the names in it survive a power loss."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _verified(folder: Path) -> dict[str, bytes]:
