@@ -37,7 +37,9 @@ def find(operation_id: str) -> Operation:
     if found:
         raise OperationError(f"several operations end with '{operation_id}', give more of the id")
     newest = ", ".join(Operation.objects.values_list("pk", flat=True)[:3])
-    raise OperationError(f"no operation '{operation_id}'" + (f"; the newest are {newest}" if newest else "; none was started yet"))
+    raise OperationError(
+        f"no operation '{operation_id}'" + (f"; the newest are {newest}" if newest else "; none was started yet")
+    )
 
 
 def claim(operation_id: str, attempt: int, device: str = "") -> bool:

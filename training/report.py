@@ -47,7 +47,9 @@ def verdict(metrics: Metrics) -> str:
     ours, theirs = seen["accuracy"], seen["baseline"]["accuracy"]
     count = int(np.sum(seen["confusion_matrix"]))
     margin = 2 * float(np.sqrt(max(ours * (1 - ours), 1e-12) / max(count, 1)))
-    answer = f"On {count:,} {name} rows it calls {ours:.1%} of labels right; always {seen['baseline']['class']} calls {theirs:.1%}."
+    answer = (
+        f"On {count:,} {name} rows it calls {ours:.1%} of labels right; always {seen['baseline']['class']} calls {theirs:.1%}."
+    )
     if ours > theirs + margin:
         return f"Better than the majority class. {answer}"
     if ours < theirs - margin:
@@ -110,7 +112,9 @@ def plan_tables(plan: Metrics) -> RenderableType:
         rows.add_row(name, f"{count:,}", *(f"{shares[c]:.1%}" if shares else "" for c in plan["class_names"]))
     for reason, count in split["dropped"].items():
         rows.add_row(f"dropped: {reason}", f"{count:,}")
-    cuts = f"train to {day(split['cuts'][0] - 1)}, validation {_span(split, 'validation')[0]} to {_span(split, 'validation')[1]}, "
+    cuts = (
+        f"train to {day(split['cuts'][0] - 1)}, validation {_span(split, 'validation')[0]} to {_span(split, 'validation')[1]}, "
+    )
     cuts += f"test {_span(split, 'test')[0]} to {_span(split, 'test')[1]}" if split["rows"]["test"] else "no test"
     features = _table(f"Features ({len(plan['features'])}, in order)", "#", "name")
     for number, name in enumerate(plan["features"]):

@@ -22,7 +22,7 @@ class Command(BaseCommand):
         parser.add_argument("timeframe", help="the model's base timeframe")
         parser.add_argument("--start", metavar="YYYY-MM-DD", help="first UTC day; all that is stored if not given")
         parser.add_argument("--end", metavar="YYYY-MM-DD", help="last UTC day")
-        parser.add_argument("--recent", action="store_true", help="read only the warm-up before the start: faster, values may differ")
+        parser.add_argument("--recent", action="store_true", help="read only the warm-up: faster, values may differ")
         parser.add_argument("--output", metavar="FILE", help="write every bar as CSV to FILE")
         parser.add_argument("--format", choices=("csv", "table"), help="csv unless this is a terminal")
 

@@ -63,7 +63,9 @@ class Command(BaseCommand):
         from training.inline import plan
         from training.report import plan_tables
 
-        Console(file=self.stdout._out, highlight=False, soft_wrap=True).print(plan_tables(plan(options["strategy"], _request(options))))
+        Console(file=self.stdout._out, highlight=False, soft_wrap=True).print(
+            plan_tables(plan(options["strategy"], _request(options)))
+        )
 
     def _run(self, options: dict[str, Any]) -> str:
         from training.inline import resume_inline, start_inline
