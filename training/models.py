@@ -39,7 +39,10 @@ class Operation(models.Model):
     status = models.CharField(max_length=12, choices=Status.choices, default=Status.PENDING, db_index=True)
     attempt = models.PositiveIntegerField(default=1)
     strategy_version = models.ForeignKey(StrategyVersion, on_delete=models.PROTECT, related_name="operations")
-    spec = models.JSONField(help_text="the effective strategy: the stored text with the request's dates, symbols and timeframes")
+    # Text, because a database may reorder the keys of its own JSON type, and their order is the order of the features.
+    spec = models.TextField(
+        help_text="the effective strategy as JSON: the stored text with the request's dates, symbols and timeframes"
+    )
     fingerprints = models.JSONField(default=dict, help_text="sha256 of exactly the bars used: symbol → timeframe → hex")
 
     stage = models.CharField(max_length=32, blank=True)

@@ -6,6 +6,7 @@ thought dead and woke up) match no row.
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from typing import Any
@@ -25,7 +26,7 @@ class OperationError(Refusal):
 
 def start(version: StrategyVersion, spec: dict[str, Any]) -> Operation:
     """A new pending operation for the effective strategy `spec` (plain data) of a stored version."""
-    return Operation.objects.create(strategy_version=version, spec=spec)
+    return Operation.objects.create(strategy_version=version, spec=json.dumps(spec))
 
 
 def find(operation_id: str) -> Operation:
@@ -36,7 +37,9 @@ def find(operation_id: str) -> Operation:
     if found:
         raise OperationError(f"several operations end with '{operation_id}', give more of the id")
     newest = ", ".join(Operation.objects.values_list("pk", flat=True)[:3])
-    raise OperationError(f"no operation '{operation_id}'" + (f"; the newest are {newest}" if newest else "; none was started yet"))
+    raise OperationError(
+        f"no operation '{operation_id}'" + (f"; the newest are {newest}" if newest else "; none was started yet")
+    )
 
 
 def claim(operation_id: str, attempt: int, device: str = "") -> bool:

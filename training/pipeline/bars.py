@@ -24,11 +24,12 @@ from numpy.typing import NDArray
 
 from strategies_app.schema import SYMBOL
 from strategies_app.vocabulary import BAR_COLUMNS, TIMEFRAMES, nearest
+from training.files import sync_folder
 from training.pipeline.frames import DataError, bar_frame, bar_times, bar_values, empty_frame, fingerprint, time_text
 
 __all__ = [
-    "DataError", "Merge", "bar_frame", "bar_times", "bar_values", "empty_frame", "file_sha256", "fingerprint", "load_command",
-    "locked", "merge_bars", "read_bars", "series_path", "series_range", "stored_series", "time_text", "write_bars",
+    "DataError", "Merge", "bar_frame", "bar_times", "bar_values", "empty_frame", "file_sha256", "fingerprint",
+    "load_command", "locked", "merge_bars", "read_bars", "series_path", "series_range", "stored_series", "time_text", "write_bars",
 ]  # fmt: skip
 
 #: Rows that are read or skipped together: small enough that a month of 1m bars does not read a year.
@@ -193,7 +194,10 @@ def write_bars(root: Path, symbol: str, timeframe: str, frame: pd.DataFrame) -> 
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("xb") as file:
-            pq.write_table(table, file, ROW_GROUP, compression="none", use_dictionary=False, write_statistics=["timestamp"])
+            # Checksums tell a damaged page from one that was written later than the row that describes the file.
+            pq.write_table(
+                table, file, ROW_GROUP, compression="none", use_dictionary=False, write_statistics=["timestamp"], write_page_checksum=True
+            )
             file.flush()
             os.fsync(file.fileno())
         digest = file_sha256(temporary)
@@ -204,16 +208,8 @@ def write_bars(root: Path, symbol: str, timeframe: str, frame: pd.DataFrame) -> 
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
-    _sync_folder(root)
+    sync_folder(root)
     return digest
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 # --- merging -----------------------------------------------------------------------------------

@@ -19,10 +19,10 @@ from training.trainer.evaluation import split_logits
 from training.trainer.losses import mean_loss
 from training.trainer.networks import TrainingError, build_network, fit_normalization
 from training.trainer.schedule import Monitor, Schedule
-from training.values import BatchMetrics, Callback, Dataset, EpochMetrics, Parts, Splits
+from training.values import BatchMetrics, Callback, Dataset, EpochMetrics, Parts, Refusal, Splits
 
 
-class Diverged(ArithmeticError):
+class Diverged(Refusal):
     """Training left the finite numbers; the message says when, what, and what to try."""
 
 
