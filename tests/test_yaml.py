@@ -73,7 +73,7 @@ def test_every_value_and_key_has_a_place() -> None:
         ("a: {b: 1, b: 2}\n", 1, 11, "key 'b' is here a second time, first in line 1"),
         ("1: a\n", 1, 1, "'1' as a key, wanted text; put it in quotes if it is a name"),
         ("true: a\n", 1, 1, "'true' as a key, wanted text; put it in quotes if it is a name"),
-        ("? \n: a\n", 2, 1, "nothing as a key, wanted text; put it in quotes if it is a name"),
+        ("? \n: a\n", 1, 2, "nothing as a key, wanted text; put it in quotes if it is a name"),
         ("? [a, b]\n: 1\n", 1, 3, "a key that is not plain text, wanted a name"),
         ("*x : 1\n", 1, 1, "a key that is not plain text, wanted a name"),
         ("a: 1000000000000000001\n", 1, 4, "the number 1000000000000000001 is out of bounds, wanted at most 1e18"),
