@@ -31,6 +31,8 @@ from training.pipeline.bars import (
 )
 from training.pipeline.quality import bar_faults, quality
 
+SAMPLE_BARS = Path(__file__).resolve().parent / "sample_bars"
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -83,6 +85,14 @@ def store_frame(
             digest, source = file_sha256(path), row.source if row else source
         series, warnings = _record(symbol, timeframe, merge.frame, digest, source)
     return Loaded(series, merge, notes or [], warnings)
+
+
+def load_samples() -> list[Loaded]:
+    """Put the bars that come with the project into the store."""
+    return [
+        store_frame(symbol, timeframe, read_bars(SAMPLE_BARS, symbol, timeframe), source="sample bars")
+        for symbol, timeframe in stored_series(SAMPLE_BARS)
+    ]
 
 
 def _record(symbol: str, timeframe: str, frame: pd.DataFrame, digest: str, source: str) -> tuple[BarSeries, list[str]]:

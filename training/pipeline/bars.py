@@ -27,9 +27,9 @@ from strategies_app.vocabulary import BAR_COLUMNS, TIMEFRAMES, nearest
 from training.pipeline.frames import DataError, bar_frame, bar_times, bar_values, empty_frame, fingerprint, time_text
 
 __all__ = [
-    "DataError", "Merge", "bar_frame", "bar_times", "bar_values", "empty_frame", "file_sha256", "fingerprint", "fsync_folder",
-    "load_command", "locked", "merge_bars", "read_bars", "series_path", "series_range", "stored_series", "time_text",
-    "write_bars",
+    "DataError", "Merge", "bar_frame", "bar_table", "bar_times", "bar_values", "empty_frame", "file_sha256", "fingerprint",
+    "fsync_folder", "load_command", "locked", "merge_bars", "read_bars", "series_path", "series_range", "stored_series",
+    "time_text", "write_bars",
 ]  # fmt: skip
 
 #: Rows that are read or skipped together: small enough that a month of 1m bars does not read a year.
@@ -192,16 +192,21 @@ def locked(root: Path, symbol: str, timeframe: str) -> Iterator[None]:
         yield
 
 
+def bar_table(frame: pd.DataFrame) -> pa.Table:
+    """A frame as it is stored; DataError if it has no bar or its times do not increase."""
+    times = bar_times(frame)
+    if not len(times) or (np.diff(times) <= 0).any():
+        raise DataError("bars cannot be stored: wanted at least one, at strictly increasing times")
+    return pa.table([pa.array(times).cast(SCHEMA.types[0]), *(pa.array(row) for row in bar_values(frame))], schema=SCHEMA)
+
+
 def write_bars(root: Path, symbol: str, timeframe: str, frame: pd.DataFrame) -> str:
     """Put the frame in the place of the stored series, wholly or not at all; gives the sha256 of the file.
 
     Where others may write too, call it inside `locked`.
     """
     path = series_path(root, symbol, timeframe)
-    times, values = bar_times(frame), bar_values(frame)
-    if not len(times) or (np.diff(times) <= 0).any():
-        raise DataError(f"the bars of {symbol} {timeframe} cannot be stored: wanted at least one, at strictly increasing times")
-    table = pa.table([pa.array(times).cast(SCHEMA.types[0]), *(pa.array(row) for row in values)], schema=SCHEMA)
+    table = bar_table(frame)
     root.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
