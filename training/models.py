@@ -131,3 +131,25 @@ class TrainedModel(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class BarSeries(models.Model):
+    """A stored series of bars: its file lies in STORE_DIR and is the truth, `data --check` brings a row that differs in line."""
+
+    symbol = models.CharField(max_length=32)
+    timeframe = models.CharField(max_length=4)
+    first = models.DateTimeField(help_text="open of the first bar, UTC")
+    last = models.DateTimeField(help_text="open of the last bar, UTC")
+    rows = models.PositiveBigIntegerField()
+    sha256 = models.CharField(max_length=64, help_text="of the file")
+    quality = models.JSONField(default=dict, help_text="missing values, gaps, stretches, jumps; `warnings` in words")
+    source = models.CharField(max_length=255, blank=True, help_text="name of the file that was loaded last")
+    updated = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ["symbol", "timeframe"]
+        verbose_name_plural = "bar series"
+        constraints = [models.UniqueConstraint(fields=["symbol", "timeframe"], name="one_series_per_symbol_and_timeframe")]
+
+    def __str__(self) -> str:
+        return f"{self.symbol} {self.timeframe}"
