@@ -111,11 +111,18 @@ def _run(operation: Operation, attempt: int, stream: TextIO, program: str, *, al
     log_path = Path(settings.LOG_DIR) / f"{operation.pk}-{attempt}.log"
     log_path.parent.mkdir(parents=True, exist_ok=True)
     with log_path.open("a", encoding="utf-8") as log, signals_handed_over() as hand, Display(title, console) as display:
+        display.state.best = _best_so_far(operation)
         status = run_operation(
             operation.pk, attempt, [display, LogFile(log)], allow_inexact=allow_inexact, on_start=hand
         )  # fmt: skip
     _tell(operation.pk, status, console, program)
     return status
+
+
+def _best_so_far(operation: Operation) -> float:
+    """The lowest validation loss of earlier attempts, so that a resumed run shows the best of the whole."""
+    losses = operation.epoch_metrics.values_list("val_loss", flat=True)
+    return min(losses, default=float("inf"))
 
 
 def _tell(operation_id: str, status: str, console: Console, program: str) -> None:

@@ -70,6 +70,16 @@ def _table(title: str, *columns: str) -> Table:
     return table
 
 
+def _list(title: str) -> Table:
+    """Two columns without heads: a name and what it is."""
+    table = Table(
+        title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2), show_header=False
+    )
+    table.add_column(style="dim")
+    table.add_column()
+    return table
+
+
 def _beside_baseline(title: str, metrics: Metrics) -> Table:
     table = _table(title, "", *(word for _, word in COLUMNS), "Loss")
     loss = "–" if metrics.get("loss") is None else f"{metrics['loss']:.4f}"
@@ -102,7 +112,7 @@ def _symbols(per_symbol: Mapping[str, Metrics]) -> Table:
 
 def plan_tables(plan: Metrics) -> RenderableType:
     """What a training would do, without doing it."""
-    facts = _table("Plan", "", "")
+    facts = _list("Plan")
     for name in ("strategy", "symbols", "timeframes", "dates", "network", "memory", "worker"):
         facts.add_row(name, plan[name])
     split = plan["split"]
@@ -112,21 +122,19 @@ def plan_tables(plan: Metrics) -> RenderableType:
         rows.add_row(name, f"{count:,}", *(f"{shares[c]:.1%}" if shares else "" for c in plan["class_names"]))
     for reason, count in split["dropped"].items():
         rows.add_row(f"dropped: {reason}", f"{count:,}")
-    cuts = (
-        f"train to {day(split['cuts'][0] - 1)}, validation {_span(split, 'validation')[0]} to {_span(split, 'validation')[1]}, "
-    )
-    cuts += f"test {_span(split, 'test')[0]} to {_span(split, 'test')[1]}" if split["rows"]["test"] else "no test"
-    features = _table(f"Features ({len(plan['features'])}, in order)", "#", "name")
+    spans = [f"train to {day(split['cuts'][0] - 1)}"]
+    spans += [f"{name} {' to '.join(_span(split, name))}" for name in ("validation", "test") if split["rows"][name]]
+    features = _list(f"Features ({len(plan['features'])}, in order)")
     for number, name in enumerate(plan["features"]):
         features.add_row(str(number), name)
     notes = [Text(f"note: {text}") for text in plan["notes"]]
     look = Text(f"a label looks at most {plan['longest_look_ahead']:,} bars ahead")
-    return Group(facts, Text(), rows, Text(cuts), look, *notes, Text(), features)
+    return Group(facts, Text(), rows, Text(", ".join(spans)), look, *notes, Text(), features)
 
 
 def provenance_table(bundle: Any) -> RenderableType:
     """Where a model comes from: strategy, bars, split, versions."""
-    facts = _table("Provenance", "", "")
+    facts = _list("Provenance")
     ledger = bundle.split
     facts.add_row("strategy", bundle.spec["name"])
     facts.add_row("dates", f"{day(ledger['start'])} to {day(ledger['end'] - 1)}")

@@ -69,6 +69,7 @@ def fit(
     clipping), seconds, samples_per_second. Raises TrainingError, Diverged, CheckpointError, and
     whatever the callback raises.
     """
+    callback.on_stage("train", 0.0)
     torch.set_num_threads(threads)
     training = spec.training
     class_weights, warnings = learn_class_weights(dataset, splits, training.class_weights)
