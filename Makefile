@@ -18,7 +18,7 @@ TORCH_INDEX := https://download.pytorch.org/whl/cpu
 # The stamp lies inside the environment, so that it goes when the environment goes.
 STAMP := $(VENV)/.ktrdr-set-up-$(TORCH)
 CHECK_VERSION := import sys; sys.exit(0 if sys.version_info >= (3, 11) else "KTRDR Train needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": name another one with PYTHON=python3.12")
-PIP := $(RUN) -m pip --disable-pip-version-check --quiet
+PIP := $(RUN) -m pip --disable-pip-version-check --quiet --quiet
 
 .DELETE_ON_ERROR:
 .PHONY: demo test lint bench setup clean
