@@ -6,6 +6,7 @@ the ratio is the median over the pairs, so that a machine that slows down slows 
 
 from __future__ import annotations
 
+import itertools
 import json
 import statistics
 import time
@@ -88,7 +89,8 @@ def _strategy(size: int) -> StrategySpec:
 def _ours(features: NDArray[np.float32], labels: NDArray[np.int64], size: int) -> Callable[[], object]:
     spec = _strategy(size)
     network = build_network(spec, FEATURES, CLASSES, np.zeros(FEATURES, np.float32), np.ones(FEATURES, np.float32))
-    engine = Reference(network, spec.training, *map(torch.from_numpy, (features, labels)), torch.ones(CLASSES), fused=True)
+    rows = torch.from_numpy(features), torch.from_numpy(labels)
+    engine = Reference(network, spec.training, *rows, torch.ones(CLASSES), True)
     metrics = BatchMetrics(1, batches.batch_count(len(labels), size))
     state = {"epoch": 0}
 
@@ -140,7 +142,7 @@ def _matrix_products(count: int, size: int) -> float:
             torch.empty(o, i),
             torch.empty(size, i),
         )
-        for i, o in zip(widths, widths[1:], strict=False)
+        for i, o in itertools.pairwise(widths)
     ]
 
     def products() -> None:

@@ -115,6 +115,9 @@ CHECKPOINT_EPOCH_INTERVAL = int(_number("CHECKPOINT_EPOCH_INTERVAL", 10, low=1, 
 CHECKPOINT_TIME_INTERVAL_SECONDS = _number("CHECKPOINT_TIME_INTERVAL_SECONDS", 300, low=0)
 CHECKPOINT_MAX_AGE_DAYS = _number("CHECKPOINT_MAX_AGE_DAYS", 30, low=0)
 
+#: The feature cache keeps what was used last within so many bytes.
+CACHE_LIMIT_BYTES = int(_number("KTRDR_CACHE_LIMIT_BYTES", 4 * 1024**3, low=0, whole=True))
+
 # Compiled kernels are kept with the rest; it must be set before numba is first imported.
 os.environ.setdefault("NUMBA_CACHE_DIR", str(HOME_DIR / "numba"))
 

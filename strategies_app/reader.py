@@ -5,7 +5,6 @@ Either the whole strategy is right, or a `StrategyError` tells everything that i
 
 from __future__ import annotations
 
-import copy
 import datetime as dt
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,9 +14,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from strategies_app.overrides import option_of, overridden
 from strategies_app.references import reference_findings, warnings_of
-from strategies_app.schema import Path, StrategySpec, highest_frequency, not_available
-from strategies_app.wording import MAX_FINDINGS, Finding, schema_findings, seen, value_at
+from strategies_app.schema import Path, StrategySpec, not_available
+from strategies_app.wording import MAX_FINDINGS, Finding, dotted, schema_findings, seen
 from strategies_app.yaml_text import MAX_SIZE, Document, Place, UnreadableText, read_document, text_of, too_large
 
 __all__ = ["Problem", "StrategyError", "read_strategy", "read_strategy_file", "read_text", "warnings_of"]
@@ -107,12 +107,6 @@ def read_text(path: str | FilePath) -> str:
         raise _unreadable(error) from None
 
 
-def dotted(path: Path) -> str:
-    """("nn_inputs", 0, "fuzzy_set") → `nn_inputs[0].fuzzy_set`."""
-    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
-    return "".join(parts).removeprefix(".")
-
-
 def _checked(document: Document) -> StrategySpec:
     """The strategy in the document, or all problems of text, schema and references in one error."""
     problems = [_located(dotted(p.path), p.place, p.message) for p in document.problems]
@@ -140,6 +134,16 @@ def _validated(data: dict[str, Any]) -> tuple[StrategySpec | None, list[Finding]
         partial = _sound_parts(data)
         return None, [*findings, *(f for f in references if f.path not in taken), *_not_available_findings(partial)]
     return spec, [*references, *_not_available_findings(spec)]
+
+
+def _overridden(spec: StrategySpec, data: dict[str, Any], given: dict[str, Any]) -> StrategySpec:
+    """The strategy with options in place of its own values; what is wrong then names the option in place of a line."""
+    changed, findings = overridden(spec, data, given)
+    if not findings:
+        result, findings = _validated(changed)
+        if result is not None and not findings:
+            return result
+    raise StrategyError(Problem(*option_of(finding, given)) for finding in findings)
 
 
 def _not_available_findings(spec: StrategySpec) -> list[Finding]:
@@ -218,70 +222,3 @@ def _in_order(problems: list[Problem]) -> list[Problem]:
     if len(ordered) <= MAX_PROBLEMS:
         return ordered
     return [*ordered[:MAX_PROBLEMS], Problem("", None, None, "and more problems than these")]
-
-
-# --- what the command line or a request asks for -------------------------------------------------
-
-
-def _overridden(spec: StrategySpec, data: dict[str, Any], given: dict[str, Any]) -> StrategySpec:
-    data = copy.deepcopy(data)
-    section = data["training_data"]
-    if (symbols := given.get("--symbols")) is not None:
-        section["symbols"] = (
-            {"mode": "single", "symbol": symbols[0]} if len(symbols) == 1 else {"mode": "multi_symbol", "list": symbols}
-        )
-    if (timeframes := given.get("--timeframes")) is not None:
-        section["timeframes"] = _timeframes(timeframes, value_at(section, ("timeframes", "base_timeframe")))
-    if "--start" in given or "--end" in given:
-        section.pop("date_range", None)
-        dates = {
-            "start_date": given.get("--start", spec.training_data.start),
-            "end_date": given.get("--end", spec.training_data.end),
-        }
-        section.update({key: day for key, day in dates.items() if day is not None})
-    if (share := given.get("--validation-split")) is not None:
-        data["training"]["data_split"] = _data_split(spec, share)
-    changed, findings = _validated(data)
-    if findings or changed is None:
-        raise StrategyError(_of_option(finding, given) for finding in findings)
-    return changed
-
-
-def _timeframes(timeframes: list[str], base: str | None) -> dict[str, Any]:
-    if len(timeframes) == 1:
-        return {"mode": "single", "timeframe": timeframes[0]}
-    section: dict[str, Any] = {"mode": "multi_timeframe", "list": timeframes}
-    try:
-        still_right = base == highest_frequency(timeframes)
-    except (KeyError, ValueError):  # an unknown timeframe, or none: the schema says so
-        still_right = False
-    return section | {"base_timeframe": base} if still_right else section
-
-
-def _data_split(spec: StrategySpec, share: float) -> dict[str, float]:
-    split = spec.training.data_split
-    rest = round(1 - share - split.test, 12)
-    if not share > 0 or not rest > 0:
-        message = f"seen {share:g}, wanted above 0 and, with the test split's {split.test:g}, below 1"
-        raise StrategyError([Problem("--validation-split", None, None, message)])
-    return {"train": rest, "validation": share, "test": split.test, "embargo": split.embargo}
-
-
-_OPTION_OF = {
-    ("training_data", "symbols"): "--symbols",
-    ("training_data", "timeframes"): "--timeframes",
-    ("training_data", "start_date"): "--start",
-    ("training_data", "end_date"): "--end",
-    ("training", "data_split"): "--validation-split",
-    ("nn_inputs",): "--timeframes",
-}
-
-
-def _of_option(finding: Finding, given: dict[str, Any]) -> Problem:
-    """A problem that an option brought in: the option stands in place of a line."""
-    option = next((o for path, o in _OPTION_OF.items() if finding.path[: len(path)] == path and o in given), None)
-    if option is None and finding.path == ("training_data",):
-        option = next((o for o in ("--start", "--end") if o in given), None)
-    is_direct = finding.path[:1] == ("training_data",)
-    message = finding.message if is_direct else f"{dotted(finding.path)}: {finding.message}"
-    return Problem(option or ", ".join(given), None, None, message)

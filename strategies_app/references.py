@@ -137,13 +137,14 @@ def _entry_features(data: dict[str, Any], entry: Any) -> Iterator[str]:
         return
     given = entry.get("timeframes", "all")
     timeframes = _timeframes(data) if given == "all" else [t for t in _list(given) if isinstance(t, str)]
-    fuzzy_set = value_at(data, ("fuzzy_sets", entry.get("fuzzy_set"))) if isinstance(entry.get("fuzzy_set"), str) else None
+    name = entry.get("fuzzy_set")
+    fuzzy_set = value_at(data, ("fuzzy_sets", name)) if isinstance(name, str) else None
     members = [m for m in fuzzy_set if m not in ("indicator", "input_transform")] if isinstance(fuzzy_set, dict) else []
     for timeframe in timeframes:
         if isinstance(entry.get("raw_indicator"), str):
             yield f"{timeframe}_{entry['raw_indicator']}_raw"
         else:
-            yield from (f"{timeframe}_{entry['fuzzy_set']}_{member}" for member in members)
+            yield from (f"{timeframe}_{name}_{member}" for member in members)
 
 
 _LOSSES = {True: ("cross_entropy", "focal"), False: ("huber", "mse")}
@@ -206,7 +207,7 @@ def _memory_warnings(spec: StrategySpec) -> Iterator[str]:
     for identifier in _used(spec):
         if spec.indicators[identifier].kind.memory == "origin":
             kind = spec.indicators[identifier].type
-            yield f"indicators.{identifier}: {kind} depends on the first bar for ever, so its level changes with the bars that are stored"
+            yield f"indicators.{identifier}: {kind} depends on the first bar for ever: other bars before the start change it"
 
 
 def _unused_warnings(spec: StrategySpec) -> Iterator[str]:

@@ -12,7 +12,7 @@ import math
 import operator
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -232,11 +232,14 @@ def _indicator_tag(value: Any) -> str | None:
         return None
 
 
-#: Chosen by `type`, aliases included.
-AnyIndicator = Annotated[
-    cast("Any", functools.reduce(operator.or_, [Annotated[m, Tag(n)] for n, m in _INDICATOR_MODELS.items()])),
-    Discriminator(_indicator_tag, custom_error_type="indicator_type", custom_error_message="unknown indicator"),
-]
+if TYPE_CHECKING:
+    AnyIndicator = Indicator
+else:
+    #: Chosen by `type`, aliases included.
+    AnyIndicator = Annotated[
+        functools.reduce(operator.or_, [Annotated[m, Tag(n)] for n, m in _INDICATOR_MODELS.items()]),
+        Discriminator(_indicator_tag, custom_error_type="indicator_type", custom_error_message="unknown indicator"),
+    ]
 
 
 # --- 2.3 fuzzy_sets ----------------------------------------------------------------------------
@@ -442,7 +445,8 @@ class ContextLabels(Strict):
     def _thresholds_in_order(self) -> ContextLabels:
         if self.bearish_threshold >= self.bullish_threshold:
             raise ValueError(
-                f"bearish_threshold is {self.bearish_threshold} and bullish_threshold {self.bullish_threshold}, wanted bearish < bullish"
+                f"bearish_threshold is {self.bearish_threshold:g} and bullish_threshold {self.bullish_threshold:g}, "
+                "wanted bearish < bullish"
             )
         return self
 

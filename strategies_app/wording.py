@@ -54,6 +54,12 @@ def schema_findings(error: ValidationError, data: Any) -> list[Finding]:
     return findings
 
 
+def dotted(path: Path) -> str:
+    """("nn_inputs", 0, "fuzzy_set") → `nn_inputs[0].fuzzy_set`."""
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return "".join(parts).removeprefix(".")
+
+
 def seen(value: object) -> str:
     """A value as an author wrote it, short enough for a sentence."""
     if value is None:
@@ -87,11 +93,16 @@ def one_of(word: object, known: Iterable[str]) -> str:
 def value_at(data: Any, path: Path) -> Any:
     """The value at `path`; None where there is none."""
     for part in path:
-        try:
-            data = data[part]
-        except (KeyError, IndexError, TypeError):
+        if not _holds(data, part):
             return None
+        data = data[part]
     return data
+
+
+def _holds(data: Any, part: str | int) -> bool:
+    if isinstance(data, list):
+        return isinstance(part, int) and 0 <= part < len(data)
+    return isinstance(data, dict) and part in data
 
 
 def _path(location: tuple[str | int, ...], data: Any) -> Path:
@@ -102,7 +113,7 @@ def _path(location: tuple[str | int, ...], data: Any) -> Path:
         if skip:
             skip = False
             continue
-        if (isinstance(data, dict) and part in data) or (isinstance(data, list) and isinstance(part, int) and part < len(data)):
+        if _holds(data, part):
             path, data = (*path, part), data[part]
             general = tuple("*" if i == 1 and path[0] in ("indicators", "nn_inputs") else p for i, p in enumerate(path))
             skip = general in _VARIANTS

@@ -1,8 +1,8 @@
 """The recipe: a strategy and bars → a bundle, and a bundle and bars → predictions. Django plays no part.
 
-    from training.recipe import load_bars, train_strategy
-    bars = load_bars(spec, store)
-    bundle = train_strategy(spec, bars, strategy_text=text)
+from training.recipe import load_bars, train_strategy
+bars = load_bars(spec, store)
+bundle = train_strategy(spec, bars, strategy_text=text)
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from strategies_app.reader import warnings_of
-from strategies_app.schema import StrategySpec
+from strategies_app.schema import StrategySpec, feature_names
 from training.pipeline import cache as feature_cache
 from training.pipeline.dataset import build_dataset, build_features
 from training.pipeline.frames import DataError
@@ -172,7 +172,9 @@ def _bundle(
         engine=fitted.engine,
         device=fitted.device,
         seed=fitted.seed,
-        metrics={name: e.metrics for name, e in evaluations.items()} | {"test": test.metrics if test else None} | _training(fitted),
+        metrics={name: e.metrics for name, e in evaluations.items()}
+        | {"test": test.metrics if test else None}
+        | _training(fitted),
         predictions={name: e.predictions for name, e in evaluations.items()},
         notes=[*prepared.notes, *fitted.warnings],
     )
@@ -221,9 +223,12 @@ def predict_bars(bundle: Bundle, symbol: str, frames: Mapping[str, pd.DataFrame]
     For bars that begin where the training's began, features and probabilities are those of training, bit for bit.
     """
     spec = StrategySpec.model_validate(bundle.spec)
+    bundle.require_features(feature_names(spec))
     features, times = build_features(spec, frames, start)
     if len(times) == 0:
-        raise DataError(f"no {spec.base_timeframe} bar of {symbol} has all its features; wanted more bars before the dates asked for")
+        raise DataError(
+            f"no {spec.base_timeframe} bar of {symbol} has all its features; wanted more bars before the dates asked for"
+        )
     chances = probabilities(bundle.network, features)
     signals = signals_of(chances, bundle.class_names, spec.decisions.confidence_threshold)
     return Predictions(symbol, times, chances, bundle.class_names, signals)

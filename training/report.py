@@ -47,7 +47,9 @@ def verdict(metrics: Metrics) -> str:
     ours, theirs = seen["accuracy"], seen["baseline"]["accuracy"]
     count = int(np.sum(seen["confusion_matrix"]))
     margin = 2 * float(np.sqrt(max(ours * (1 - ours), 1e-12) / max(count, 1)))
-    answer = f"On {count:,} {name} rows it calls {ours:.1%} of labels right; always {seen['baseline']['class']} calls {theirs:.1%}."
+    answer = (
+        f"On {count:,} {name} rows it calls {ours:.1%} of labels right; always {seen['baseline']['class']} calls {theirs:.1%}."
+    )
     if ours > theirs + margin:
         return f"Better than the majority class. {answer}"
     if ours < theirs - margin:
@@ -65,6 +67,16 @@ def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2))
     for number, column in enumerate(columns):
         table.add_column(column, justify="right" if number else "left", header_style="dim")
+    return table
+
+
+def _list(title: str) -> Table:
+    """Two columns without heads: a name and what it is."""
+    table = Table(
+        title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2), show_header=False
+    )
+    table.add_column(style="dim")
+    table.add_column()
     return table
 
 
@@ -100,7 +112,7 @@ def _symbols(per_symbol: Mapping[str, Metrics]) -> Table:
 
 def plan_tables(plan: Metrics) -> RenderableType:
     """What a training would do, without doing it."""
-    facts = _table("Plan", "", "")
+    facts = _list("Plan")
     for name in ("strategy", "symbols", "timeframes", "dates", "network", "memory", "worker"):
         facts.add_row(name, plan[name])
     split = plan["split"]
@@ -110,11 +122,30 @@ def plan_tables(plan: Metrics) -> RenderableType:
         rows.add_row(name, f"{count:,}", *(f"{shares[c]:.1%}" if shares else "" for c in plan["class_names"]))
     for reason, count in split["dropped"].items():
         rows.add_row(f"dropped: {reason}", f"{count:,}")
-    cuts = f"train to {day(split['cuts'][0] - 1)}, validation {_span(split, 'validation')[0]} to {_span(split, 'validation')[1]}, "
-    cuts += f"test {_span(split, 'test')[0]} to {_span(split, 'test')[1]}" if split["rows"]["test"] else "no test"
-    features = _table(f"Features ({len(plan['features'])}, in order)", "#", "name")
+    spans = [f"train to {day(split['cuts'][0] - 1)}"]
+    spans += [f"{name} {' to '.join(_span(split, name))}" for name in ("validation", "test") if split["rows"][name]]
+    features = _list(f"Features ({len(plan['features'])}, in order)")
     for number, name in enumerate(plan["features"]):
         features.add_row(str(number), name)
     notes = [Text(f"note: {text}") for text in plan["notes"]]
     look = Text(f"a label looks at most {plan['longest_look_ahead']:,} bars ahead")
-    return Group(facts, Text(), rows, Text(cuts), look, *notes, Text(), features)
+    return Group(facts, Text(), rows, Text(", ".join(spans)), look, *notes, Text(), features)
+
+
+def provenance_table(bundle: Any) -> RenderableType:
+    """Where a model comes from: strategy, bars, split, versions."""
+    facts = _list("Provenance")
+    ledger = bundle.split
+    facts.add_row("strategy", bundle.spec["name"])
+    facts.add_row("dates", f"{day(ledger['start'])} to {day(ledger['end'] - 1)}")
+    facts.add_row("features", str(len(bundle.feature_names)))
+    facts.add_row("rows", ", ".join(f"{name} {count:,}" for name, count in ledger["rows"].items()))
+    facts.add_row("computed on", f"{bundle.device}, {bundle.threads} thread, engine {bundle.engine}, seed {bundle.seed}")
+    facts.add_row("versions", ", ".join(f"{name} {version}" for name, version in bundle.versions.items()))
+    for symbol, timeframes in bundle.fingerprints.items():
+        for timeframe, digest in timeframes.items():
+            first = day(bundle.first_bars[symbol][timeframe])
+            facts.add_row(f"bars {symbol} {timeframe}", f"from {first}, sha256 {digest[:16]}…")
+    for note in bundle.notes:
+        facts.add_row("note", note)
+    return Group(Text(), facts)

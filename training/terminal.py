@@ -49,7 +49,8 @@ class State:
         self.speed = 0.0
         self.last: EpochMetrics = {}
         self.best = float("inf")
-        self._first_fraction: float | None = None
+        # Fraction and time of the first batch seen: from here this attempt's pace is reckoned.
+        self._first: tuple[float, float] | None = None
         self._epoch_began = 0.0
         self._fraction = 0.0
 
@@ -60,8 +61,7 @@ class State:
         self.stage_seconds[name] = now - self.stage_began[name]
         if name == "train":
             self._fraction = fraction
-            if self._first_fraction is None:
-                self._first_fraction, self._epoch_began = fraction, now
+            self._epoch_began = now
 
     def see_batch(self, metrics: BatchMetrics, percent: float) -> None:
         now = self.clock()
@@ -69,6 +69,8 @@ class State:
         self.epoch, self.epochs = metrics.epoch, metrics.epochs
         self.batch, self.batches = metrics.batch + 1, metrics.batches
         self._fraction = (metrics.epoch + self.batch / max(self.batches, 1)) / max(self.epochs, 1)
+        if self._first is None:
+            self._first = (self._fraction, now)
         self.loss = metrics.loss()
         if now > self._epoch_began:
             self.speed = metrics.samples / (now - self._epoch_began)
@@ -82,9 +84,9 @@ class State:
 
     def seconds_left(self) -> float | None:
         """Of the training at its present pace; None before there is one. Early stopping may end it sooner."""
-        if self.current != "train" or self._first_fraction is None:
+        if self.current != "train" or self._first is None:
             return None
-        done, elapsed = self._fraction - self._first_fraction, self.clock() - self.stage_began["train"]
+        done, elapsed = self._fraction - self._first[0], self.clock() - self._first[1]
         return elapsed * (1 - self._fraction) / done if done > 0 and elapsed > 0.5 else None
 
     def training_text(self) -> str:
@@ -115,7 +117,7 @@ class Display:
         self._said_at = time.monotonic()
         self._ended = threading.Event()
         self._lock = threading.Lock()
-        self._done: list[str] = []
+        self._said = ""
 
     def __enter__(self) -> Display:
         self.console.print(self.title, markup=False)
@@ -128,7 +130,6 @@ class Display:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._ended.set()
-        self._finish_stage("")
         if self.live is not None:
             self.live.stop()
             self.console.print(self._rail())
@@ -157,14 +158,12 @@ class Display:
 
     def _finish_stage(self, following: str) -> None:
         current = self.state.current
-        if current and current != following and current not in self._done and self.live is None and current == "train":
+        if current == "train" and following and self.live is None and self._said != self._line():
             self._say(self._line())
-        if current and current not in self._done:
-            self._done.append(current)
 
     def _say(self, text: str) -> None:
         with self._lock:
-            self._said_at = time.monotonic()
+            self._said_at, self._said = time.monotonic(), text
             self.console.print(text, markup=False)
 
     def _line(self) -> str:

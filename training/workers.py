@@ -5,6 +5,7 @@ Whatever happens, the row says how it ended and what was kept; everything heavy 
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 from collections.abc import Callable, Sequence
@@ -58,11 +59,11 @@ def _train(operation_id: str, attempt: int, progress: Progress, allow_inexact: b
     from strategies_app.schema import StrategySpec
     from training.pipeline.loading import load_bars
     from training.recipe import FeatureCache, train_strategy
-    from training.trainer.bundle import manifest_sha256, save_bundle
+    from training.trainer.bundle import save_bundle
     from training.trainer.device import choose_device
 
     operation = Operation.objects.select_related("strategy_version__strategy").get(pk=operation_id)
-    spec = StrategySpec.model_validate(operation.spec)
+    spec = StrategySpec.model_validate(json.loads(operation.spec))
     device = choose_device()
     bars = load_bars(spec, Path(settings.STORE_DIR), progress.on_stage)
     _same_bars(operation, {s: dict(f) for s, f in bars.fingerprints.items()})
@@ -78,10 +79,10 @@ def _train(operation_id: str, attempt: int, progress: Progress, allow_inexact: b
     progress.on_stage("save", 0.0)
     folder = f"{operation_id}-{attempt}"
     path = Path(settings.BUNDLE_DIR) / folder
-    save_bundle(bundle, path)
+    digest = save_bundle(bundle, path)
     progress.on_stage("save", 1.0)
     progress.write()
-    _record(operation, attempt, folder, manifest_sha256(path), bundle.metrics)
+    _record(operation, attempt, folder, digest, bundle.metrics)
 
 
 def _same_bars(operation: Operation, seen: dict[str, dict[str, str]]) -> None:

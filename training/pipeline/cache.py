@@ -23,7 +23,7 @@ import numpy as np
 
 from strategies_app import schema, vocabulary
 from strategies_app.schema import StrategySpec
-from training.pipeline.bars import fsync_folder
+from training.files import sync_folder
 from training.pipeline.features import plan_features
 from training.pipeline.loading import RunBars
 from training.values import Dataset, Rows
@@ -53,6 +53,7 @@ def cache_key(spec: StrategySpec, bars: RunBars) -> str:
     """The name under which the rows of this strategy on these bars are kept."""
     plain = spec.plain()
     makes_rows = {k: plain[k] for k in ("training_data", "indicators", "fuzzy_sets", "nn_inputs")}
+    # Keys keep their order: that of the memberships is the order of the features.
     text = json.dumps(
         {
             "format": FORMAT,
@@ -62,8 +63,7 @@ def cache_key(spec: StrategySpec, bars: RunBars) -> str:
             "labels": plain["training"]["labels"],
             "dates": [bars.start, bars.end],
             "bars": {s: dict(by_timeframe) for s, by_timeframe in bars.fingerprints.items()},
-        },
-        sort_keys=True,
+        }
     )
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -101,7 +101,7 @@ def keep(folder: Path, key: str, dataset: Dataset, limit: int) -> bool:
         (temporary / "about.json").write_text(json.dumps({"dropped": dict(dataset.dropped)}))
         with contextlib.suppress(FileExistsError):  # another process kept the same rows meanwhile
             os.rename(temporary, folder / key)
-        fsync_folder(folder)
+        sync_folder(folder)
     except OSError:
         return False
     finally:

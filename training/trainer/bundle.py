@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import secrets
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -15,13 +12,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import ValidationError
-from safetensors import SafetensorError, numpy as safe_numpy, torch as safe_torch
+from safetensors import SafetensorError
+from safetensors import numpy as safe_numpy
+from safetensors import torch as safe_torch
 from torch import nn
 
 from strategies_app.schema import StrategySpec
+from training.files import write_folder
 from training.trainer.evaluation import Predictions
-from training.trainer.networks import TrainingError, build_network
+from training.trainer.networks import build_network
+from training.values import Refusal
 
 FORMAT = 1
 WEIGHTS, PREDICTIONS, STRATEGY, DOCUMENT, MANIFEST = (
@@ -36,7 +36,7 @@ FILES = (WEIGHTS, PREDICTIONS, STRATEGY, DOCUMENT)
 _ELSEWHERE = ("network", "strategy_text", "predictions", "offset", "scale")
 
 
-class BundleError(ValueError):
+class BundleError(Refusal):
     """A bundle that cannot be written, or must not be trusted; the message is one sentence."""
 
 
@@ -59,9 +59,11 @@ class Bundle:
     normalization: tuple[str, ...]
     offset: NDArray[np.float32]
     scale: NDArray[np.float32]
+    class_weights: list[float]
     symbols: tuple[str, ...]
     timeframes: tuple[str, ...]
     first_bars: dict[str, dict[str, int]]
+    sources: dict[str, dict[str, str]]
     split: dict[str, Any]
     fingerprints: dict[str, dict[str, str]]
     versions: dict[str, str]
@@ -71,6 +73,7 @@ class Bundle:
     seed: int
     metrics: dict[str, Any]
     predictions: dict[str, Predictions]
+    notes: list[str]
 
     def require_features(self, names: Sequence[str]) -> None:
         """BundleError naming the first feature that is not the one the network was trained with at that place."""
@@ -90,19 +93,10 @@ def save_bundle(bundle: Bundle, folder: Path) -> str:
     manifest = _manifest({name: _sha256(content) for name, content in contents.items()})
     if folder.exists():
         raise BundleError(f"{folder} exists already")
-    unfinished = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.unfinished")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.mkdir()
-        for name, content in {**contents, MANIFEST: manifest}.items():
-            _write(unfinished / name, content)
-        _sync_folder(unfinished)
-        os.rename(unfinished, folder)
-        _sync_folder(folder.parent)
+        write_folder(folder, {**contents, MANIFEST: manifest})
     except OSError as problem:
         raise BundleError(f"the bundle {folder} cannot be written: {problem.strerror or problem}") from problem
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return _sha256(manifest)
 
 
@@ -123,7 +117,9 @@ def load_bundle(folder: Path) -> Bundle:
             scale=scale,
             **{f.name: _as_field(f.name, document[f.name]) for f in fields(Bundle) if f.name not in _ELSEWHERE},
         )
-    except (KeyError, TypeError, RuntimeError, SafetensorError, ValidationError, TrainingError) as problem:
+    except BundleError:
+        raise
+    except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as problem:
         raise BundleError(f"the bundle {folder} does not describe a model: {str(problem).splitlines()[0]}") from problem
 
 
@@ -140,7 +136,7 @@ def _contents(bundle: Bundle) -> dict[str, bytes]:
     for name, tensor in weights.items():
         if not bool(torch.isfinite(tensor).all()):
             raise BundleError(f"{name} holds a number that is not finite, so the model is not saved")
-    arrays = {}
+    arrays: dict[str, NDArray[Any]] = {}
     for split, predictions in bundle.predictions.items():
         if not np.isfinite(predictions.probabilities).all():
             raise BundleError(f"a {split} probability is not finite, so the model is not saved")
@@ -156,34 +152,19 @@ def _contents(bundle: Bundle) -> dict[str, bytes]:
 
 def _json(document: Mapping[str, Any]) -> bytes:
     try:
-        return json.dumps(document, allow_nan=False, indent=1, sort_keys=True, ensure_ascii=False).encode()
+        # Keys keep their order: that of the memberships is the order of the features.
+        return json.dumps(document, allow_nan=False, indent=1, ensure_ascii=False).encode()
     except ValueError as problem:
         raise BundleError(f"{DOCUMENT} would hold a number that is not finite, so the model is not saved") from problem
 
 
 def _manifest(hashes: Mapping[str, str]) -> bytes:
     """The one way of writing these hashes: reading compares bytes, so no byte of it is free."""
-    return _json({"format": FORMAT, "sha256": dict(hashes)})
+    return _json({"format": FORMAT, "sha256": dict(sorted(hashes.items()))})
 
 
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    """So that the names in it survive a power loss."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _verified(folder: Path) -> dict[str, bytes]:
@@ -198,15 +179,14 @@ def _verified(folder: Path) -> dict[str, bytes]:
         raise BundleError(f"the bundle {folder} cannot be read: {problem.strerror or problem}") from problem
     hashes = {name: _sha256(content) for name, content in contents.items()}
     if saved != _manifest(hashes):
-        raise BundleError(f"the bundle {folder} was changed after it was saved: {_changed(saved, hashes)} differs")
+        raise BundleError(f"the bundle {folder} was changed after it was saved: {_suspects(saved, hashes)} does not fit")
     return contents
 
 
-def _changed(saved: bytes, hashes: Mapping[str, str]) -> str:
-    """Which file does not fit, the manifest itself if it names no other."""
+def _suspects(saved: bytes, hashes: Mapping[str, str]) -> str:
+    """Which files do not fit the saved manifest; the manifest itself if all of them do."""
     text = saved.decode(errors="replace")
-    suspects = [name for name, value in hashes.items() if value not in text]
-    return suspects[0] if len(suspects) == 1 and f'"{suspects[0]}"' in text else MANIFEST if not suspects else ", ".join(suspects)
+    return " and ".join(name for name, value in hashes.items() if value not in text) or MANIFEST
 
 
 def _network(
@@ -215,7 +195,7 @@ def _network(
     features, classes = len(document["feature_names"]), len(document["class_names"])
     network = build_network(spec, features, classes, np.zeros(features, np.float32), np.ones(features, np.float32))
     network.load_state_dict(weights)
-    return network.eval(), *(weights[f"normalization.{name}"].numpy() for name in ("offset", "scale"))
+    return network.eval(), weights["normalization.offset"].numpy(), weights["normalization.scale"].numpy()
 
 
 def _predictions(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Predictions]:

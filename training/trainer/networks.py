@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from strategies_app.schema import Mlp, StrategySpec
+from training.values import Refusal
 
 #: Widths are padded to a multiple of this for evaluation, see `padded`.
 WIDTH_STEP = 16
@@ -26,7 +27,7 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {
 }
 
 
-class TrainingError(ValueError):
+class TrainingError(Refusal):
     """A run that cannot be trained as asked; the message is one sentence."""
 
 
