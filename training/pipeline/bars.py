@@ -29,7 +29,8 @@ from training.pipeline.frames import DataError, bar_frame, bar_times, bar_values
 
 __all__ = [
     "DataError", "Merge", "bar_frame", "bar_table", "bar_times", "bar_values", "empty_frame", "file_sha256", "fingerprint",
-    "load_command", "locked", "merge_bars", "read_bars", "series_path", "series_range", "stored_series", "time_text", "write_bars",
+    "load_command", "locked", "merge_bars", "read_bars", "series_path", "series_range", "stored_series", "time_text",
+    "write_bars",
 ]  # fmt: skip
 
 #: Rows that are read or skipped together: small enough that a month of 1m bars does not read a year.
