@@ -18,12 +18,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.trainer_examples import dataset, strategy
+from training.files import MANIFEST
 from training.trainer import bundle as bundles
 from training.trainer.bundle import Bundle, BundleError, load_bundle, manifest_sha256, save_bundle
 from training.trainer.device import environment
 from training.trainer.evaluation import evaluate, probabilities
 from training.trainer.loop import fit
-from training.trainer.manifest import MANIFEST
 from training.values import Silent
 
 ROOT = Path(__file__).parent.parent

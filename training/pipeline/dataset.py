@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -108,7 +109,10 @@ def fill_symbol(
 
 def _capacity(spec: StrategySpec, plan: FeaturePlan, bars: RunBars) -> int:
     """Rows that the matrix must hold: all base bars in range, and one symbol's lag bars at a time."""
-    inside = [len(f) - int(np.searchsorted(bar_times(f), bars.start)) for f in (bars.frames[s][spec.base_timeframe] for s in spec.symbols)]
+    inside = [
+        len(f) - int(np.searchsorted(bar_times(f), bars.start))
+        for f in (bars.frames[s][spec.base_timeframe] for s in spec.symbols)
+    ]
     return sum(inside) + plan.lags
 
 
@@ -118,7 +122,7 @@ def _with_lead(flags: NDArray[np.bool_], length: int) -> NDArray[np.bool_]:
 
 def _label_rows(
     spec: StrategySpec, rows: SymbolRows, labels: LabelColumn, block: NDArray[np.float32], number: int, dropped: Counter[str]
-) -> tuple[NDArray[np.bool_], tuple[NDArray[np.int64], ...]]:
+) -> tuple[NDArray[np.bool_], tuple[NDArray[Any], ...]]:
     """Which rows of the block stay, and their times, label ends, labels and symbol numbers."""
     ends, values = labels.ends[rows.first :], labels.values[rows.first :]
     labelled = ends >= 0

@@ -79,7 +79,9 @@ def _adx(c: Columns, p: Mapping[str, Any]) -> tuple[Array, ...]:
 
 
 def _stochastic(c: Columns, p: Mapping[str, Any]) -> tuple[Array, ...]:
-    k, d = talib.STOCH(c["high"], c["low"], c["close"], p["k_period"], p["smooth_k"], 0, p["d_period"], 0)
+    k, d = talib.STOCH(
+        c["high"], c["low"], c["close"], p["k_period"], p["smooth_k"], talib.MA_Type.SMA, p["d_period"], talib.MA_Type.SMA
+    )
     return k, d
 
 

@@ -31,7 +31,7 @@ NO_LABEL = -1
 
 
 def _kernel(*signature: Any) -> Callable[[Callable[..., Any]], Any]:
-    return njit(list(signature), cache=True, nogil=True, error_model="numpy")  # type: ignore[no-any-return]
+    return njit(list(signature), cache=True, nogil=True, error_model="numpy")
 
 
 @_kernel(types.float64(types.float64, types.int64, types.float64, types.float64, types.float64, types.float64))
@@ -217,7 +217,9 @@ def zigzag_pivots(close, threshold, pivots, confirmed):  # type: ignore[no-untyp
     return count
 
 
-@_kernel(types.void(FloatVector, FloatVector, FloatVector, FloatVector, types.float64, types.float64, types.int64, IntOut, IntOut))
+@_kernel(
+    types.void(FloatVector, FloatVector, FloatVector, FloatVector, types.float64, types.float64, types.int64, IntOut, IntOut)
+)
 def triple_barrier(high, low, close, sigma, take_profit, stop_loss, holding, labels, ends):  # type: ignore[no-untyped-def]
     """First touch of C(1 + take_profit·σ) or C(1 − stop_loss·σ) within `holding` bars; ends: the bar that decided.
 
