@@ -19,6 +19,8 @@ from strategies_app.vocabulary import INDICATORS
 Array = NDArray[np.float64]
 Columns = Mapping[str, Array]
 Computation = Callable[[Columns, Mapping[str, Any]], tuple[Array, ...]]
+#: TA-Lib's number of the simple moving average.
+_SIMPLE: Any = 0
 
 
 def source_of(columns: Columns, source: str) -> Array:
