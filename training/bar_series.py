@@ -87,12 +87,21 @@ def store_frame(
     return Loaded(series, merge, notes or [], warnings)
 
 
-def load_samples() -> list[Loaded]:
-    """Put the bars that come with the project into the store."""
+def load_samples() -> list[str]:
+    """Put the bars that come with the project into the store; gives a line on each series."""
     return [
-        store_frame(symbol, timeframe, read_bars(SAMPLE_BARS, symbol, timeframe), source="sample bars")
+        loaded_line(store_frame(symbol, timeframe, read_bars(SAMPLE_BARS, symbol, timeframe), source="sample bars"))
         for symbol, timeframe in stored_series(SAMPLE_BARS)
     ]
+
+
+def loaded_line(loaded: Loaded) -> str:
+    """What loading did, as commands print it."""
+    series, merge = loaded.series, loaded.merge
+    return (
+        f"{series}: {series.rows:,} bars from {series.first:%Y-%m-%d %H:%M} to {series.last:%Y-%m-%d %H:%M} UTC"
+        f" ({merge.added:,} added, {merge.same:,} the same, {merge.replaced:,} replaced)"
+    )
 
 
 def _record(symbol: str, timeframe: str, frame: pd.DataFrame, digest: str, source: str) -> tuple[BarSeries, list[str]]:

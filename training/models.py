@@ -147,9 +147,9 @@ class BarSeries(models.Model):
     updated = models.DateTimeField(auto_now=True)
 
     class Meta:
-        ordering = ["symbol", "timeframe"]
+        ordering: ClassVar = ["symbol", "timeframe"]
         verbose_name_plural = "bar series"
-        constraints = [models.UniqueConstraint(fields=["symbol", "timeframe"], name="one_series_per_symbol_and_timeframe")]
+        constraints: ClassVar = [models.UniqueConstraint(fields=["symbol", "timeframe"], name="one_row_per_symbol_and_timeframe")]
 
     def __str__(self) -> str:
         return f"{self.symbol} {self.timeframe}"

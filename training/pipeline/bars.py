@@ -29,8 +29,8 @@ from training.pipeline.frames import DataError, bar_frame, bar_times, bar_values
 
 __all__ = [
     "DataError", "Merge", "bar_frame", "bar_table", "bar_times", "bar_values", "empty_frame", "file_sha256", "fingerprint",
-    "load_command", "locked", "merge_bars", "read_bars", "series_path", "series_range", "stored_series",
-    "time_text", "write_bars",
+    "load_command", "locked", "merge_bars", "read_bars", "series_path", "series_range", "stored_series", "time_text",
+    "write_bars",
 ]  # fmt: skip
 
 #: Rows that are read or skipped together: small enough that a month of 1m bars does not read a year.
@@ -185,8 +185,12 @@ def file_sha256(path: Path) -> str:
 def locked(root: Path, symbol: str, timeframe: str) -> Iterator[None]:
     """Hold the series for one writer: wrap read, merge and write in it. Other writers wait, readers do not."""
     path = series_path(root, symbol, timeframe)
-    root.mkdir(parents=True, exist_ok=True)
-    with (root / f".{path.stem}.lock").open("ab") as lock:
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        lock = (root / f".{path.stem}.lock").open("ab")
+    except OSError as error:
+        raise DataError(f"the store {root} cannot be written to: {error.strerror or error}") from error
+    with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for rest in root.glob(f".{path.name}.*.tmp"):  # left by a writer that was killed
             rest.unlink(missing_ok=True)

@@ -26,17 +26,13 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="print JSON")
 
     def handle(self, *args: Any, symbol: str | None, timeframe: str | None, check: bool, **options: Any) -> None:
-        from django.db import DatabaseError
+        from training.management.refusals import refusals
 
-        try:
+        with refusals():
             if check:
                 self._check()
             else:
                 self._show(symbol, timeframe, options["json"])
-        except OSError as error:
-            raise CommandError(str(error)) from error
-        except DatabaseError as error:
-            raise CommandError(f"the database cannot be used ({error}); `manage.py migrate` sets it up") from error
 
     def _show(self, symbol: str | None, timeframe: str | None, as_json: bool) -> None:
         from training.models import BarSeries

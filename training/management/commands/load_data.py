@@ -28,16 +28,15 @@ class Command(BaseCommand):
         parser.add_argument("--replace", action="store_true", help="take the new bars where stored ones of the same time differ")
 
     def handle(self, *args: Any, symbol: str, timeframe: str, file: Path, **options: Any) -> None:
-        from django.db import DatabaseError
-
-        from training.bar_series import load_file
+        from training.bar_series import load_file, loaded_line
+        from training.management.refusals import refusals
         from training.pipeline.bars import DataError, series_path
 
         try:
             series_path(Path(), symbol, timeframe)
         except DataError as error:
-            raise CommandError(str(error), returncode=2) from error
-        try:
+            raise CommandError(str(error), returncode=2) from None
+        with refusals():
             loaded = load_file(
                 symbol,
                 timeframe,
@@ -47,15 +46,7 @@ class Command(BaseCommand):
                 adjust=options["adjust"],
                 replace=options["replace"],
             )
-        except (DataError, OSError) as error:
-            raise CommandError(str(error)) from error
-        except DatabaseError as error:
-            raise CommandError(f"the database cannot be used ({error}); `manage.py migrate` sets it up") from error
-        series, merge = loaded.series, loaded.merge
-        self.stdout.write(
-            f"{series}: {series.rows:,} bars from {series.first:%Y-%m-%d %H:%M} to {series.last:%Y-%m-%d %H:%M} UTC"
-            f" ({merge.added:,} added, {merge.same:,} the same, {merge.replaced:,} replaced)"
-        )
+        self.stdout.write(loaded_line(loaded))
         for note in loaded.notes:
             self.stdout.write(f"  note: {note}")
         for warning in loaded.warnings:
