@@ -5,24 +5,26 @@ Either the whole strategy is right, or a `StrategyError` tells everything that i
 
 from __future__ import annotations
 
-import copy
 import datetime as dt
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path as FilePath
 from typing import Any
 
 from pydantic import ValidationError
 
+from strategies_app.overrides import option_of, overridden
 from strategies_app.references import reference_findings, warnings_of
-from strategies_app.schema import Path, StrategySpec, highest_frequency, not_available
-from strategies_app.wording import Finding, schema_findings, seen, value_at
-from strategies_app.yaml_text import MAX_SIZE, Document, Place, UnreadableText, read_document, too_large
+from strategies_app.schema import Path, StrategySpec, not_available
+from strategies_app.wording import MAX_FINDINGS, Finding, dotted, schema_findings, seen
+from strategies_app.yaml_text import MAX_SIZE, Document, Place, UnreadableText, read_document, text_of, too_large
 
-__all__ = ["Problem", "StrategyError", "read_strategy", "read_strategy_file", "warnings_of"]
+__all__ = ["Problem", "StrategyError", "read_strategy", "read_strategy_file", "read_text", "warnings_of"]
 
 #: More than this is not read by anyone.
 MAX_PROBLEMS = 200
+_OLD: Path = ("model", "training")
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Problem:
         return f"{', '.join(where)}: {self.message}" if where else self.message
 
 
-class StrategyError(ValueError):
+class StrategyError(Exception):
     """A text is no valid strategy; `problems` holds all that is wrong, in the order of the text."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
@@ -65,34 +67,44 @@ def read_strategy(
     try:
         document = read_document(text)
     except UnreadableText as error:
-        raise StrategyError([_located("", error.problem.place, error.problem.message)]) from None
+        raise _unreadable(error) from None
     spec = _checked(document)
-    options = {"--symbols": symbols, "--timeframes": timeframes, "--start": start, "--end": end, "--validation-split": validation_split}
+    options = {
+        "--symbols": symbols,
+        "--timeframes": timeframes,
+        "--start": start,
+        "--end": end,
+        "--validation-split": validation_split,
+    }
     given = {option: value for option, value in options.items() if value is not None}
     return _overridden(spec, document.data, given) if given else spec
 
 
 def read_strategy_file(path: str | FilePath) -> tuple[str, StrategySpec]:
     """The exact text of a file and the strategy in it."""
+    text = read_text(path)
+    return text, read_strategy(text)
+
+
+def read_text(path: str | FilePath) -> str:
+    """The exact text of a strategy file, line endings included; StrategyError if it is no text of a strategy's size."""
     path = FilePath(path)
     try:
-        if not path.is_file():
+        if not path.is_file():  # a pipe or a device might never end
             missing = "is not a file" if path.exists() else "does not exist"
             raise StrategyError([Problem("", None, None, f"{path} {missing}")])
         with path.open("rb") as file:
             content = file.read(MAX_SIZE + 1)
+            size = str(path.stat().st_size)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise StrategyError([Problem("", None, None, f"{path} cannot be read: {reason}")]) from None
+    try:
         if len(content) > MAX_SIZE:
-            raise StrategyError([_located("", None, too_large(f"{path.stat().st_size}").problem.message)])
-    except OSError as error:
-        raise StrategyError([Problem("", None, None, f"{path} cannot be read: {error.strerror}")]) from None
-    spec = read_strategy(content)
-    return content.decode("utf-8"), spec
-
-
-def dotted(path: Path) -> str:
-    """("nn_inputs", 0, "fuzzy_set") → `nn_inputs[0].fuzzy_set`."""
-    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
-    return "".join(parts).removeprefix(".")
+            raise too_large(size)
+        return text_of(content)
+    except UnreadableText as error:
+        raise _unreadable(error) from None
 
 
 def _checked(document: Document) -> StrategySpec:
@@ -106,14 +118,14 @@ def _checked(document: Document) -> StrategySpec:
         findings += found
     elif not document.unknown:
         findings.append(Finding((), f"seen {seen(document.data)}, wanted a strategy: a map that starts with name:"))
-    problems += [_placed(document, f) for f in findings if not _inside_any(f.path, document.unknown)]
+    problems += filter(None, (_placed(document, finding) for finding in findings))
     if problems or spec is None:
         raise StrategyError(_in_order(problems))
     return spec
 
 
 def _validated(data: dict[str, Any]) -> tuple[StrategySpec | None, list[Finding]]:
-    references = list(reference_findings(data))
+    references = list(islice(reference_findings(data), MAX_FINDINGS))
     try:
         spec = StrategySpec.model_validate(data)
     except ValidationError as error:
@@ -122,6 +134,16 @@ def _validated(data: dict[str, Any]) -> tuple[StrategySpec | None, list[Finding]
         partial = _sound_parts(data)
         return None, [*findings, *(f for f in references if f.path not in taken), *_not_available_findings(partial)]
     return spec, [*references, *_not_available_findings(spec)]
+
+
+def _overridden(spec: StrategySpec, data: dict[str, Any], given: dict[str, Any]) -> StrategySpec:
+    """The strategy with options in place of its own values; what is wrong then names the option in place of a line."""
+    changed, findings = overridden(spec, data, given)
+    if not findings:
+        result, findings = _validated(changed)
+        if result is not None and not findings:
+            return result
+    raise StrategyError(Problem(*option_of(finding, given)) for finding in findings)
 
 
 def _not_available_findings(spec: StrategySpec) -> list[Finding]:
@@ -143,7 +165,11 @@ def _sound_parts(data: dict[str, Any]) -> StrategySpec:
     """A strategy of those parts that are right by themselves, to say of them too what is not available."""
     whole: dict[str, Any] = dict(_LEAST)
     indicators = data.get("indicators")
-    parts = [("indicators", {key: value}) for key, value in indicators.items()] if isinstance(indicators, dict) else []
+    parts = (
+        [("indicators", {key: value}) for key, value in islice(indicators.items(), MAX_FINDINGS)]
+        if isinstance(indicators, dict)
+        else []
+    )
     parts += [(key, data[key]) for key in ("model", "decisions", "training") if key in data]
     for key, value in parts:
         try:
@@ -155,29 +181,39 @@ def _sound_parts(data: dict[str, Any]) -> StrategySpec:
 
 
 def _older_spelling(document: Document) -> list[Finding]:
-    """`model.training`, from before `training` had a section of its own, is moved there with its places."""
-    data, old = document.data, ("model", "training")
+    """Moves `model.training`, from before `training` had a section of its own, to where it belongs."""
+    data = document.data
     if not isinstance(data.get("model"), dict) or "training" not in data["model"]:
         return []
+    document.data = {**data, "model": {key: value for key, value in data["model"].items() if key != "training"}}
     if "training" in data:
-        return [Finding(old, "training is given twice, here and as a section of its own, wanted the section alone", at_key=True)]
-    document.data = {**data, "model": {k: v for k, v in data["model"].items() if k != "training"}, "training": data["model"]["training"]}
-    for places in (document.keys, document.values):
-        places.update({path[1:]: place for path, place in places.items() if path[:2] == old})
-    document.unknown |= {path[1:] for path in document.unknown if path[:2] == old}
+        return [Finding(_OLD, "training is given twice, here and as a section of its own, wanted the section alone", at_key=True)]
+    document.data["training"] = data["model"]["training"]
     return []
 
 
-def _inside_any(path: Path, roots: set[Path]) -> bool:
-    return any(path[: len(root)] == root for root in roots)
+def _is_unknown(document: Document, path: Path) -> bool:
+    """Whether the value, or one that holds it, could not be read and has its own problem already."""
+    return any(path[:length] in document.unknown for length in range(len(path) + 1))
 
 
-def _placed(document: Document, finding: Finding) -> Problem:
-    path = finding.path
+def _as_written(document: Document, path: Path) -> Path:
+    older = path[:1] == ("training",) and ("training",) not in document.values and _OLD in document.values
+    return ("model", *path) if older else path
+
+
+def _placed(document: Document, finding: Finding) -> Problem | None:
+    path = written = _as_written(document, finding.path)
+    if _is_unknown(document, written):
+        return None
     while path and path not in document.values:
         path = path[:-1]
     place = document.keys.get(path) if finding.at_key else None
-    return _located(dotted(finding.path), place or document.values.get(path), finding.message)
+    return _located(dotted(written), place or document.values.get(path), finding.message)
+
+
+def _unreadable(error: UnreadableText) -> StrategyError:
+    return StrategyError([_located("", error.problem.place, error.problem.message)])
 
 
 def _located(path: str, place: Place | None, message: str) -> Problem:
@@ -189,66 +225,4 @@ def _in_order(problems: list[Problem]) -> list[Problem]:
     ordered = sorted(dict.fromkeys(problems), key=lambda p: (p.line or 0, p.column or 0))
     if len(ordered) <= MAX_PROBLEMS:
         return ordered
-    return [*ordered[:MAX_PROBLEMS], Problem("", None, None, f"and {len(ordered) - MAX_PROBLEMS} problems more")]
-
-
-# --- what the command line or a request asks for -------------------------------------------------
-
-
-def _overridden(spec: StrategySpec, data: dict[str, Any], given: dict[str, Any]) -> StrategySpec:
-    data = copy.deepcopy(data)
-    section = data["training_data"]
-    if (symbols := given.get("--symbols")) is not None:
-        section["symbols"] = {"mode": "single", "symbol": symbols[0]} if len(symbols) == 1 else {"mode": "multi_symbol", "list": symbols}
-    if (timeframes := given.get("--timeframes")) is not None:
-        section["timeframes"] = _timeframes(timeframes, value_at(section, ("timeframes", "base_timeframe")))
-    if "--start" in given or "--end" in given:
-        section.pop("date_range", None)
-        dates = {"start_date": given.get("--start", spec.training_data.start), "end_date": given.get("--end", spec.training_data.end)}
-        section.update({key: day for key, day in dates.items() if day is not None})
-    if (share := given.get("--validation-split")) is not None:
-        data["training"]["data_split"] = _data_split(spec, share)
-    changed, findings = _validated(data)
-    if findings or changed is None:
-        raise StrategyError(_of_option(finding, given) for finding in findings)
-    return changed
-
-
-def _timeframes(timeframes: list[str], base: str | None) -> dict[str, Any]:
-    if len(timeframes) == 1:
-        return {"mode": "single", "timeframe": timeframes[0]}
-    section: dict[str, Any] = {"mode": "multi_timeframe", "list": timeframes}
-    try:
-        still_right = base == highest_frequency(timeframes)
-    except (KeyError, ValueError):  # an unknown timeframe, or none: the schema says so
-        still_right = False
-    return section | {"base_timeframe": base} if still_right else section
-
-
-def _data_split(spec: StrategySpec, share: float) -> dict[str, float]:
-    split = spec.training.data_split
-    rest = round(1 - share - split.test, 12)
-    if not share > 0 or not rest > 0:
-        message = f"seen {share:g}, wanted above 0 and, with the test split's {split.test:g}, below 1"
-        raise StrategyError([Problem("--validation-split", None, None, message)])
-    return {"train": rest, "validation": share, "test": split.test, "embargo": split.embargo}
-
-
-_OPTION_OF = {
-    ("training_data", "symbols"): "--symbols",
-    ("training_data", "timeframes"): "--timeframes",
-    ("training_data", "start_date"): "--start",
-    ("training_data", "end_date"): "--end",
-    ("training", "data_split"): "--validation-split",
-    ("nn_inputs",): "--timeframes",
-}
-
-
-def _of_option(finding: Finding, given: dict[str, Any]) -> Problem:
-    """A problem that an option brought in: the option stands in place of a line."""
-    option = next((o for path, o in _OPTION_OF.items() if finding.path[: len(path)] == path and o in given), None)
-    if option is None and finding.path == ("training_data",):
-        option = next((o for o in ("--start", "--end") if o in given), None)
-    is_direct = finding.path[:1] == ("training_data",)
-    message = finding.message if is_direct else f"{dotted(finding.path)}: {finding.message}"
-    return Problem(option or ", ".join(given), None, None, message)
+    return [*ordered[:MAX_PROBLEMS], Problem("", None, None, "and more problems than these")]

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from strategies_app import vocabulary
-from strategies_app.schema import Path, StrategySpec
+from strategies_app.schema import FuzzyInput, Path, RawInput, StrategySpec
 from strategies_app.vocabulary import LABEL_CLASSES, IndicatorKind
 from strategies_app.wording import Finding, one_of, seen, value_at
 
@@ -23,44 +23,44 @@ Kinds = dict[str, IndicatorKind | None]
 
 def reference_findings(data: dict[str, Any]) -> Iterator[Finding]:
     """What one section says and another does not know."""
-    kinds = yield from _indicators(data.get("indicators"))
+    kinds = _kinds(data.get("indicators"))
+    yield from _indicators(data.get("indicators"), kinds)
     yield from _fuzzy_sets(data.get("fuzzy_sets"), kinds)
     yield from _inputs(data, kinds)
     yield from _features(data)
     yield from _labels_fit(data)
 
 
-def _indicators(section: Any) -> Iterator[Finding]:  # type: ignore[misc]
-    """Yields findings, returns the kind of every id (None where it is unknown)."""
+def _kinds(section: Any) -> Kinds:
+    """The kind of every indicator id, None where it is unknown."""
     kinds: Kinds = {}
     for identifier, definition in section.items() if isinstance(section, dict) else ():
-        kinds[identifier] = None
-        path = ("indicators", identifier)
-        if not isinstance(definition, dict):
-            yield Finding(path, f"seen {seen(definition)}, wanted a map such as {{type: rsi, period: 14}}")
-        elif "type" not in definition:
-            yield Finding(path, f"missing key 'type'{_meant(definition)}")
-        elif not isinstance(definition["type"], str):
-            yield Finding((*path, "type"), f"seen {seen(definition['type'])}, wanted the name of an indicator")
-        else:
-            kinds[identifier] = yield from _kind((*path, "type"), definition["type"])
+        spelling = definition.get("type") if isinstance(definition, dict) else None
+        try:
+            kinds[identifier] = vocabulary.indicator_kind(spelling) if isinstance(spelling, str) else None
+        except KeyError:
+            kinds[identifier] = None
     return kinds
 
 
-def _meant(definition: dict[str, Any]) -> str:
-    near = vocabulary.nearest("type", definition)
-    return f"; is '{near}' meant as it?" if near else ""
-
-
-def _kind(path: Path, spelling: str) -> Any:
-    try:
-        kind = vocabulary.indicator_kind(spelling)
-    except KeyError:
-        yield Finding(path, f"unknown indicator '{spelling}'{one_of(spelling, vocabulary.indicator_spellings())}")
-        return None
-    if kind.name in vocabulary.REPAINTING:
-        yield Finding(path, f"{kind.name} cannot be an input: it repaints, its past values use bars that come later; it exists as a label only")
-    return kind
+def _indicators(section: Any, kinds: Kinds) -> Iterator[Finding]:
+    for identifier, definition in section.items() if isinstance(section, dict) else ():
+        path: Path = ("indicators", identifier)
+        if not isinstance(definition, dict):
+            yield Finding(path, f"seen {seen(definition)}, wanted a map such as {{type: rsi, period: 14}}")
+        elif "type" not in definition:
+            near = vocabulary.nearest("type", definition)
+            yield Finding(path, "missing key 'type'" + (f"; is '{near}' meant as it?" if near else ""))
+        elif not isinstance(spelling := definition["type"], str):
+            yield Finding((*path, "type"), f"seen {seen(spelling)}, wanted the name of an indicator")
+        elif (kind := kinds[identifier]) is None:
+            yield Finding(
+                (*path, "type"), f"unknown indicator {seen(spelling)}{one_of(spelling, vocabulary.indicator_spellings())}"
+            )
+        elif kind.name in vocabulary.REPAINTING:
+            yield Finding(
+                (*path, "type"), f"{kind.name} repaints: its past values use later bars, so it can be a label but no input"
+            )
 
 
 def _fuzzy_sets(section: Any, kinds: Kinds) -> Iterator[Finding]:
@@ -80,11 +80,12 @@ def _reference(path: Path, reference: str, kinds: Kinds) -> Iterator[Finding]:
 
 
 def _inputs(data: dict[str, Any], kinds: Kinds) -> Iterator[Finding]:
-    fuzzy_sets = data.get("fuzzy_sets") if isinstance(data.get("fuzzy_sets"), dict) else {}
+    section = data.get("fuzzy_sets")
+    fuzzy_sets = section if isinstance(section, dict) else {}
     for index, entry in enumerate(_list(data.get("nn_inputs"))):
         if not isinstance(entry, dict):
             continue
-        path = ("nn_inputs", index)
+        path: Path = ("nn_inputs", index)
         if isinstance(name := entry.get("fuzzy_set"), str) and name not in fuzzy_sets:
             yield Finding((*path, "fuzzy_set"), f"unknown fuzzy set '{name}'{one_of(name, fuzzy_sets)}")
         if isinstance(reference := entry.get("raw_indicator"), str):
@@ -136,13 +137,14 @@ def _entry_features(data: dict[str, Any], entry: Any) -> Iterator[str]:
         return
     given = entry.get("timeframes", "all")
     timeframes = _timeframes(data) if given == "all" else [t for t in _list(given) if isinstance(t, str)]
-    fuzzy_set = value_at(data, ("fuzzy_sets", entry.get("fuzzy_set"))) if isinstance(entry.get("fuzzy_set"), str) else None
+    name = entry.get("fuzzy_set")
+    fuzzy_set = value_at(data, ("fuzzy_sets", name)) if isinstance(name, str) else None
     members = [m for m in fuzzy_set if m not in ("indicator", "input_transform")] if isinstance(fuzzy_set, dict) else []
     for timeframe in timeframes:
         if isinstance(entry.get("raw_indicator"), str):
             yield f"{timeframe}_{entry['raw_indicator']}_raw"
         else:
-            yield from (f"{timeframe}_{entry['fuzzy_set']}_{member}" for member in members)
+            yield from (f"{timeframe}_{name}_{member}" for member in members)
 
 
 _LOSSES = {True: ("cross_entropy", "focal"), False: ("huber", "mse")}
@@ -162,7 +164,10 @@ def _labels_fit(data: dict[str, Any]) -> Iterator[Finding]:
         yield Finding(path, f"labels {source} are {kind}, but decisions.output_format is {output}, wanted {wanted}")
     loss = value_at(data, ("training", "loss"))
     if loss in _LOSSES[not has_classes]:
-        yield Finding(("training", "loss"), f"loss '{loss}' does not fit labels {source}, which are {kind}, wanted {' or '.join(_LOSSES[has_classes])}")
+        yield Finding(
+            ("training", "loss"),
+            f"loss '{loss}' does not fit labels {source}, which are {kind}, wanted {' or '.join(_LOSSES[has_classes])}",
+        )
 
 
 def warnings_of(spec: StrategySpec) -> list[str]:
@@ -170,47 +175,47 @@ def warnings_of(spec: StrategySpec) -> list[str]:
     return [*_scale_warnings(spec), *_memory_warnings(spec), *_unused_warnings(spec)]
 
 
-def _used(spec: StrategySpec) -> dict[str, str]:
-    """Indicator id → the nn_input or fuzzy set by which it reaches the network."""
-    used: dict[str, str] = {}
-    for entry in spec.nn_inputs:
-        reference = entry.raw_indicator if hasattr(entry, "raw_indicator") else spec.fuzzy_sets[entry.fuzzy_set].indicator
-        used.setdefault(reference.partition(".")[0], reference)
-    return used
+def _indicator_id(reference: str) -> str:
+    return reference.partition(".")[0]
+
+
+def _used(spec: StrategySpec) -> list[str]:
+    """Ids of the indicators that reach the network."""
+    raw = (entry.raw_indicator for entry in spec.nn_inputs if isinstance(entry, RawInput))
+    fuzzy = (spec.fuzzy_sets[entry.fuzzy_set].indicator for entry in spec.nn_inputs if isinstance(entry, FuzzyInput))
+    return list(dict.fromkeys(_indicator_id(reference) for reference in (*raw, *fuzzy)))
 
 
 def _scale_warnings(spec: StrategySpec) -> Iterator[str]:
-    several = len(spec.symbols) > 1
+    differ = f"in units of price or volume, which differ between the {len(spec.symbols)} symbols"
     for index, entry in enumerate(spec.nn_inputs):
-        reference = getattr(entry, "raw_indicator", None)
-        if reference is None:
-            continue
-        scale_free = spec.indicators[reference.partition(".")[0]].kind.scale_free
-        if several and not scale_free:
-            yield f"nn_inputs[{index}]: raw input '{reference}' is in units of price or volume, which differ between the {len(spec.symbols)} symbols"
-        if getattr(entry, "normalization", None) == "none":
-            yield f"nn_inputs[{index}]: raw input '{reference}' reaches the network without normalization"
+        if isinstance(entry, RawInput):
+            if _differs(spec, entry.raw_indicator):
+                yield f"nn_inputs[{index}]: raw input '{entry.raw_indicator}' is {differ}"
+            if entry.normalization == "none":
+                yield f"nn_inputs[{index}]: raw input '{entry.raw_indicator}' reaches the network without normalization"
     for name, fuzzy_set in spec.fuzzy_sets.items():
-        scale_free = spec.indicators[fuzzy_set.indicator.partition(".")[0]].kind.scale_free
-        if several and not scale_free and fuzzy_set.input_transform.type == "identity":
-            yield (
-                f"fuzzy_sets.{name}: '{fuzzy_set.indicator}' is in units of price or volume, which differ between the "
-                f"{len(spec.symbols)} symbols; input_transform may help"
-            )
+        if fuzzy_set.input_transform.type == "identity" and _differs(spec, fuzzy_set.indicator):
+            yield f"fuzzy_sets.{name}: '{fuzzy_set.indicator}' is {differ}; an input_transform may help"
+
+
+def _differs(spec: StrategySpec, reference: str) -> bool:
+    return len(spec.symbols) > 1 and not spec.indicators[_indicator_id(reference)].kind.scale_free
 
 
 def _memory_warnings(spec: StrategySpec) -> Iterator[str]:
     for identifier in _used(spec):
         if spec.indicators[identifier].kind.memory == "origin":
             kind = spec.indicators[identifier].type
-            yield f"indicators.{identifier}: {kind} depends on the first bar for ever, so its level changes with the bars that are stored"
+            yield f"indicators.{identifier}: {kind} depends on the first bar for ever: other bars before the start change it"
 
 
 def _unused_warnings(spec: StrategySpec) -> Iterator[str]:
-    named = {entry.fuzzy_set for entry in spec.nn_inputs if hasattr(entry, "fuzzy_set")}
+    named = {entry.fuzzy_set for entry in spec.nn_inputs if isinstance(entry, FuzzyInput)}
     for name in spec.fuzzy_sets:
         if name not in named:
             yield f"fuzzy_sets.{name}: no nn_input uses it"
+    used = _used(spec)
     for identifier in spec.indicators:
-        if identifier not in _used(spec):
+        if identifier not in used:
             yield f"indicators.{identifier}: no nn_input uses it"

@@ -10,8 +10,9 @@ import datetime as dt
 import functools
 import math
 import operator
+import re
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -38,7 +39,10 @@ SYMBOL = r"^[A-Za-z0-9][A-Za-z0-9._^=-]{0,31}$"
 class Strict(BaseModel):
     """A map with known keys only; values are not coerced (an int may stand for a float)."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=(), allow_inf_nan=False)
+    # Validators are built at first use: dozens of models that only ever serve as parts need none of their own.
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, protected_namespaces=(), allow_inf_nan=False, defer_build=True
+    )
 
 
 def _checked_id(value: str) -> str:
@@ -68,9 +72,11 @@ Timeframe = Annotated[str, AfterValidator(_known_timeframe)]
 def _as_day(value: object) -> object:
     if isinstance(value, str):
         try:
-            return dt.date.fromisoformat(value)
+            if re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", value):  # fromisoformat takes weeks and missing dashes as well
+                return dt.date.fromisoformat(value)
         except ValueError:
-            raise ValueError(f"'{value}' is not a day, wanted YYYY-MM-DD") from None
+            pass
+        raise ValueError(f"'{value}' is not a day, wanted YYYY-MM-DD")
     return value
 
 
@@ -216,7 +222,9 @@ def _indicator_model(kind: IndicatorKind) -> Any:
     return create_model(kind.name, __base__=Indicator, __doc__=kind.formula, **fields)
 
 
-_INDICATOR_MODELS = {name: _indicator_model(kind) for name, kind in vocabulary.INDICATORS.items() if name not in vocabulary.REPAINTING}
+_INDICATOR_MODELS = {
+    name: _indicator_model(kind) for name, kind in vocabulary.INDICATORS.items() if name not in vocabulary.REPAINTING
+}
 
 
 def _indicator_tag(value: Any) -> str | None:
@@ -227,11 +235,14 @@ def _indicator_tag(value: Any) -> str | None:
         return None
 
 
-#: Chosen by `type`, aliases included.
-AnyIndicator = Annotated[
-    cast(Any, functools.reduce(operator.or_, [Annotated[m, Tag(n)] for n, m in _INDICATOR_MODELS.items()])),
-    Discriminator(_indicator_tag, custom_error_type="indicator_type", custom_error_message="unknown indicator"),
-]
+if TYPE_CHECKING:
+    AnyIndicator = Indicator
+else:
+    #: Chosen by `type`, aliases included.
+    AnyIndicator = Annotated[
+        functools.reduce(operator.or_, [Annotated[m, Tag(n)] for n, m in _INDICATOR_MODELS.items()]),
+        Discriminator(_indicator_tag, custom_error_type="indicator_type", custom_error_message="unknown indicator"),
+    ]
 
 
 # --- 2.3 fuzzy_sets ----------------------------------------------------------------------------
@@ -247,6 +258,12 @@ Point = Annotated[
     BeforeValidator(_as_number),
     PlainSerializer(lambda v: v if math.isfinite(v) else str(v), when_used="json"),
 ]
+
+
+def _listed(points: list[float]) -> str:
+    """Points as they are written in YAML."""
+    words = {math.inf: ".inf", -math.inf: "-.inf"}
+    return f"[{', '.join('.nan' if math.isnan(p) else words.get(p, f'{p:g}') for p in points)}]"
 
 
 class Membership(Strict):
@@ -273,14 +290,16 @@ class Membership(Strict):
         inner = points[1:-1] if self.type == "trapezoidal" else points
         outer_fit = self.type != "trapezoidal" or (points[0] < math.inf and points[-1] > -math.inf)
         if not all(math.isfinite(p) for p in inner) or not outer_fit or any(math.isnan(p) for p in points):
-            raise ValueError(f"{self.type} points must be finite (only a trapezoid's a may be -.inf and its d .inf), seen {points}")
+            raise ValueError(
+                f"{self.type} points must be finite (only a trapezoid's a may be -.inf and its d .inf), seen {_listed(points)}"
+            )
         if any(abs(p) > 1e15 for p in points if math.isfinite(p)):
-            raise ValueError(f"{self.type} points must lie within ±1e15, seen {points}")
+            raise ValueError(f"{self.type} points must lie within ±1e15, seen {_listed(points)}")
         if self.type in ("triangular", "trapezoidal") and (points != sorted(points) or points[0] == points[-1]):
             order = " ≤ ".join(names)
-            raise ValueError(f"{self.type} points are {points}, wanted {order} and {names[0]} < {names[-1]}")
+            raise ValueError(f"{self.type} points are {_listed(points)}, wanted {order} and {names[0]} < {names[-1]}")
         if self.type == "gaussian" and points[1] <= 0:
-            raise ValueError(f"gaussian deviation is {points[1]}, wanted above 0")
+            raise ValueError(f"gaussian deviation is {points[1]:g}, wanted above 0")
         if self.type == "sigmoid" and points[1] == 0:
             raise ValueError("sigmoid width is 0, wanted any other number")
         return self
@@ -429,7 +448,8 @@ class ContextLabels(Strict):
     def _thresholds_in_order(self) -> ContextLabels:
         if self.bearish_threshold >= self.bullish_threshold:
             raise ValueError(
-                f"bearish_threshold is {self.bearish_threshold} and bullish_threshold {self.bullish_threshold}, wanted bearish < bullish"
+                f"bearish_threshold is {self.bearish_threshold:g} and bullish_threshold {self.bullish_threshold:g}, "
+                "wanted bearish < bullish"
             )
         return self
 
@@ -601,7 +621,7 @@ def not_available(spec: StrategySpec) -> Iterator[tuple[Path, str]]:
     if isinstance(labels, TripleBarrierLabels) and labels.cusum_threshold is not None:
         yield ("training", "labels", "cusum_threshold"), "the CUSUM event filter"
     if isinstance(labels, TripleBarrierLabels) and labels.compute_weights:
-        yield ("training", "labels", "compute_weights"), "label uniqueness weights"
+        yield ("training", "labels", "compute_weights"), "weighting labels by uniqueness"
     if isinstance(spec.model, Recurrent):
         yield ("model", "type"), f"network {spec.model.type}"
     if spec.decisions.output_format == "regression":

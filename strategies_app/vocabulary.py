@@ -191,7 +191,9 @@ _INDICATORS = (
         warm_up=lambda p: (p["period"],) * 3, scale_free=True,
         constant="100, 100, 0", formula="bars since the last extreme in percent, TA-Lib AROON, AROONOSC",
     ),
-    IndicatorKind("rvi", ("rvi", "signal"), (_period(10), _period(4, 1, 500, "signal_period")), ("relativevigor",), BAR_COLUMNS[:4]),
+    IndicatorKind(
+        "rvi", ("rvi", "signal"), (_period(10), _period(4, 1, 500, "signal_period")), ("relativevigor",), PRICE_COLUMNS,
+    ),
     IndicatorKind("fishertransform", ("fisher", "signal"), (_period(10), _period(3, 1, 500, "smoothing")), columns=_HLC),
     IndicatorKind(
         "keltnerchannels", ("upper", "middle", "lower"),
@@ -221,7 +223,8 @@ _INDICATORS = (
     IndicatorKind("adline", ("value",), columns=_HLCV, memory="origin"),
     IndicatorKind("volumeratio", ("value",), (_period(20),), columns=("volume",), scale_free=True),
     IndicatorKind(
-        "distancefromma", ("value",), (_period(20, 1), Parameter("ma_type", "sma", choices=("sma", "ema")), _SOURCE), scale_free=True,
+        "distancefromma", ("value",),
+        (_period(20, 1), Parameter("ma_type", "sma", choices=("sma", "ema")), _SOURCE), scale_free=True,
     ),
     IndicatorKind(
         "squeezeintensity", ("value",),

@@ -24,6 +24,11 @@ _VARIANTS = {
     ("training", "labels"),
 }
 
+#: A text can hold thousands of errors; no more of them than this are put into words.
+MAX_FINDINGS = 500
+#: Among more names than this, none is looked for that is like another: each comparison takes microseconds.
+MAX_COMPARED = 200
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -38,7 +43,7 @@ def schema_findings(error: ValidationError, data: Any) -> list[Finding]:
     """All that pydantic found wrong with `data`; several wishes for one value become one sentence."""
     findings: list[Finding] = []
     wishes: dict[Path, list[str]] = {}
-    for detail in error.errors(include_url=False):
+    for detail in error.errors(include_url=False)[:MAX_FINDINGS]:
         path, kind = _path(detail["loc"], data), detail["type"]
         if kind in _WISHES:
             if not _is_other_variant(detail, value_at(data, path)):
@@ -47,6 +52,12 @@ def schema_findings(error: ValidationError, data: Any) -> list[Finding]:
             findings.append(_finding(kind, path, detail, data))
     findings += [_unfit(path, value_at(data, path), wanted) for path, wanted in wishes.items()]
     return findings
+
+
+def dotted(path: Path) -> str:
+    """("nn_inputs", 0, "fuzzy_set") → `nn_inputs[0].fuzzy_set`."""
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return "".join(parts).removeprefix(".")
 
 
 def seen(value: object) -> str:
@@ -69,6 +80,8 @@ def seen(value: object) -> str:
 def one_of(word: object, known: Iterable[str]) -> str:
     """The end of a sentence about an unknown word: the nearest known one, or all of them if they are few."""
     known = list(known)
+    if len(known) > MAX_COMPARED:
+        return ""
     near = vocabulary.nearest(word, known)
     if near is not None:
         return f", did you mean '{near}'?"
@@ -80,11 +93,16 @@ def one_of(word: object, known: Iterable[str]) -> str:
 def value_at(data: Any, path: Path) -> Any:
     """The value at `path`; None where there is none."""
     for part in path:
-        try:
-            data = data[part]
-        except (KeyError, IndexError, TypeError):
+        if not _holds(data, part):
             return None
+        data = data[part]
     return data
+
+
+def _holds(data: Any, part: str | int) -> bool:
+    if isinstance(data, list):
+        return isinstance(part, int) and 0 <= part < len(data)
+    return isinstance(data, dict) and part in data
 
 
 def _path(location: tuple[str | int, ...], data: Any) -> Path:
@@ -95,7 +113,7 @@ def _path(location: tuple[str | int, ...], data: Any) -> Path:
         if skip:
             skip = False
             continue
-        if isinstance(data, dict) and part in data or isinstance(data, list) and isinstance(part, int) and part < len(data):
+        if _holds(data, part):
             path, data = (*path, part), data[part]
             general = tuple("*" if i == 1 and path[0] in ("indicators", "nn_inputs") else p for i, p in enumerate(path))
             skip = general in _VARIANTS
@@ -113,7 +131,7 @@ _TYPE_WISHES = {
     "dict_type": "a map",
     "model_type": "a map",
     "model_attributes_type": "a map",
-    "date_type": "a day YYYY-MM-DD in quotes or unquoted",
+    "date_type": "a day YYYY-MM-DD",
 }
 _WISHES = {kind: (lambda context, wish=wish: wish) for kind, wish in _TYPE_WISHES.items()} | {
     "literal_error": lambda context: str(context["expected"]),
@@ -170,10 +188,16 @@ def _finding(kind: str, path: Path, detail: Any, data: Any) -> Finding:
             return Finding(path, str(context["error"]), at_key=last == "[key]")
         case "string_pattern_mismatch":
             text = path[-1] if last == "[key]" or _is_membership_name(path) else value_at(data, path)
-            return Finding(path, f"seen {seen(text)}, wanted {_pattern(context['pattern'])}", at_key=last == "[key]" or _is_membership_name(path))
+            return Finding(
+                path,
+                f"seen {seen(text)}, wanted {_pattern(context['pattern'])}",
+                at_key=last == "[key]" or _is_membership_name(path),
+            )
         case "string_too_long":
             text = path[-1] if last == "[key]" else value_at(data, path)
-            return Finding(path, f"text of {len(str(text))} characters, wanted at most {context['max_length']}", at_key=last == "[key]")
+            return Finding(
+                path, f"text of {len(str(text))} characters, wanted at most {context['max_length']}", at_key=last == "[key]"
+            )
         case "too_short":
             return Finding(path, f"has {context['actual_length']} entries, wanted at least {context['min_length']}")
         case "too_long":

@@ -82,20 +82,25 @@ def too_large(size: str) -> UnreadableText:
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
+def text_of(content: bytes) -> str:
+    """Bytes of a file as text, unchanged otherwise."""
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        place = _place_of(content[: error.start].decode("utf-8"))
+        raise UnreadableText("the text is not UTF-8; is this a binary file?", place) from None
+
+
 def _checked_text(text: str | bytes) -> str:
-    if len(text) > MAX_SIZE:
-        raise too_large(str(len(text)) if isinstance(text, bytes) else f"at least {len(text)}")
-    if isinstance(text, bytes):
-        try:
-            text = text.decode("utf-8")
-        except UnicodeDecodeError as error:
-            place = _place_of(text[: error.start].decode("utf-8"))
-            raise UnreadableText("the text is not UTF-8; is this a binary file?", place) from None
-    elif (size := len(text.encode("utf-8", "surrogatepass"))) > MAX_SIZE:
+    size = len(text) if isinstance(text, bytes) or len(text) > MAX_SIZE else len(text.encode("utf-8", "surrogatepass"))
+    if size > MAX_SIZE:
         raise too_large(str(size))
+    text = text_of(text) if isinstance(text, bytes) else text
     text = text.removeprefix("\ufeff")
     if found := _UNPRINTABLE.search(text):
-        raise UnreadableText(f"the text holds {_code(found[0])}, which is not text; is this a binary file?", _place_of(text[: found.start()]))
+        raise UnreadableText(
+            f"the text holds {_code(found[0])}, which is not text; is this a binary file?", _place_of(text[: found.start()])
+        )
     return text
 
 
@@ -226,7 +231,7 @@ class _Composer:
         return value
 
 
-_WORDS: dict[str, Any] = {word: None for word in ("", "~", "null", "Null", "NULL")}
+_WORDS: dict[str, Any] = dict.fromkeys(("", "~", "null", "Null", "NULL"))
 _WORDS |= {word: word[0] in "tT" for word in ("true", "True", "TRUE", "false", "False", "FALSE")}
 _WORDS |= {f".{word}": float("nan") for word in ("nan", "NaN", "NAN")}
 _WORDS |= {f"{sign}.{word}": float(f"{sign}inf") for sign in ("", "+", "-") for word in ("inf", "Inf", "INF")}

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -21,15 +19,16 @@ from pathlib import Path
 from django.conf import settings
 from django.utils import timezone
 
+from training.files import write_folder
 from training.models import Checkpoint, Operation, Status
-from training.values import Parts
+from training.values import Parts, Refusal
 
 MANIFEST = "manifest.json"
 KEPT = 2
 _FOLDER = re.compile(r"epoch_(\d+)_([a-z]+)$")
 
 
-class CheckpointError(Exception):
+class CheckpointError(Refusal):
     """A checkpoint cannot be written or read: one sentence."""
 
 
@@ -147,30 +146,10 @@ def _folders(operation_folder: Path) -> Iterator[Path]:
 
 def _write(folder: Path, parts: Parts) -> str:
     """The parts as files of a folder that appears whole or not at all; gives the sha256 of its manifest."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    manifest = json.dumps({name: hashlib.sha256(content).hexdigest() for name, content in sorted(parts.items())}, indent=1).encode()
-    temporary = Path(tempfile.mkdtemp(prefix=".new-", dir=folder.parent))
-    try:
-        for name, content in [*parts.items(), (MANIFEST, manifest)]:
-            with open(temporary / name, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        _sync_folder(temporary)
-        shutil.rmtree(folder, ignore_errors=True)
-        os.rename(temporary, folder)
-        _sync_folder(folder.parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(parts.items())}
+    manifest = json.dumps(hashes, indent=1).encode()
+    write_folder(folder, {**parts, MANIFEST: manifest})
     return hashlib.sha256(manifest).hexdigest()
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _read_parts(folder: Path, manifest: dict[str, str]) -> Parts:

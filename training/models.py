@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from datetime import datetime
+from typing import ClassVar
 
 from django.db import models
 from django.utils import timezone
@@ -39,7 +40,8 @@ class Operation(models.Model):
     status = models.CharField(max_length=12, choices=Status.choices, default=Status.PENDING, db_index=True)
     attempt = models.PositiveIntegerField(default=1)
     strategy_version = models.ForeignKey(StrategyVersion, on_delete=models.PROTECT, related_name="operations")
-    spec = models.JSONField(help_text="the effective strategy: the stored text with the request's dates, symbols and timeframes")
+    # Text, because a database may reorder the keys of its own JSON type, and their order is the order of the features.
+    spec = models.TextField(help_text="the effective strategy as JSON: the stored text with the request's values")
     fingerprints = models.JSONField(default=dict, help_text="sha256 of exactly the bars used: symbol → timeframe → hex")
 
     stage = models.CharField(max_length=32, blank=True)
@@ -58,7 +60,7 @@ class Operation(models.Model):
     device = models.CharField(max_length=64, blank=True)
 
     class Meta:
-        ordering = ["-created"]
+        ordering: ClassVar = ["-created"]
 
     def __str__(self) -> str:
         return self.id
@@ -87,7 +89,7 @@ class Checkpoint(models.Model):
     created = models.DateTimeField(default=timezone.now)
 
     class Meta:
-        ordering = ["-epoch", "-created"]
+        ordering: ClassVar = ["-epoch", "-created"]
 
     def __str__(self) -> str:
         return self.folder
@@ -105,8 +107,10 @@ class EpochMetric(models.Model):
     created = models.DateTimeField(default=timezone.now)
 
     class Meta:
-        ordering = ["epoch", "attempt"]
-        constraints = [models.UniqueConstraint(fields=["operation", "attempt", "epoch"], name="one_metric_per_epoch_and_attempt")]
+        ordering: ClassVar = ["epoch", "attempt"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["operation", "attempt", "epoch"], name="one_metric_per_epoch_and_attempt")
+        ]
 
     def __str__(self) -> str:
         return f"{self.operation_id} epoch {self.epoch}"
@@ -123,7 +127,29 @@ class TrainedModel(models.Model):
     created = models.DateTimeField(default=timezone.now)
 
     class Meta:
-        ordering = ["-created"]
+        ordering: ClassVar = ["-created"]
 
     def __str__(self) -> str:
         return self.name
+
+
+class BarSeries(models.Model):
+    """A stored series of bars: its file lies in STORE_DIR and is the truth, `data --check` brings a row that differs in line."""
+
+    symbol = models.CharField(max_length=32)
+    timeframe = models.CharField(max_length=4)
+    first = models.DateTimeField(help_text="open of the first bar, UTC")
+    last = models.DateTimeField(help_text="open of the last bar, UTC")
+    rows = models.PositiveBigIntegerField()
+    sha256 = models.CharField(max_length=64, help_text="of the file")
+    quality = models.JSONField(default=dict, help_text="missing values, gaps, stretches, jumps; `warnings` in words")
+    source = models.CharField(max_length=255, blank=True, help_text="name of the file that was loaded last")
+    updated = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering: ClassVar = ["symbol", "timeframe"]
+        verbose_name_plural = "bar series"
+        constraints: ClassVar = [models.UniqueConstraint(fields=["symbol", "timeframe"], name="one_row_per_symbol_and_timeframe")]
+
+    def __str__(self) -> str:
+        return f"{self.symbol} {self.timeframe}"

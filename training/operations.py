@@ -6,6 +6,7 @@ thought dead and woke up) match no row.
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from typing import Any
@@ -16,15 +17,16 @@ from django.utils import timezone
 
 from strategies_app.models import StrategyVersion
 from training.models import LIVE, RESUMABLE, Operation, Status
+from training.values import Refusal
 
 
-class OperationError(Exception):
+class OperationError(Refusal):
     """The verb does not fit the operation's state: one sentence with the state that was seen."""
 
 
 def start(version: StrategyVersion, spec: dict[str, Any]) -> Operation:
     """A new pending operation for the effective strategy `spec` (plain data) of a stored version."""
-    return Operation.objects.create(strategy_version=version, spec=spec)
+    return Operation.objects.create(strategy_version=version, spec=json.dumps(spec))
 
 
 def find(operation_id: str) -> Operation:
@@ -35,16 +37,16 @@ def find(operation_id: str) -> Operation:
     if found:
         raise OperationError(f"several operations end with '{operation_id}', give more of the id")
     newest = ", ".join(Operation.objects.values_list("pk", flat=True)[:3])
-    raise OperationError(f"no operation '{operation_id}'" + (f"; the newest are {newest}" if newest else "; none was started yet"))
+    hint = f"the newest are {newest}" if newest else "none was started yet"
+    raise OperationError(f"no operation '{operation_id}'; {hint}")
 
 
-def claim(operation_id: str, attempt: int, device: str = "") -> bool:
+def claim(operation_id: str, attempt: int) -> bool:
     """pending → running, owned by this process."""
     now = timezone.now()
-    return _change(
-        operation_id, attempt, (Status.PENDING,), Status.RUNNING,
-        started=now, heartbeat=now, finished=None, host=socket.gethostname(), process=this_process(), device=device, error="", percent=0.0,
-    )  # fmt: skip
+    owner = {"host": socket.gethostname(), "process": this_process()}
+    fresh = {"started": now, "heartbeat": now, "finished": None, "error": "", "percent": 0.0}
+    return _change(operation_id, attempt, (Status.PENDING,), Status.RUNNING, **owner, **fresh)
 
 
 def beat(operation_id: str, attempt: int, **progress: Any) -> str | None:

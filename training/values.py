@@ -15,6 +15,10 @@ Microseconds = NDArray[np.int64]
 Parts = dict[str, bytes]
 
 
+class Refusal(Exception):
+    """Something cannot be done, in one sentence for the person who asked: what was seen, what was wanted, what helps."""
+
+
 class Cancelled(Exception):
     """Raised by a callback to stop a run; pure code never catches it. `kind` names the checkpoint to write."""
 

@@ -28,8 +28,9 @@ from training.files import sync_folder
 from training.pipeline.frames import DataError, bar_frame, bar_times, bar_values, empty_frame, fingerprint, time_text
 
 __all__ = [
-    "DataError", "Merge", "bar_frame", "bar_times", "bar_values", "empty_frame", "file_sha256", "fingerprint", "load_command",
-    "locked", "merge_bars", "read_bars", "series_path", "series_range", "stored_series", "time_text", "write_bars",
+    "DataError", "Merge", "bar_frame", "bar_table", "bar_times", "bar_values", "empty_frame", "file_sha256", "fingerprint",
+    "load_command", "locked", "merge_bars", "read_bars", "series_path", "series_range", "stored_series", "time_text",
+    "write_bars",
 ]  # fmt: skip
 
 #: Rows that are read or skipped together: small enough that a month of 1m bars does not read a year.
@@ -41,6 +42,13 @@ SCHEMA = pa.schema(
         *(pa.field(column, pa.float64(), nullable=False) for column in BAR_COLUMNS),
     ]
 )
+#: Plain pages are read at the speed of memory; checksums tell a damaged file from one that is newer than its record.
+FORMAT: dict[str, Any] = {
+    "compression": "none",
+    "use_dictionary": False,
+    "write_statistics": ["timestamp"],
+    "write_page_checksum": True,
+}
 
 
 # --- the store ---------------------------------------------------------------------------------
@@ -85,9 +93,14 @@ def series_range(root: Path, symbol: str, timeframe: str) -> tuple[int, int, int
         return bounds[0][0], bounds[-1][1], file.metadata.num_rows
 
 
-def read_bars(root: Path, symbol: str, timeframe: str, start: int | None = None, end: int | None = None) -> pd.DataFrame:
-    """The stored bars with start ≤ open < end (µs; None: no bound), possibly none; DataError if the series is not stored."""
-    with _opened(root, symbol, timeframe) as file:
+def read_bars(
+    root: Path, symbol: str, timeframe: str, start: int | None = None, end: int | None = None, *, verify: bool = False
+) -> pd.DataFrame:
+    """The stored bars with start ≤ open < end (µs; None: no bound), possibly none; DataError if the series is not stored.
+
+    `verify` compares every page with its checksum, which doubles the time.
+    """
+    with _opened(root, symbol, timeframe, verify) as file:
         wanted = [
             group
             for group, (first, last) in enumerate(_group_bounds(file))
@@ -117,12 +130,12 @@ def _joined(column: pa.ChunkedArray, out: NDArray[Any]) -> NDArray[Any]:
 
 
 @contextmanager
-def _opened(root: Path, symbol: str, timeframe: str) -> Iterator[pq.ParquetFile]:
+def _opened(root: Path, symbol: str, timeframe: str, verify: bool = False) -> Iterator[pq.ParquetFile]:
     path = series_path(root, symbol, timeframe)
     if not path.exists():
         raise DataError(_not_stored(root, symbol, timeframe))
     try:
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(path, page_checksum_verification=verify)
     except (pa.ArrowException, OSError) as error:
         raise _damaged(root, symbol, timeframe) from error
     with file:
@@ -172,12 +185,24 @@ def file_sha256(path: Path) -> str:
 def locked(root: Path, symbol: str, timeframe: str) -> Iterator[None]:
     """Hold the series for one writer: wrap read, merge and write in it. Other writers wait, readers do not."""
     path = series_path(root, symbol, timeframe)
-    root.mkdir(parents=True, exist_ok=True)
-    with (root / f".{path.stem}.lock").open("ab") as lock:
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        lock = (root / f".{path.stem}.lock").open("ab")
+    except OSError as error:
+        raise DataError(f"the store {root} cannot be written to: {error.strerror or error}") from error
+    with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for rest in root.glob(f".{path.name}.*.tmp"):  # left by a writer that was killed
             rest.unlink(missing_ok=True)
         yield
+
+
+def bar_table(frame: pd.DataFrame) -> pa.Table:
+    """A frame as it is stored; DataError if it has no bar or its times do not increase."""
+    times = bar_times(frame)
+    if not len(times) or (np.diff(times) <= 0).any():
+        raise DataError("bars cannot be stored: wanted at least one, at strictly increasing times")
+    return pa.table([pa.array(times).cast(SCHEMA.types[0]), *(pa.array(row) for row in bar_values(frame))], schema=SCHEMA)
 
 
 def write_bars(root: Path, symbol: str, timeframe: str, frame: pd.DataFrame) -> str:
@@ -186,15 +211,12 @@ def write_bars(root: Path, symbol: str, timeframe: str, frame: pd.DataFrame) -> 
     Where others may write too, call it inside `locked`.
     """
     path = series_path(root, symbol, timeframe)
-    times, values = bar_times(frame), bar_values(frame)
-    if not len(times) or (np.diff(times) <= 0).any():
-        raise DataError(f"the bars of {symbol} {timeframe} cannot be stored: wanted at least one, at strictly increasing times")
-    table = pa.table([pa.array(times).cast(SCHEMA.types[0]), *(pa.array(row) for row in values)], schema=SCHEMA)
+    table = bar_table(frame)
     root.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("xb") as file:
-            pq.write_table(table, file, ROW_GROUP, compression="none", use_dictionary=False, write_statistics=["timestamp"])
+            pq.write_table(table, file, ROW_GROUP, **FORMAT)
             file.flush()
             os.fsync(file.fileno())
         digest = file_sha256(temporary)
@@ -236,7 +258,7 @@ def merge_bars(stored: pd.DataFrame, new: pd.DataFrame, replace: bool = False) -
         where = [time_text(time) for time in new_times[known][differs][:3]]
         more = ", …" if differs.sum() > len(where) else ""
         raise DataError(
-            f"{differs.sum()} of the new bars have other values than the stored ones of the same time"
+            f"{differs.sum():,} of the new bars have other values than the stored ones of the same time"
             f" ({', '.join(where)}{more}); give --replace to take the new ones"
         )
     kept = np.array(values)

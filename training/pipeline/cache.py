@@ -33,6 +33,11 @@ LIBRARIES = ("numpy", "pandas", "pyarrow", "TA-Lib", "numba")
 _ROWS = tuple(f.name for f in dataclasses.fields(Rows))
 
 
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries that compute rows."""
+    return {library: version(library) for library in LIBRARIES}
+
+
 @functools.cache
 def _code() -> str:
     """sha256 over the sources that make rows, and the versions of what they call."""
@@ -40,8 +45,7 @@ def _code() -> str:
     sources = [*sorted(Path(__file__).parent.glob("*.py")), Path(schema.__file__), Path(vocabulary.__file__)]
     for source in sources:
         digest.update(source.read_bytes())
-    for library in LIBRARIES:
-        digest.update(f"{library}={version(library)}".encode())
+    digest.update(json.dumps(library_versions()).encode())
     return digest.hexdigest()
 
 
@@ -49,6 +53,7 @@ def cache_key(spec: StrategySpec, bars: RunBars) -> str:
     """The name under which the rows of this strategy on these bars are kept."""
     plain = spec.plain()
     makes_rows = {k: plain[k] for k in ("training_data", "indicators", "fuzzy_sets", "nn_inputs")}
+    # Keys keep their order: that of the memberships is the order of the features.
     text = json.dumps(
         {
             "format": FORMAT,
@@ -58,8 +63,7 @@ def cache_key(spec: StrategySpec, bars: RunBars) -> str:
             "labels": plain["training"]["labels"],
             "dates": [bars.start, bars.end],
             "bars": {s: dict(by_timeframe) for s, by_timeframe in bars.fingerprints.items()},
-        },
-        sort_keys=True,
+        }
     )
     return hashlib.sha256(text.encode()).hexdigest()
 

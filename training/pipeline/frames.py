@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from strategies_app.vocabulary import BAR_COLUMNS
+from training.values import Refusal
 
 
-class DataError(Exception):
+class DataError(Refusal):
     """Bars that cannot be used, in one sentence: what was seen, what was wanted, what helps."""
 
 
@@ -54,3 +56,20 @@ def fingerprint(frame: pd.DataFrame) -> str:
     digest = hashlib.sha256(np.ascontiguousarray(bar_times(frame), dtype="<i8").data)
     digest.update(bar_values(frame).astype("<f8", copy=False).data)
     return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Where the rows of a table stand in their file: numbers int64 (n,), counted as an editor counts lines."""
+
+    word: str
+    numbers: NDArray[np.int64]
+
+    def at(self, positions: NDArray[np.int64]) -> Rows:
+        return Rows(self.word, self.numbers[positions])
+
+    def named(self, positions: NDArray[np.int64]) -> str:
+        """`line 7`, or `lines 3, 4, 5 and 12 more`."""
+        shown = ", ".join(str(number) for number in self.numbers[positions[:5]])
+        more = f" and {len(positions) - 5:,} more" if len(positions) > 5 else ""
+        return f"{self.word}{'s' if len(positions) > 1 else ''} {shown}{more}"

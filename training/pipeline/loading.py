@@ -188,7 +188,7 @@ class _Reader:
 
     def check(self, symbol: str, timeframe: str) -> None:
         frame = self.frames[symbol][timeframe]
-        self.notes += [f"{symbol} {timeframe}: {warning}" for warning in validate_bars(frame, symbol, timeframe)]
+        self.notes += validate_bars(frame, symbol, timeframe)
         if timeframe == self.spec.base_timeframe:
             times = bar_times(frame)
             self.clock[symbol] = times[np.searchsorted(times, self.start) :]

@@ -220,7 +220,17 @@ def _warnings(found: Quality) -> Iterator[str]:
         shown = ", ".join(f"{time_text(jump.time)} ({jump.split})" for jump in found.splits[:_EXAMPLES])
         yield f"{_count(len(found.splits), 'jump')} like an unadjusted split: {shown}; load adjusted prices (--adjust)"
     if found.off_grid_first is not None:
-        yield f"{_count(found.off_grid, 'stamp')} off the {found.timeframe} grid, the first at {time_text(found.off_grid_first)}"
+        yield _off_grid(found.off_grid, found.timeframe, found.off_grid_first)
+
+
+def _off_grid(number: int, timeframe: str, first: int) -> str:
+    return f"{_count(number, 'stamp')} off the {timeframe} grid, the first at {time_text(first)}"
+
+
+def off_grid_warning(times: NDArray[np.int64], timeframe: str) -> str | None:
+    """A sentence if some of the times (µs) are no opens of the timeframe."""
+    where = _slots(times, timeframe)[1]
+    return _off_grid(len(where), timeframe, int(times[where[0]])) if len(where) else None
 
 
 # --- errors ------------------------------------------------------------------------------------

@@ -10,6 +10,8 @@ from strategies_app.vocabulary import TIMEFRAMES
 from training.pipeline.frames import bar_frame, bar_times, bar_values
 
 _YEAR = 365.25 * 86_400
+#: 1970-01-05 in seconds: the grid of every timeframe passes through it.
+_MONDAY = 4 * 86_400
 #: Yearly drift and volatility of the regimes a market wanders between: rising, falling, quiet, stormy.
 _DRIFT = np.array([0.25, -0.25, 0.0, -0.1])
 _VOLATILITY = np.array([0.15, 0.20, 0.08, 0.50])
@@ -17,7 +19,9 @@ _MEAN_REGIME_BARS = 250
 
 
 def make_bars(count: int, timeframe: str = "1h", seed: int = 0, start: str = "2015-01-01", regimes: bool = True) -> pd.DataFrame:
-    """`count` bars from `start` (UTC), one in every step of the timeframe; prices are positive, high and low enclose the rest.
+    """`count` bars, one in every step of the timeframe from its first open at or after `start` (UTC).
+
+    Prices are positive, high and low enclose the rest, volume is a whole number of at least 1.
 
     With `regimes`, drift, volatility and volume switch between four states that last 250 bars on average;
     without, the price is one random walk.
@@ -37,8 +41,9 @@ def make_bars(count: int, timeframe: str = "1h", seed: int = 0, start: str = "20
     highs = np.maximum(opens, close) * np.exp(wicks[0])
     lows = np.minimum(opens, close) * np.exp(-wicks[1])
     volume = np.floor(1000.0 * np.exp(0.4 * random.standard_normal(count) + 0.3 * np.abs(returns) / deviation)) + 1.0
-    first = int(np.datetime64(start, "us").astype(np.int64))
-    times = first + np.arange(count, dtype=np.int64) * (step * 1_000_000)
+    from_monday = int(np.datetime64(start, "s").astype(np.int64)) - _MONDAY
+    first = -(-from_monday // step) * step + _MONDAY
+    times = (first + np.arange(count, dtype=np.int64) * step) * 1_000_000
     return bar_frame(times, np.stack([opens, highs, lows, close, volume]))
 
 

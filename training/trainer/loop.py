@@ -19,10 +19,10 @@ from training.trainer.evaluation import split_logits
 from training.trainer.losses import mean_loss
 from training.trainer.networks import TrainingError, build_network, fit_normalization
 from training.trainer.schedule import Monitor, Schedule
-from training.values import BatchMetrics, Callback, Dataset, EpochMetrics, Parts, Splits
+from training.values import BatchMetrics, Callback, Dataset, EpochMetrics, Parts, Refusal, Splits
 
 
-class Diverged(ArithmeticError):
+class Diverged(Refusal):
     """Training left the finite numbers; the message says when, what, and what to try."""
 
 
@@ -69,6 +69,7 @@ def fit(
     clipping), seconds, samples_per_second. Raises TrainingError, Diverged, CheckpointError, and
     whatever the callback raises.
     """
+    callback.on_stage("train", 0.0)
     torch.set_num_threads(threads)
     training = spec.training
     class_weights, warnings = learn_class_weights(dataset, splits, training.class_weights)

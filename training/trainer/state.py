@@ -14,14 +14,14 @@ from safetensors.torch import load, save
 
 from training.trainer.device import environment
 from training.trainer.schedule import Monitor, Schedule
-from training.values import EpochMetrics, Parts
+from training.values import EpochMetrics, Parts, Refusal
 
 FORMAT = 1
 PARTS = ("model.safetensors", "optimizer.safetensors", "scheduler.json", "best_model.safetensors", "state.json")
 Tensors = dict[str, torch.Tensor]
 
 
-class CheckpointError(ValueError):
+class CheckpointError(Refusal):
     """A checkpoint that cannot continue this run; the message names the difference."""
 
 

@@ -1,0 +1,72 @@
+# `make demo` sets everything up and trains a sample strategy; `make test` sets everything up and tests.
+#
+#   PYTHON=python3.12   the Python that the virtual environment is made with (3.11 or newer)
+#   TORCH=default       torch as the package index has it: on Linux with CUDA, several gigabytes.
+#                       TORCH=cpu (the default on Linux) is the small build without CUDA.
+
+PYTHON ?= python3
+ifeq ($(shell uname -s),Linux)
+TORCH ?= cpu
+else
+TORCH ?= default
+endif
+
+VENV := .venv
+RUN := $(VENV)/bin/python
+TORCH_VERSION := $(shell sed -n 's/^torch==//p' constraints.txt)
+TORCH_INDEX := https://download.pytorch.org/whl/cpu
+# The stamp lies inside the environment, so that it goes when the environment goes.
+STAMP := $(VENV)/.ktrdr-set-up-$(TORCH)
+CHECK_VERSION := import sys; sys.exit(0 if sys.version_info >= (3, 11) else "KTRDR Train needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": name another one with PYTHON=python3.12")
+PIP := $(RUN) -m pip --disable-pip-version-check --quiet --quiet
+
+.DELETE_ON_ERROR:
+.PHONY: demo test lint bench setup clean
+
+demo: setup
+	@$(RUN) manage.py demo
+
+test: setup
+	@$(RUN) -m pytest -n 2
+
+lint: setup
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+	@$(RUN) -m mypy
+
+bench: setup
+	@$(RUN) -m benchmarks
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt Makefile
+	@$(RUN) -c '$(CHECK_VERSION)' >/dev/null 2>&1 && $(RUN) -m pip --version >/dev/null 2>&1 || $(MAKE) --no-print-directory environment
+	@rm -f $(VENV)/.ktrdr-set-up-*
+ifeq ($(TORCH),cpu)
+	@echo "Installing torch $(TORCH_VERSION) without CUDA"
+	@$(PIP) install 'torch==$(TORCH_VERSION)+cpu' -c constraints.txt 2>/dev/null \
+		|| $(PIP) install 'torch==$(TORCH_VERSION)+cpu' -c constraints.txt --extra-index-url $(TORCH_INDEX)
+else ifneq ($(TORCH),default)
+	$(error TORCH is '$(TORCH)', wanted cpu or default)
+else
+	@echo "Installing torch $(TORCH_VERSION)"
+	@$(PIP) install --upgrade 'torch==$(TORCH_VERSION)' -c constraints.txt
+endif
+	@echo "Installing the project"
+	@$(PIP) install -c constraints.txt --editable '.[test,lint]'
+	@echo "Compiling the numeric kernels"
+	@mkdir -p var/numba
+	@NUMBA_CACHE_DIR=$(CURDIR)/var/numba $(RUN) -c 'from training.pipeline.kernels import warm; warm()'
+	@touch $@
+
+.PHONY: environment
+environment:
+	@$(PYTHON) -c '$(CHECK_VERSION)' || { command -v $(PYTHON) >/dev/null || echo "There is no $(PYTHON): name a Python of 3.11 or newer with PYTHON=..." >&2; exit 1; }
+	@echo "Making the virtual environment $(VENV)"
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV)
+
+# What is run or trained (var/) stays.
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

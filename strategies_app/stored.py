@@ -1,0 +1,80 @@
+"""What a user names on the command line, a stored strategy or a file → its text, and where it came from."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.db import DatabaseError
+
+from strategies_app.models import Strategy, StrategyVersion
+from strategies_app.vocabulary import nearest
+
+
+class UnknownStrategy(LookupError):
+    """No strategy is stored under this name, and no such file exists."""
+
+
+@dataclass(frozen=True)
+class FoundStrategy:
+    """The exact text, the file it stands in or came from ("" if none), and its stored version if it has one."""
+
+    text: str
+    path: str
+    version: StrategyVersion | None
+
+    @property
+    def label(self) -> str:
+        """What a problem's line and column refer to."""
+        return self.path if self.version is None else f"{self.version.strategy.name}@{self.version.number}"
+
+
+def find_strategy(name_or_path: str, number: int | None = None) -> FoundStrategy:
+    """The strategy meant by a stored name (its newest version, or version `number`) or by the path of a file.
+
+    A file need not be valid, and is read without a database. StrategyError if it cannot be read at all,
+    UnknownStrategy if there is nothing of that name.
+    """
+    if looks_like_path(name_or_path):
+        return _from_file(name_or_path)
+    try:
+        return _from_store(name_or_path, number)
+    except UnknownStrategy:
+        if number is None and Path(name_or_path).is_file():
+            return _from_file(name_or_path)
+        raise
+
+
+def looks_like_path(name_or_path: str) -> bool:
+    return name_or_path.endswith((".yaml", ".yml")) or os.sep in name_or_path or "/" in name_or_path
+
+
+def _from_file(path: str) -> FoundStrategy:
+    from strategies_app.reader import read_text
+
+    return FoundStrategy(read_text(path), path, None)
+
+
+def _from_store(name: str, number: int | None) -> FoundStrategy:
+    try:
+        strategy = Strategy.objects.filter(name=name).first()
+        names = [] if strategy else list(Strategy.objects.values_list("name", flat=True))
+    except DatabaseError:
+        raise UnknownStrategy(
+            f"no strategy '{name}' is stored: the database is not set up yet, run `python manage.py migrate`"
+        ) from None
+    if strategy is None:
+        near = nearest(name, names)
+        hint = (
+            f"did you mean '{near}'?"
+            if near
+            else "`strategies list` shows what is stored, `strategies import PATH` stores a file"
+        )
+        raise UnknownStrategy(f"no strategy '{name}' is stored, {hint}")
+    versions = strategy.versions.select_related("strategy").order_by("-number")
+    version = versions.first() if number is None else versions.filter(number=number).first()
+    if version is None:
+        known = ", ".join(str(n) for n in versions.values_list("number", flat=True)) or "none"
+        raise UnknownStrategy(f"strategy '{name}' has no version {number}, stored: {known}")
+    return FoundStrategy(version.text, version.source_path, version)

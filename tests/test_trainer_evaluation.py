@@ -1,0 +1,141 @@
+"""A row's probabilities depend on the network and that row alone; measures equal their formulas written out slowly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.trainer_examples import CLASSES, dataset, strategy
+from training.trainer.evaluation import EVALUATION_BATCH, evaluate, probabilities
+from training.trainer.loop import fit
+from training.trainer.measures import confusion, measures
+from training.trainer.networks import build_network
+from training.values import Silent
+
+WIDTHS = [1, 2, 3, 5, 7, 9, 11, 15, 16, 17, 31, 33, 64, 65, 100, 127, 129]
+
+
+@given(
+    features=st.sampled_from([*range(1, 35), 45, 63, 65, 127, 129, 257]),
+    hidden=st.lists(st.sampled_from(WIDTHS), max_size=3),
+    classes=st.integers(2, 5),
+    activation=st.sampled_from(["relu", "tanh", "sigmoid", "leaky_relu", "gelu"]),
+    seed=st.integers(0, 10**6),
+    data=st.data(),
+)
+@settings(max_examples=150, deadline=None)
+def test_probabilities_do_not_depend_on_neighbours_or_place(
+    features: int, hidden: list[int], classes: int, activation: str, seed: int, data: Any
+) -> None:
+    random = np.random.default_rng(seed)
+    offset, scale = random.normal(size=features).astype(np.float32), (0.5 + random.random(features)).astype(np.float32)
+    network = build_network(strategy(hidden, activation=activation, dropout=0.1, seed=seed), features, classes, offset, scale)
+    count = data.draw(st.sampled_from([1, 2, 1023, 1024, 1025, 1500]))
+    values = random.normal(size=(count, features)).astype(np.float32)
+    whole = probabilities(network, values)
+    start = data.draw(st.integers(0, count - 1))
+    end = data.draw(st.integers(start + 1, count))
+    np.testing.assert_array_equal(probabilities(network, values[start:end]), whole[start:end])
+    shuffled = random.permutation(count)
+    np.testing.assert_array_equal(probabilities(network, values[shuffled]), whole[shuffled])
+    surrounded = np.concatenate([np.full((start + 1, features), 1e6, np.float32), values[start : start + 1]])
+    np.testing.assert_array_equal(probabilities(network, surrounded)[-1], whole[start])
+    with torch.no_grad():
+        plain = torch.softmax(network.eval()(torch.from_numpy(values)), dim=1).numpy()
+    np.testing.assert_allclose(whole, plain, rtol=1e-4, atol=1e-6)
+
+
+def test_threads_outside_change_no_probability() -> None:
+    network = build_network(strategy([512, 512]), 33, 3, np.zeros(33, np.float32), np.ones(33, np.float32))
+    values = np.random.default_rng(0).normal(size=(3000, 33)).astype(np.float32)
+    alone = probabilities(network, values)
+    torch.set_num_threads(2)
+    try:
+        np.testing.assert_array_equal(probabilities(network, values), alone)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_no_rows_give_no_probabilities() -> None:
+    network = build_network(strategy(), 4, 3, np.zeros(4, np.float32), np.ones(4, np.float32))
+    assert probabilities(network, np.zeros((0, 4), np.float32)).shape == (0, 3)
+
+
+def slow_measures(labels: list[int], answers: list[int], classes: int) -> dict[str, float]:
+    """The textbook formulas, pair by pair; the correlation is Pearson's over one-hot columns."""
+    pairs = list(zip(labels, answers, strict=True))
+    recalls, precisions, f1s, balanced = [], [], [], []
+    for c in range(classes):
+        hit = sum(a == c and b == c for a, b in pairs)
+        missed, wrong = sum(a == c and b != c for a, b in pairs), sum(a != c and b == c for a, b in pairs)
+        if hit + missed:
+            balanced.append(hit / (hit + missed))
+        if hit + missed + wrong:
+            recalls.append(hit / (hit + missed) if hit + missed else 0.0)
+            precisions.append(hit / (hit + wrong) if hit + wrong else 0.0)
+            f1s.append(2 * hit / (2 * hit + missed + wrong))
+    x, y = np.eye(classes)[labels], np.eye(classes)[answers]
+    x, y = x - x.mean(axis=0), y - y.mean(axis=0)
+    spread = np.sqrt((x * x).sum() * (y * y).sum())
+    return {
+        "accuracy": sum(a == b for a, b in pairs) / len(pairs),
+        "balanced_accuracy": float(np.mean(balanced)),
+        "mcc": float((x * y).sum() / spread) if spread > 1e-9 else 0.0,
+        "precision": float(np.mean(precisions)),
+        "recall": float(np.mean(recalls)),
+        "f1_score": float(np.mean(f1s)),
+    }
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=40))
+@settings(max_examples=200, deadline=None)
+def test_measures_equal_their_formulas(pairs: list[tuple[int, int]]) -> None:
+    labels, answers = [a for a, _ in pairs], [b for _, b in pairs]
+    seen = measures(confusion(np.array(labels), np.array(answers), 3), CLASSES)
+    for name, value in slow_measures(labels, answers, 3).items():
+        assert seen[name] == pytest.approx(value, abs=1e-12), name
+    assert seen["confusion_matrix"][1][2] == pairs.count((1, 2)), "rows are true, columns predicted"
+    assert sum(c["support"] for c in seen["per_class"].values()) == len(pairs)
+    assert sum(c["predicted_share"] for c in seen["per_class"].values()) == pytest.approx(1)
+
+
+def test_measures_of_millions_of_rows_do_not_overflow() -> None:
+    matrix = np.array([[4_000_000_000, 10], [10, 4_000_000_000]])
+    assert measures(matrix, ("UP", "DOWN"))["mcc"] == pytest.approx(1, abs=1e-6)
+
+
+def test_an_evaluation_tells_of_the_whole_each_symbol_and_a_baseline_learned_on_train() -> None:
+    rows, splits = dataset(600)
+    spec = strategy(epochs=3)
+    fitted = fit(rows, splits, spec, Silent())
+    evaluation = evaluate(fitted.network, rows, splits.test, splits.train, spec.training, fitted.class_weights)
+    assert evaluation is not None
+    metrics, predictions = evaluation.metrics, evaluation.predictions
+    labels = rows.rows.labels[splits.test]
+    majority = np.bincount(rows.rows.labels[splits.train]).argmax()
+    assert metrics["baseline"]["class"] == CLASSES[majority]
+    assert metrics["baseline"]["accuracy"] == pytest.approx((labels == majority).mean())
+    assert metrics["baseline"]["mcc"] == 0
+    assert set(metrics["per_symbol"]) == {"AAA", "BBB"}
+    assert sum(m["rows"] for m in metrics["per_symbol"].values()) == metrics["rows"] == len(splits.test)
+    assert metrics["accuracy"] == pytest.approx((predictions.probabilities.argmax(axis=1) == labels).mean())
+    np.testing.assert_array_equal(predictions.times, rows.rows.times[splits.test])
+    again = probabilities(fitted.network, rows.rows.features[splits.test[5:40]])
+    np.testing.assert_array_equal(again, predictions.probabilities[5:40])
+
+
+def test_an_empty_split_has_no_evaluation() -> None:
+    rows, splits = dataset()
+    spec = strategy()
+    network = fit(rows, splits, spec, Silent()).network
+    assert evaluate(network, rows, np.zeros(0, np.int64), splits.train, spec.training, [1.0, 1.0, 1.0]) is None
+
+
+def test_the_evaluation_batch_is_part_of_the_format() -> None:
+    assert EVALUATION_BATCH == 1024

@@ -1,0 +1,164 @@
+"""Stored series of bars and their rows: load into the store, record, check. The file comes first, then its row in one go.
+
+Imports pandas: only commands, jobs and the demo come here, never the web process.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+from django.conf import settings
+
+from training.models import BarSeries
+from training.pipeline.bar_files import read_bar_file
+from training.pipeline.bars import (
+    DataError,
+    Merge,
+    bar_times,
+    bar_values,
+    empty_frame,
+    file_sha256,
+    load_command,
+    locked,
+    merge_bars,
+    read_bars,
+    series_path,
+    stored_series,
+    write_bars,
+)
+from training.pipeline.quality import bar_faults, quality
+
+SAMPLE_BARS = Path(__file__).resolve().parent / "sample_bars"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What loading did: bars added, the same and replaced, notes on the file, warnings about the series as it is now."""
+
+    series: BarSeries
+    merge: Merge
+    notes: list[str]
+    warnings: list[str]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One series of the store: `sound` if its file can be used; `finding` says what was seen and done."""
+
+    symbol: str
+    timeframe: str
+    sound: bool
+    finding: str
+
+
+def load_file(
+    symbol: str,
+    timeframe: str,
+    path: Path,
+    *,
+    tz: str | None = None,
+    price_scale: float = 1.0,
+    adjust: bool = False,
+    replace: bool = False,
+) -> Loaded:
+    """Merge the bars of a file into the store and record the series."""
+    series_path(settings.STORE_DIR, symbol, timeframe)  # refuses a bad symbol before the file is read
+    frame, notes = read_bar_file(path, timeframe, tz=tz, price_scale=price_scale, adjust=adjust)
+    return store_frame(symbol, timeframe, frame, source=path.name, notes=notes, replace=replace)
+
+
+def store_frame(
+    symbol: str, timeframe: str, frame: pd.DataFrame, *, source: str, notes: list[str] | None = None, replace: bool = False
+) -> Loaded:
+    """Merge bars into the store and record the series. Bars that are there already change nothing."""
+    root = Path(settings.STORE_DIR)
+    row = BarSeries.objects.filter(symbol=symbol, timeframe=timeframe).first()  # fails here, not after writing, without tables
+    with locked(root, symbol, timeframe):
+        path = series_path(root, symbol, timeframe)
+        merge = merge_bars(read_bars(root, symbol, timeframe) if path.exists() else empty_frame(), frame, replace)
+        if merge.added or merge.replaced:
+            digest = write_bars(root, symbol, timeframe, merge.frame)
+        else:
+            digest, source = file_sha256(path), row.source if row else source
+        series, warnings = _record(symbol, timeframe, merge.frame, digest, source)
+    return Loaded(series, merge, notes or [], warnings)
+
+
+def load_samples() -> list[str]:
+    """Put the bars that come with the project into the store; gives a line on each series."""
+    return [
+        loaded_line(store_frame(symbol, timeframe, read_bars(SAMPLE_BARS, symbol, timeframe), source="sample bars"))
+        for symbol, timeframe in stored_series(SAMPLE_BARS)
+    ]
+
+
+def loaded_line(loaded: Loaded) -> str:
+    """What loading did, as commands print it."""
+    series, merge = loaded.series, loaded.merge
+    return (
+        f"{series}: {series.rows:,} bars from {series.first:%Y-%m-%d %H:%M} to {series.last:%Y-%m-%d %H:%M} UTC"
+        f" ({merge.added:,} added, {merge.same:,} the same, {merge.replaced:,} replaced)"
+    )
+
+
+def _record(symbol: str, timeframe: str, frame: pd.DataFrame, digest: str, source: str) -> tuple[BarSeries, list[str]]:
+    found = quality(frame, timeframe)
+    warnings = found.warnings()
+    times = bar_times(frame)
+    series, _ = BarSeries.objects.update_or_create(
+        symbol=symbol,
+        timeframe=timeframe,
+        defaults={
+            "first": _moment(int(times[0])),
+            "last": _moment(int(times[-1])),
+            "rows": len(times),
+            "sha256": digest,
+            "quality": {**found.as_dict(), "warnings": warnings},
+            "source": source[:255],
+        },
+    )
+    return series, warnings
+
+
+def _moment(microseconds: int) -> datetime:
+    seconds, rest = divmod(microseconds, 1_000_000)
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest)
+
+
+def check_store() -> list[Checked]:
+    """Compare every file with its row. A sound file with another row, or none, is recorded anew; the rest is reported."""
+    rows = {(row.symbol, row.timeframe): row for row in BarSeries.objects.all()}
+    files = stored_series(Path(settings.STORE_DIR))
+    return [_check(symbol, timeframe, rows.get((symbol, timeframe))) for symbol, timeframe in sorted({*rows, *files})]
+
+
+def _check(symbol: str, timeframe: str, row: BarSeries | None) -> Checked:
+    root = Path(settings.STORE_DIR)
+    path = series_path(root, symbol, timeframe)
+    with locked(root, symbol, timeframe):
+        if row is not None and not path.exists():
+            row.delete()
+            finding = f"the file is gone and its row was removed; load it again: {load_command(symbol, timeframe)}"
+            return Checked(symbol, timeframe, False, finding)
+        try:
+            frame = read_bars(root, symbol, timeframe, verify=True)
+            _refuse_impossible(frame, path)
+        except DataError as error:
+            return Checked(symbol, timeframe, False, str(error))
+        digest = file_sha256(path)
+        if row is not None and row.sha256 == digest:
+            return Checked(symbol, timeframe, True, f"{row.rows:,} bars, as recorded")
+        _record(symbol, timeframe, frame, digest, row.source if row else "")
+        seen = "was not recorded" if row is None else "was newer than its row"
+        return Checked(symbol, timeframe, True, f"{len(frame):,} bars; the file {seen}, which is repaired")
+
+
+def _refuse_impossible(frame: pd.DataFrame, path: Path) -> None:
+    """A file that was exchanged by hand has sound checksums and may still hold anything."""
+    if not frame.index.is_monotonic_increasing or not frame.index.is_unique:
+        raise DataError(f"{path} is not in order of time")
+    for fault, where in bar_faults(bar_values(frame)):
+        raise DataError(f"{path} has {len(where):,} bars with {fault}")

@@ -1,0 +1,162 @@
+"""Training in this process: from what was asked on the command line to a result on the terminal."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, TextIO
+
+import numpy as np
+from django.conf import settings
+from rich.console import Console
+
+from strategies_app.models import Strategy, StrategyVersion
+from strategies_app.reader import read_strategy
+from strategies_app.schema import StrategySpec
+from strategies_app.stored import FoundStrategy, find_strategy
+from training import operations
+from training.models import Operation, Status
+from training.progress import Progress
+from training.recipe import FeatureCache, class_shares, load_bars, prepare, split_ledger
+from training.report import result_tables
+from training.terminal import Display, LogFile
+from training.workers import run_operation
+
+
+def effective_spec(found: FoundStrategy, request: dict[str, Any]) -> StrategySpec:
+    """The strategy with the request's values, and with days in place of open dates: what is stored with the operation."""
+    from training.pipeline.loading import resolve_dates
+
+    spec = read_strategy(found.text, **request)
+    start, end = resolve_dates(spec, Path(settings.STORE_DIR))
+    return read_strategy(found.text, **request | {"start": start, "end": end})
+
+
+def plan(strategy: str, request: dict[str, Any]) -> dict[str, Any]:
+    """What a training would do: reads bars and computes rows, trains and stores nothing but the feature cache."""
+    from training.trainer.device import choose_device, device_name
+    from training.trainer.networks import build_network, parameter_count
+
+    found = find_strategy(strategy)
+    spec = effective_spec(found, request)
+    bars = load_bars(spec, Path(settings.STORE_DIR))
+    prepared = prepare(spec, bars, cache=_cache())
+    dataset, splits = prepared.dataset, prepared.splits
+    parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
+    ones = np.ones(len(dataset.feature_names), dtype=np.float32)
+    network = build_network(spec, len(ones), len(dataset.class_names), 0 * ones, ones)
+    device = choose_device()
+    return {
+        "strategy": f"{spec.name} ({found.label})",
+        "symbols": ", ".join(dataset.symbols),
+        "timeframes": f"{', '.join(spec.timeframes)} (rows on {spec.base_timeframe})",
+        "dates": f"{spec.training_data.start} to {spec.training_data.end}",
+        "network": f"{spec.model.type}, {parameter_count(network):,} parameters, {len(dataset.feature_names)} features, "
+        f"{len(dataset.class_names)} classes",
+        "memory": f"{dataset.rows.features.nbytes / 1e6:,.1f} MB of features",
+        "worker": f"this process, {device} ({device_name(device)})",
+        "features": dataset.feature_names,
+        "class_names": dataset.class_names,
+        "split": split_ledger(dataset, splits, bars),
+        "class_shares": {name: class_shares(dataset, positions) for name, positions in parts.items() if len(positions)},
+        "longest_look_ahead": longest_look_ahead(spec, dataset),
+        "notes": prepared.notes,
+    }
+
+
+def longest_look_ahead(spec: StrategySpec, dataset: Any) -> int:
+    """Base bars between a row and the bar that settles its label, at most."""
+    from training.pipeline.timeframes import duration
+
+    rows = dataset.rows
+    settled = np.searchsorted(dataset.clock, rows.label_ends - duration(spec.base_timeframe))
+    return int((settled - np.searchsorted(dataset.clock, rows.times)).max())
+
+
+def start_inline(strategy: str, request: dict[str, Any], stream: TextIO, program: str) -> str:
+    """Store the strategy and the operation, then train; gives the final status."""
+    found = find_strategy(strategy)
+    spec = effective_spec(found, request)
+    path = str(Path(found.path).absolute()) if found.path else ""
+    version = found.version or Strategy.objects.import_text(found.text, path)
+    operation = operations.start(version, spec.plain())
+    return _run(operation, operation.attempt, stream, program)
+
+
+def resume_inline(operation_id: str, stream: TextIO, *, allow_inexact: bool, program: str) -> str:
+    """Continue a stopped operation from its last checkpoint; one whose process is gone is stopped."""
+    operation = operations.find(operation_id)
+    operations.reap(operation)
+    _say_if_file_differs(operation.strategy_version, stream)
+    attempt = operations.resume(operation.pk)
+    return _run(operation, attempt, stream, program, allow_inexact=allow_inexact)
+
+
+def _say_if_file_differs(version: StrategyVersion, stream: TextIO) -> None:
+    path = Path(version.source_path)
+    if version.source_path and path.is_file() and path.read_bytes() != version.text.encode():
+        stream.write(f"note: {path} was changed since; the run continues with the text it was started with\n")
+
+
+def _cache() -> FeatureCache:
+    return FeatureCache(Path(settings.CACHE_DIR), settings.CACHE_LIMIT_BYTES)
+
+
+def _run(operation: Operation, attempt: int, stream: TextIO, program: str, *, allow_inexact: bool = False) -> str:
+    title = f"{operation.name}  {operation.pk}" + (f"  attempt {attempt}" if attempt > 1 else "")
+    console = Console(file=stream, highlight=False, soft_wrap=True)
+    log_path = Path(settings.LOG_DIR) / f"{operation.pk}-{attempt}.log"
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    with log_path.open("a", encoding="utf-8") as log, signals_handed_over() as hand, Display(title, console) as display:
+        display.state.best = _best_so_far(operation)
+        status = run_operation(
+            operation.pk, attempt, [display, LogFile(log)], allow_inexact=allow_inexact, on_start=hand
+        )  # fmt: skip
+    _tell(operation.pk, status, console, program)
+    return status
+
+
+def _best_so_far(operation: Operation) -> float:
+    """The lowest validation loss of earlier attempts, so that a resumed run shows the best of the whole."""
+    losses = operation.epoch_metrics.values_list("val_loss", flat=True)
+    return min(losses, default=float("inf"))
+
+
+def _tell(operation_id: str, status: str, console: Console, program: str) -> None:
+    operation = Operation.objects.select_related("strategy_version__strategy").get(pk=operation_id)
+    if status == Status.COMPLETED:
+        from training.trainer.bundle import load_bundle
+
+        model = operation.trained_model
+        bundle = load_bundle(Path(settings.BUNDLE_DIR) / model.folder)
+        console.print(result_tables(bundle.metrics, bundle.split))
+        console.print(f"model {model.name}   predict with: {program} predict {model.name} SYMBOL TIMEFRAME", markup=False)
+        return
+    newest = operation.checkpoints.first()
+    kept = f"the end of epoch {newest.epoch + 1} is saved" if newest else "no epoch was completed, so nothing had to be saved"
+    console.print(f"{status}: {operation.error}", markup=False)
+    console.print(f"{kept}; continue with: {program} train --resume {operation_id} --inline", markup=False)
+
+
+@contextmanager
+def signals_handed_over() -> Iterator[Any]:
+    """Inside, Ctrl-C and termination ask the run to save and stop; a second one ends the process as usual."""
+    kinds = {signal.SIGINT: "cancellation", signal.SIGTERM: "shutdown"}
+    before = {number: signal.getsignal(number) for number in kinds}
+
+    def hand(progress: Progress) -> None:
+        def ask(number: int, frame: FrameType | None) -> None:
+            progress.request_stop(kinds[signal.Signals(number)])
+            signal.signal(number, before[signal.Signals(number)])
+
+        for number in kinds:
+            signal.signal(number, ask)
+
+    try:
+        yield hand
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,135 @@
+"""`data [SYMBOL [TIMEFRAME]] [--check]`: which bars are stored, and how good they are."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING, Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from strategies_app.vocabulary import TIMEFRAMES, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from training.models import BarSeries
+
+
+class Command(BaseCommand):
+    help = "Lists the stored bars with coverage, gaps and quality; with SYMBOL and TIMEFRAME, the details of one series."
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("symbol", metavar="SYMBOL", nargs="?")
+        parser.add_argument("timeframe", metavar="TIMEFRAME", nargs="?", choices=list(TIMEFRAMES))
+        parser.add_argument("--check", action="store_true", help="compare every file with what was recorded, repair the records")
+        parser.add_argument("--json", action="store_true", help="print JSON")
+
+    def handle(self, *args: Any, symbol: str | None, timeframe: str | None, check: bool, **options: Any) -> None:
+        from training.management.refusals import refusals
+
+        with refusals():
+            if check:
+                self._check()
+            else:
+                self._show(symbol, timeframe, options["json"])
+
+    def _show(self, symbol: str | None, timeframe: str | None, as_json: bool) -> None:
+        from training.models import BarSeries
+
+        stored = list(BarSeries.objects.all())
+        chosen = [series for series in stored if symbol in (None, series.symbol) and timeframe in (None, series.timeframe)]
+        chosen.sort(key=lambda series: (series.symbol, TIMEFRAMES.get(series.timeframe, 0)))
+        if not chosen and symbol:
+            raise CommandError(_not_stored(symbol, timeframe, stored))
+        if as_json:
+            self.stdout.write(json.dumps([_as_dict(series) for series in chosen], indent=1))
+        elif not chosen:
+            self.stdout.write("No bars are stored yet: manage.py load_data SYMBOL TIMEFRAME --from FILE")
+        elif timeframe:
+            self._details(chosen[0])
+        else:
+            self._table(chosen)
+
+    def _table(self, stored: Sequence[BarSeries]) -> None:
+        rows = [("symbol", "timeframe", "from (UTC)", "to (UTC)", "bars", "missing values", "gaps", "longest gap", "warnings")]
+        for series in stored:
+            quality = series.quality
+            gaps = quality["gaps"]
+            rows.append(
+                (
+                    series.symbol,
+                    series.timeframe,
+                    f"{series.first:%Y-%m-%d %H:%M}",
+                    f"{series.last:%Y-%m-%d %H:%M}",
+                    f"{series.rows:,}",
+                    f"{sum(quality['missing'].values()):,}",
+                    f"{gaps['count']:,}",
+                    f"{gaps['longest']:,} bars" if gaps["count"] else "–",
+                    f"{len(quality['warnings'])}",
+                )
+            )
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            cells = (cell.rjust(w) if i >= 4 else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
+            self.stdout.write("  ".join(cells).rstrip())
+
+    def _details(self, series: BarSeries) -> None:
+        quality = series.quality
+        missing = ", ".join(f"{count:,} {column}" for column, count in quality["missing"].items() if count) or "none"
+        gaps = quality["gaps"]
+        lines = {
+            "bars": f"{series.rows:,}, {series.first:%Y-%m-%d %H:%M} to {series.last:%Y-%m-%d %H:%M} UTC",
+            "missing values": missing,
+            "gaps": f"{gaps['count']:,} ({gaps['bars']:,} bars missing)"
+            + (f", after {_times(gaps['first'])}" if gaps["count"] else ""),
+            "loaded from": f"{series.source or 'unknown'}, {series.updated:%Y-%m-%d %H:%M} UTC",
+            "sha256 of the file": series.sha256,
+        }
+        self.stdout.write(str(series))
+        for name, text in lines.items():
+            self.stdout.write(f"  {name}: {text}")
+        for warning in quality["warnings"]:
+            self.stdout.write(self.style.WARNING(f"  warning: {warning}"))
+
+    def _check(self) -> None:
+        from training.bar_series import check_store
+
+        checked = check_store()
+        for series in checked:
+            style = self.style.SUCCESS if series.sound else self.style.ERROR
+            self.stdout.write(f"{series.symbol} {series.timeframe}: {style(series.finding)}")
+        unsound = sum(not series.sound for series in checked)
+        if unsound:
+            raise CommandError(f"{unsound} of {len(checked)} stored series cannot be used")
+        self.stdout.write(f"{len(checked)} stored series, all sound.")
+
+
+def _times(texts: Sequence[str]) -> str:
+    return ", ".join(text.removesuffix("Z").removesuffix("T00:00:00").replace("T", " ") for text in texts)
+
+
+def _as_dict(series: BarSeries) -> dict[str, Any]:
+    return {
+        "symbol": series.symbol,
+        "timeframe": series.timeframe,
+        "first": series.first.isoformat(),
+        "last": series.last.isoformat(),
+        "rows": series.rows,
+        "sha256": series.sha256,
+        "source": series.source,
+        "quality": series.quality,
+    }
+
+
+def _not_stored(symbol: str, timeframe: str | None, stored: Sequence[BarSeries]) -> str:
+    own = [series.timeframe for series in stored if series.symbol == symbol]
+    near = nearest(symbol, {series.symbol for series in stored})
+    known = (
+        f"{symbol} is stored as {', '.join(own)}"
+        if own
+        else f"did you mean {near}?"
+        if near
+        else "`manage.py data` lists what is"
+    )
+    return f"no {timeframe + ' ' if timeframe else ''}bars of {symbol} are stored; {known}"

@@ -1,0 +1,85 @@
+"""`predict MODEL SYMBOL TIMEFRAME`: probabilities and signals of a trained model on stored bars."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+SHOWN = 20
+
+
+class Command(BaseCommand):
+    help = "Predicts with a trained model on stored bars: CSV, or a table of the last bars on a terminal."
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("model", help="a model's name, or the path of a bundle")
+        parser.add_argument("symbol")
+        parser.add_argument("timeframe", help="the model's base timeframe")
+        parser.add_argument("--start", metavar="YYYY-MM-DD", help="first UTC day; all that is stored if not given")
+        parser.add_argument("--end", metavar="YYYY-MM-DD", help="last UTC day")
+        parser.add_argument("--recent", action="store_true", help="read only the warm-up: faster, values may differ")
+        parser.add_argument("--output", metavar="FILE", help="write every bar as CSV to FILE")
+        parser.add_argument("--format", choices=("csv", "table"), help="csv unless this is a terminal")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        from training.management.refusals import refusals
+        from training.trained import open_model, predict_stored
+
+        with refusals():
+            bundle = open_model(options["model"])
+            predictions, notes = predict_stored(
+                bundle, options["symbol"], options["timeframe"], options["start"], options["end"], recent=options["recent"]
+            )
+        for note in notes:
+            self.stderr.write(f"note: {note}")
+        shape = options["format"] or ("table" if sys.stdout.isatty() and not options["output"] else "csv")
+        if options["output"]:
+            self._write_file(options["output"], predictions)
+        elif shape == "csv":
+            _write_csv(self.stdout._out, predictions)
+        else:
+            self._print_table(predictions)
+
+    def _write_file(self, path: str, predictions: Any) -> None:
+        from django.core.management.base import CommandError
+
+        try:
+            with open(path, "w", newline="", encoding="utf-8") as file:
+                _write_csv(file, predictions)
+        except OSError as error:
+            raise CommandError(f"{path} cannot be written: {error.strerror}") from None
+        self.stdout.write(f"{len(predictions.times):,} bars written to {path}")
+
+    def _print_table(self, predictions: Any) -> None:
+        from rich.console import Console
+        from rich.table import Table
+
+        names = predictions.class_names
+        table = Table("time (UTC)", *names, "signal", box=None, pad_edge=False, padding=(0, 2))
+        rows = list(_rows(predictions))
+        for time, *chances, signal in rows[-SHOWN:]:
+            table.add_row(time, *(f"{float(c):.1%}" for c in chances), signal)
+        console = Console(file=self.stdout._out, highlight=False)
+        console.print(table)
+        if len(rows) > SHOWN:
+            console.print(f"the last {SHOWN} of {len(rows):,} bars; --output FILE writes all of them")
+
+
+def _rows(predictions: Any) -> Any:
+    """Time, one probability per class (shortest text that reads back to the same float32), signal."""
+    import numpy as np
+
+    times = np.datetime_as_string(predictions.times.view("M8[us]").astype("M8[s]"))
+    for time, chances, signal in zip(times, predictions.probabilities, predictions.signals, strict=True):
+        yield [f"{time}Z", *(np.format_float_positional(c, unique=True, trim="0") for c in chances), signal]
+
+
+def _write_csv(stream: Any, predictions: Any) -> None:
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["timestamp", *predictions.class_names, "signal"])
+    writer.writerows(_rows(predictions))

@@ -1,0 +1,93 @@
+"""`train STRATEGY`: trains a stored strategy or a strategy file, or shows what it would do."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+EXIT = {"completed": 0, "failed": 1, "interrupted": 1, "cancelled": 130}
+
+
+class Command(BaseCommand):
+    help = "Trains a strategy on stored bars, in this process with --inline."
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("strategy", nargs="?", help="a stored name, or the path of a strategy file")
+        parser.add_argument("--start", metavar="YYYY-MM-DD", help="first UTC day")
+        parser.add_argument("--end", metavar="YYYY-MM-DD", help="last UTC day")
+        parser.add_argument("--symbols", metavar="A,B", type=_names)
+        parser.add_argument("--timeframes", metavar="1h,4h", type=_names)
+        parser.add_argument("--validation-split", metavar="SHARE", type=float, help="share of the validation split, such as .2")
+        parser.add_argument("--detailed-analytics", action="store_true", help="not available yet")
+        parser.add_argument("--dry-run", action="store_true", help="show the plan and run nothing")
+        parser.add_argument("--inline", action="store_true", help="train in this process")
+        parser.add_argument("--follow", action="store_true", help="show the run while it goes on; --inline always does")
+        parser.add_argument("--resume", metavar="OPERATION", help="continue a stopped operation from its last checkpoint")
+        parser.add_argument("--allow-inexact", action="store_true", help="with --resume: also where it would not be bit for bit")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        from training.management.refusals import refusals
+
+        self._refuse_unfitting(options)
+        with refusals(options["strategy"] or ""):
+            if options["dry_run"]:
+                self._show_plan(options)
+                return
+            status = self._run(options)
+        sys.exit(EXIT[status])
+
+    def _refuse_unfitting(self, options: dict[str, Any]) -> None:
+        asked = [name for name in ("start", "end", "symbols", "timeframes", "validation_split") if options[name] is not None]
+        problem = None
+        if options["detailed_analytics"]:
+            problem = "--detailed-analytics is not available yet"
+        elif bool(options["strategy"]) == bool(options["resume"]):
+            problem = "wanted a strategy (a stored name or a path), or --resume OPERATION, and not both"
+        elif options["resume"] and (asked or options["dry_run"]):
+            problem = f"--resume continues with what was asked for then, without --{(asked or ['dry-run'])[0].replace('_', '-')}"
+        elif options["allow_inexact"] and not options["resume"]:
+            problem = "--allow-inexact goes with --resume"
+        elif not (options["inline"] or options["dry_run"]):
+            problem = "training on workers is not available yet: add --inline to train in this process"
+        if problem:
+            raise CommandError(problem, returncode=2)
+
+    def _show_plan(self, options: dict[str, Any]) -> None:
+        from rich.console import Console
+
+        from training.inline import plan
+        from training.report import plan_tables
+
+        Console(file=self.stdout._out, highlight=False, soft_wrap=True).print(
+            plan_tables(plan(options["strategy"], _request(options)))
+        )
+
+    def _run(self, options: dict[str, Any]) -> str:
+        from training.inline import resume_inline, start_inline
+
+        if options["resume"]:
+            return resume_inline(options["resume"], self.stdout._out, allow_inexact=options["allow_inexact"], program=_program())
+        return start_inline(options["strategy"], _request(options), self.stdout._out, program=_program())
+
+
+def _names(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise argparse.ArgumentTypeError("wanted at least one name")
+    return names
+
+
+def _request(options: dict[str, Any]) -> dict[str, Any]:
+    names = ("symbols", "timeframes", "start", "end", "validation_split")
+    return {name: options[name] for name in names if options[name] is not None}
+
+
+def _program() -> str:
+    """How the user called us, to say how to call us again."""
+    name = Path(sys.argv[0]).name
+    return f"python {name}" if name == "manage.py" else name

@@ -1,0 +1,36 @@
+"""How commands end when something cannot be done: one sentence and an exit code, never a traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.core.management.base import CommandError
+
+
+@contextmanager
+def refusals(label: str = "") -> Iterator[None]:
+    """Turn what the user can mend into a CommandError: exit code 2 for a wrong strategy, 1 for everything else."""
+    from django.db import DatabaseError
+
+    from strategies_app.reader import StrategyError
+    from strategies_app.stored import UnknownStrategy
+    from training.values import Refusal
+
+    try:
+        yield
+    except StrategyError as error:
+        raise CommandError("\n".join(f"{label}: {p}" if label else str(p) for p in error.problems), returncode=2) from None
+    except UnknownStrategy as error:
+        raise CommandError(str(error), returncode=2) from None
+    except Refusal as error:
+        raise CommandError(str(error)) from None
+    except DatabaseError as error:
+        raise CommandError(_database_sentence(error)) from None
+
+
+def _database_sentence(error: Exception) -> str:
+    text = str(error).splitlines()[0]
+    if "no such table" in text or "does not exist" in text or "no such column" in text:
+        return "the database is not set up yet, run: python manage.py migrate"
+    return f"the database could not be used: {text}"

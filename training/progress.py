@@ -1,0 +1,161 @@
+"""The callback of a stored operation: it turns a run's reports into rows, checkpoints and pictures, and stops it when asked.
+
+Reports come thousands of times a second; what they lead to goes by the clock: watchers ten times a
+second, the operation's row once a second, checkpoints by their schedule.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from django.db import DatabaseError
+
+from training import checkpoints, operations
+from training.models import EpochMetric, Status
+from training.values import BatchMetrics, Cancelled, EpochMetrics, Parts
+
+#: Stage → its usual share of a run; the percentage is their sum and never goes back.
+STAGES = {
+    "load": 3, "validate": 1, "indicators": 3, "memberships": 3, "features": 2,
+    "labels": 2, "split": 1, "train": 80, "evaluate": 3, "save": 2,
+}  # fmt: skip
+WATCH_SECONDS = 0.1
+ROW_SECONDS = 1.0
+log = logging.getLogger(__name__)
+
+
+class Watcher(Protocol):
+    """Somebody who looks on: a terminal, a log. Called from the training thread: answer at once."""
+
+    def stage(self, name: str, fraction: float, percent: float) -> None: ...
+
+    def batch(self, metrics: BatchMetrics, percent: float) -> None: ...
+
+    def epoch(self, metrics: EpochMetrics, percent: float) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+
+class Progress:
+    """The `Callback` of one attempt at an operation."""
+
+    def __init__(
+        self,
+        operation_id: str,
+        attempt: int,
+        schedule: checkpoints.Schedule,
+        watchers: Sequence[Watcher] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.operation_id, self.attempt = operation_id, attempt
+        self.schedule, self.watchers, self.clock = schedule, watchers, clock
+        self.stage = ""
+        self.epoch: int | None = None
+        self.notes: list[str] = []
+        self._fractions = dict.fromkeys(STAGES, 0.0)
+        self._stop: str | None = None
+        self._next_watch = self._next_row = clock()
+        self._unwritten: list[EpochMetric] = []
+        self._state: Callable[[], Parts] | None = None
+        self._saved_epoch: int | None = None
+
+    def request_stop(self, kind: str) -> None:
+        """Ask the run to end at its next report: `cancellation` or `shutdown`. Safe in a signal handler."""
+        self._stop = kind
+
+    @property
+    def percent(self) -> float:
+        """Share of the whole run that is done, in [0, 100]."""
+        return sum(STAGES[name] * fraction for name, fraction in self._fractions.items()) * 100 / sum(STAGES.values())
+
+    # --- the Callback ---
+
+    def on_stage(self, name: str, fraction: float) -> None:
+        self.stage = name
+        self._fractions[name] = max(self._fractions[name], fraction)
+        for watcher in self.watchers:
+            watcher.stage(name, fraction, self.percent)
+        self._look(self.clock())
+
+    def on_batch_end(self, metrics: BatchMetrics) -> None:
+        now = self.clock()
+        if now < self._next_watch and self._stop is None:
+            return
+        self._next_watch = now + WATCH_SECONDS
+        inside = (metrics.batch + 1) / metrics.batches
+        self._fractions["train"] = max(self._fractions["train"], (metrics.epoch + inside) / metrics.epochs)
+        for watcher in self.watchers:
+            watcher.batch(metrics, self.percent)
+        self._look(now)
+
+    def on_epoch_end(self, metrics: EpochMetrics, state: Callable[[], Parts]) -> None:
+        self.epoch, self._state = metrics["epoch"], state
+        self._unwritten.append(_row(self.operation_id, self.attempt, metrics))
+        for watcher in self.watchers:
+            watcher.epoch(metrics, self.percent)
+        if self.schedule.due(metrics["epoch"]):
+            self.save("periodic")
+        self._look(self.clock())
+
+    # --- what it leads to ---
+
+    def note(self, text: str) -> None:
+        """Something that the trader should know; kept with the operation."""
+        if text not in self.notes:
+            self.notes.append(text)
+            for watcher in self.watchers:
+                watcher.note(text)
+
+    def save(self, kind: str) -> bool:
+        """Save the end of the last completed epoch, unless it is saved already; gives whether it is safe on disk.
+
+        A checkpoint that cannot be written costs the way back to it, not the run: it is noted.
+        """
+        if self._state is None or self.epoch is None:
+            return False
+        if self._saved_epoch == self.epoch:
+            return True
+        try:
+            checkpoints.save(self.operation_id, self.attempt, self.epoch, kind, self._state())
+        except checkpoints.CheckpointError as error:
+            self.note(str(error))
+            self.schedule.saved()
+            return False
+        self._saved_epoch = self.epoch
+        self.schedule.saved()
+        return True
+
+    def write(self) -> None:
+        """Bring the operation's row and epoch metrics up to date; raises Cancelled if the row says stop."""
+        status = operations.beat(
+            self.operation_id, self.attempt, stage=self.stage, percent=self.percent, epoch=self.epoch, notes=self.notes
+        )
+        if status is None:
+            raise Cancelled("another process took this operation over", kind="superseded")
+        if self._unwritten:
+            EpochMetric.objects.bulk_create(self._unwritten, ignore_conflicts=True)
+            self._unwritten = []
+        if status == Status.CANCELLING:
+            self._stop = self._stop or "cancellation"
+
+    def _look(self, now: float) -> None:
+        """Write what is due, and stop if asked to."""
+        if now >= self._next_row:
+            self._next_row = now + ROW_SECONDS
+            try:
+                self.write()
+            except DatabaseError as error:
+                # A database that is busy for a moment must not end hours of training: the next look tries again.
+                log.warning("progress could not be written: %s", error)
+        if self._stop is not None:
+            raise Cancelled(self._stop, kind=self._stop)
+
+
+def _row(operation_id: str, attempt: int, metrics: EpochMetrics) -> EpochMetric:
+    return EpochMetric(
+        operation_id=operation_id, attempt=attempt, epoch=metrics["epoch"],
+        train_loss=metrics["train_loss"], val_loss=metrics["val_loss"], metrics=metrics,
+    )  # fmt: skip

@@ -1,0 +1,242 @@
+"""The recipe: a strategy and bars → a bundle, and a bundle and bars → predictions. Django plays no part.
+
+from training.recipe import load_bars, train_strategy
+bars = load_bars(spec, store)
+bundle = train_strategy(spec, bars, strategy_text=text)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from strategies_app.reader import warnings_of
+from strategies_app.schema import StrategySpec, feature_names
+from training.pipeline import cache as feature_cache
+from training.pipeline.dataset import build_dataset, build_features
+from training.pipeline.frames import DataError
+from training.pipeline.loading import RunBars, load_bars
+from training.pipeline.splits import check_splits, cut_rows
+from training.trainer.bundle import Bundle
+from training.trainer.device import choose_device, environment
+from training.trainer.evaluation import evaluate, probabilities
+from training.trainer.loop import Fitted, fit
+from training.values import Callback, Dataset, Parts, Silent, Splits
+
+__all__ = ["FeatureCache", "Predictions", "Prepared", "RunBars", "load_bars", "predict_bars", "prepare", "train_strategy"]
+
+#: One class above this share of the training rows is worth a warning: "accuracy" is then easy and empty.
+ONE_SIDED = 0.95
+OnStage = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class FeatureCache:
+    """Where rows are kept between runs, and how many bytes all of them may take."""
+
+    folder: Path
+    limit: int
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that training needs, and what the trader should know of it first."""
+
+    dataset: Dataset
+    splits: Splits
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """One symbol's base bars with every feature: times (n,) µs UTC, probabilities float32 (n, k), and the signal of each:
+    the most probable class if its probability reaches the threshold, else HOLD, or "" where the label has no HOLD."""
+
+    symbol: str
+    times: NDArray[np.int64]
+    probabilities: NDArray[np.float32]
+    class_names: tuple[str, ...]
+    signals: list[str]
+
+
+def prepare(
+    spec: StrategySpec, bars: RunBars, on_stage: OnStage = lambda name, fraction: None, cache: FeatureCache | None = None
+) -> Prepared:
+    """Rows of features and labels, from the cache if they are there, cut into splits that were checked twice."""
+    notes = [*bars.notes, *warnings_of(spec)]
+    dataset = _rows(spec, bars, on_stage, cache, notes)
+    on_stage("split", 0.0)
+    splits = cut_rows(dataset, spec.training.data_split)
+    check_splits(dataset, splits)
+    on_stage("split", 1.0)
+    return Prepared(dataset, splits, (*notes, *_class_notes(dataset, splits)))
+
+
+def _rows(spec: StrategySpec, bars: RunBars, on_stage: OnStage, cache: FeatureCache | None, notes: list[str]) -> Dataset:
+    if cache is None:
+        return build_dataset(spec, bars, on_stage)
+    key = feature_cache.cache_key(spec, bars)
+    found = feature_cache.find(cache.folder, key, spec)
+    if found is not None:
+        for stage in ("indicators", "memberships", "features", "labels"):
+            on_stage(stage, 1.0)
+        notes.append(f"features and labels of {len(found.rows):,} rows taken from the cache")
+        return found
+    dataset = build_dataset(spec, bars, on_stage)
+    if not feature_cache.keep(cache.folder, key, dataset, cache.limit):
+        notes.append(f"features could not be kept in {cache.folder}: the next run computes them again")
+    return dataset
+
+
+def class_shares(dataset: Dataset, positions: NDArray[np.int64]) -> dict[str, float]:
+    """Share of each class among the rows at `positions`."""
+    counts = np.bincount(dataset.rows.labels[positions], minlength=len(dataset.class_names))
+    return {name: float(count / max(counts.sum(), 1)) for name, count in zip(dataset.class_names, counts, strict=True)}
+
+
+def _class_notes(dataset: Dataset, splits: Splits) -> list[str]:
+    shares = class_shares(dataset, splits.train)
+    name, share = max(shares.items(), key=lambda item: item[1])
+    if share <= ONE_SIDED:
+        return []
+    return [f"{share:.1%} of the training rows are {name}: a model that always says {name} is right that often; change the label"]
+
+
+def train_strategy(
+    spec: StrategySpec,
+    bars: RunBars,
+    *,
+    strategy_text: str = "",
+    callback: Callback | None = None,
+    note: Callable[[str], None] = lambda text: None,
+    device: str | None = None,
+    threads: int = 1,
+    resume: Parts | None = None,
+    cache: FeatureCache | None = None,
+) -> Bundle:
+    """Train on the bars from the first epoch, or from a checkpoint's parts, and evaluate on validation, then on test.
+
+    Raises DataError, TrainingError, Diverged and CheckpointError in one sentence each, and whatever
+    the callback raises.
+    """
+    callback = callback or Silent()
+    prepared = prepare(spec, bars, callback.on_stage, cache)
+    for text in prepared.notes:
+        note(text)
+    fitted = fit(
+        prepared.dataset, prepared.splits, spec, callback, device=device or choose_device(), threads=threads, resume=resume
+    )  # fmt: skip
+    for text in fitted.warnings:
+        note(text)
+    return _bundle(spec, bars, prepared, fitted, strategy_text, callback.on_stage)
+
+
+def _bundle(
+    spec: StrategySpec, bars: RunBars, prepared: Prepared, fitted: Fitted, strategy_text: str, on_stage: OnStage
+) -> Bundle:
+    dataset, splits = prepared.dataset, prepared.splits
+
+    def measured(positions: NDArray[np.int64]) -> Any:
+        return evaluate(fitted.network, dataset, positions, splits.train, spec.training, fitted.class_weights)
+
+    on_stage("evaluate", 0.0)
+    validation = measured(splits.validation)
+    on_stage("evaluate", 0.5)
+    test = measured(splits.test)
+    on_stage("evaluate", 1.0)
+    evaluations = {name: e for name, e in (("validation", validation), ("test", test)) if e is not None}
+    return Bundle(
+        network=fitted.network,
+        strategy_text=strategy_text,
+        spec=spec.plain(),
+        feature_names=dataset.feature_names,
+        class_names=dataset.class_names,
+        normalization=dataset.normalization,
+        offset=fitted.offset,
+        scale=fitted.scale,
+        class_weights=fitted.class_weights,
+        symbols=dataset.symbols,
+        timeframes=spec.timeframes,
+        first_bars={s: dict(t) for s, t in bars.first_bars.items()},
+        sources={s: dict(t) for s, t in bars.sources.items()},
+        fingerprints={s: dict(t) for s, t in bars.fingerprints.items()},
+        split=split_ledger(dataset, splits, bars),
+        versions=environment() | feature_cache.library_versions(),
+        threads=fitted.threads,
+        engine=fitted.engine,
+        device=fitted.device,
+        seed=fitted.seed,
+        metrics={name: e.metrics for name, e in evaluations.items()}
+        | {"test": test.metrics if test else None}
+        | _training(fitted),
+        predictions={name: e.predictions for name, e in evaluations.items()},
+        notes=[*prepared.notes, *fitted.warnings],
+    )
+
+
+def _training(fitted: Fitted) -> dict[str, Any]:
+    best = fitted.history[fitted.best_epoch]
+    return {
+        "history": fitted.history,
+        "training": {
+            "best_epoch": fitted.best_epoch,
+            "epochs_completed": fitted.epochs_completed,
+            "early_stopped": fitted.early_stopped,
+            "train_loss": best["train_loss"],
+            "val_loss": best["val_loss"],
+            "accuracy": best["val_accuracy"],
+        },
+    }
+
+
+def split_ledger(dataset: Dataset, splits: Splits, bars: RunBars) -> dict[str, Any]:
+    """Where the sides begin and end (µs UTC), and what became of every base bar; JSON-ready."""
+    parts = {
+        "train": splits.train, "validation": splits.validation, "test": splits.test,
+        "purged": splits.purged, "embargoed": splits.embargoed,
+    }  # fmt: skip
+    symbols = dataset.rows.symbols
+    return {
+        "start": bars.start,
+        "end": bars.end,
+        "cuts": list(splits.cuts),
+        "embargo_ends": list(splits.embargo_ends),
+        "rows": {name: len(positions) for name, positions in parts.items()},
+        "per_symbol": {
+            symbol: {name: int(np.sum(symbols[positions] == number)) for name, positions in parts.items()}
+            for number, symbol in enumerate(dataset.symbols)
+        },
+        "dropped": dict(dataset.dropped),
+        "missing_bars": dict(bars.missing),
+    }
+
+
+def predict_bars(bundle: Bundle, symbol: str, frames: Mapping[str, pd.DataFrame], start: int) -> Predictions:
+    """Probabilities and signals of one symbol's base bars from `start` (µs) on; frames as `load_bars` gives them.
+
+    For bars that begin where the training's began, features and probabilities are those of training, bit for bit.
+    """
+    spec = StrategySpec.model_validate(bundle.spec)
+    bundle.require_features(feature_names(spec))
+    features, times = build_features(spec, frames, start)
+    if len(times) == 0:
+        raise DataError(
+            f"no {spec.base_timeframe} bar of {symbol} has all its features; wanted more bars before the dates asked for"
+        )
+    chances = probabilities(bundle.network, features)
+    signals = signals_of(chances, bundle.class_names, spec.decisions.confidence_threshold)
+    return Predictions(symbol, times, chances, bundle.class_names, signals)
+
+
+def signals_of(chances: NDArray[np.float32], class_names: tuple[str, ...], threshold: float) -> list[str]:
+    """The most probable class where its probability reaches the threshold, else HOLD if there is such a class, else ""."""
+    names = np.array([*class_names, "HOLD" if "HOLD" in class_names else ""])
+    best = chances.argmax(axis=1)
+    sure = chances[np.arange(len(chances)), best] >= threshold
+    return [str(name) for name in names[np.where(sure, best, len(class_names))]]

@@ -1,0 +1,151 @@
+"""A run's plan and result as tables that a trader can read; figures in, text out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+Metrics = Mapping[str, Any]
+COLUMNS = (("accuracy", "Labels right"), ("balanced_accuracy", "Balanced"), ("mcc", "MCC"), ("f1_score", "F1 (macro)"))
+
+
+def day(time: int) -> str:
+    """The UTC day of a time in µs."""
+    return str(np.datetime64(time, "us").astype("M8[D]"))
+
+
+def result_tables(metrics: Metrics, split: Metrics) -> RenderableType:
+    """The verdict in a sentence, the model beside the majority class on both splits, and every class by itself."""
+    parts: list[RenderableType] = [Text(verdict(metrics), style="bold")]
+    for name in ("validation", "test"):
+        if metrics.get(name):
+            begin, end = _span(split, name)
+            parts += [Text(), _beside_baseline(f"{name.capitalize()}, {begin} to {end}", metrics[name])]
+    seen = metrics.get("test") or metrics["validation"]
+    parts += [Text(), _classes(seen)]
+    if len(seen["per_symbol"]) > 1:
+        parts += [Text(), _symbols(seen["per_symbol"])]
+    training = metrics["training"]
+    stopped = "stopped early" if training["early_stopped"] else "ran to the end"
+    parts.append(Text(f"{training['epochs_completed']} epochs, best {training['best_epoch'] + 1}, {stopped}", style="dim"))
+    return Group(*parts)
+
+
+def verdict(metrics: Metrics) -> str:
+    """What the model reaches beside the majority class, claiming no more than the figures.
+
+    The margin is two standard errors of a share, √(p(1−p)/n); labels that overlap are not
+    independent, so the true margin is wider.
+    """
+    name = "test" if metrics.get("test") else "validation"
+    seen = metrics[name]
+    ours, theirs = seen["accuracy"], seen["baseline"]["accuracy"]
+    count = int(np.sum(seen["confusion_matrix"]))
+    margin = 2 * float(np.sqrt(max(ours * (1 - ours), 1e-12) / max(count, 1)))
+    answer = (
+        f"On {count:,} {name} rows it calls {ours:.1%} of labels right; always {seen['baseline']['class']} calls {theirs:.1%}."
+    )
+    if ours > theirs + margin:
+        return f"Better than the majority class. {answer}"
+    if ours < theirs - margin:
+        return f"Worse than the majority class. {answer}"
+    return f"Not distinguishable from the majority class. {answer}"
+
+
+def _span(split: Metrics, name: str) -> tuple[str, str]:
+    if name == "validation":
+        return day(split["embargo_ends"][0]), day(min(split["cuts"][1], split["end"]) - 1)
+    return day(split["embargo_ends"][1]), day(split["end"] - 1)
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2))
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left", header_style="dim")
+    return table
+
+
+def _list(title: str) -> Table:
+    """Two columns without heads: a name and what it is."""
+    table = Table(
+        title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2), show_header=False
+    )
+    table.add_column(style="dim")
+    table.add_column()
+    return table
+
+
+def _beside_baseline(title: str, metrics: Metrics) -> Table:
+    table = _table(title, "", *(word for _, word in COLUMNS), "Loss")
+    loss = "–" if metrics.get("loss") is None else f"{metrics['loss']:.4f}"
+    table.add_row("This model", *(_share(metrics, key) for key, _ in COLUMNS), loss, style="bold")
+    baseline = metrics["baseline"]
+    table.add_row(f"Always {baseline['class']}", *(_share(baseline, key) for key, _ in COLUMNS), "–")
+    return table
+
+
+def _share(metrics: Metrics, key: str) -> str:
+    value = metrics[key]
+    return f"{value:.1%}" if key == "accuracy" else f"{value:.3f}"
+
+
+def _classes(metrics: Metrics) -> Table:
+    names = list(metrics["per_class"])
+    table = _table("Classes (rows: true, columns: called)", "", *names, "Rows", "Precision", "Recall")
+    for name, line in zip(names, metrics["confusion_matrix"], strict=True):
+        of = metrics["per_class"][name]
+        table.add_row(name, *(f"{n:,}" for n in line), f"{of['support']:,}", f"{of['precision']:.1%}", f"{of['recall']:.1%}")
+    return table
+
+
+def _symbols(per_symbol: Mapping[str, Metrics]) -> Table:
+    table = _table("Symbols", "", *(word for _, word in COLUMNS))
+    for symbol, metrics in per_symbol.items():
+        table.add_row(symbol, *(_share(metrics, key) for key, _ in COLUMNS))
+    return table
+
+
+def plan_tables(plan: Metrics) -> RenderableType:
+    """What a training would do, without doing it."""
+    facts = _list("Plan")
+    for name in ("strategy", "symbols", "timeframes", "dates", "network", "memory", "worker"):
+        facts.add_row(name, plan[name])
+    split = plan["split"]
+    rows = _table("Rows", "", "Rows", *plan["class_names"])
+    for name, count in split["rows"].items():
+        shares = plan["class_shares"].get(name, {})
+        rows.add_row(name, f"{count:,}", *(f"{shares[c]:.1%}" if shares else "" for c in plan["class_names"]))
+    for reason, count in split["dropped"].items():
+        rows.add_row(f"dropped: {reason}", f"{count:,}")
+    spans = [f"train to {day(split['cuts'][0] - 1)}"]
+    spans += [f"{name} {' to '.join(_span(split, name))}" for name in ("validation", "test") if split["rows"][name]]
+    features = _list(f"Features ({len(plan['features'])}, in order)")
+    for number, name in enumerate(plan["features"]):
+        features.add_row(str(number), name)
+    notes = [Text(f"note: {text}") for text in plan["notes"]]
+    look = Text(f"a label looks at most {plan['longest_look_ahead']:,} bars ahead")
+    return Group(facts, Text(), rows, Text(", ".join(spans)), look, *notes, Text(), features)
+
+
+def provenance_table(bundle: Any) -> RenderableType:
+    """Where a model comes from: strategy, bars, split, versions."""
+    facts = _list("Provenance")
+    ledger = bundle.split
+    facts.add_row("strategy", bundle.spec["name"])
+    facts.add_row("dates", f"{day(ledger['start'])} to {day(ledger['end'] - 1)}")
+    facts.add_row("features", str(len(bundle.feature_names)))
+    facts.add_row("rows", ", ".join(f"{name} {count:,}" for name, count in ledger["rows"].items()))
+    facts.add_row("computed on", f"{bundle.device}, {bundle.threads} thread, engine {bundle.engine}, seed {bundle.seed}")
+    facts.add_row("versions", ", ".join(f"{name} {version}" for name, version in bundle.versions.items()))
+    for symbol, timeframes in bundle.fingerprints.items():
+        for timeframe, digest in timeframes.items():
+            first = day(bundle.first_bars[symbol][timeframe])
+            facts.add_row(f"bars {symbol} {timeframe}", f"from {first}, sha256 {digest[:16]}…")
+    for note in bundle.notes:
+        facts.add_row("note", note)
+    return Group(Text(), facts)

@@ -1,0 +1,233 @@
+"""What a run looks like in a terminal: a live display, or plain lines where nobody can see one; never silent for a second."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, TextIO
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from training.progress import STAGES
+from training.values import BatchMetrics, EpochMetrics
+
+SILENCE_SECONDS = 1.0
+WORDS = {
+    "load": "Load bars", "validate": "Validate", "indicators": "Indicators", "memberships": "Memberships", "features": "Features",
+    "labels": "Labels", "split": "Split", "train": "Train", "evaluate": "Evaluate", "save": "Save",
+}  # fmt: skip
+
+
+def duration_text(seconds: float) -> str:
+    """12 s, 3 min 05 s, 2 h 07 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+class State:
+    """What a display knows of a run: the last report of each kind, and when stages began."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self.began = clock()
+        self.current = ""
+        self.percent = 0.0
+        self.stage_began: dict[str, float] = {}
+        self.stage_seconds: dict[str, float] = {}
+        self.epoch = self.epochs = self.batch = self.batches = 0
+        self.loss = float("nan")
+        self.speed = 0.0
+        self.last: EpochMetrics = {}
+        self.best = float("inf")
+        # Fraction and time of the first batch seen: from here this attempt's pace is reckoned.
+        self._first: tuple[float, float] | None = None
+        self._epoch_began = 0.0
+        self._fraction = 0.0
+
+    def stage(self, name: str, fraction: float, percent: float) -> None:
+        now = self.clock()
+        self.current, self.percent = name, percent
+        self.stage_began.setdefault(name, now)
+        self.stage_seconds[name] = now - self.stage_began[name]
+        if name == "train":
+            self._fraction = fraction
+            self._epoch_began = now
+
+    def see_batch(self, metrics: BatchMetrics, percent: float) -> None:
+        now = self.clock()
+        self.percent = percent
+        self.epoch, self.epochs = metrics.epoch, metrics.epochs
+        self.batch, self.batches = metrics.batch + 1, metrics.batches
+        self._fraction = (metrics.epoch + self.batch / max(self.batches, 1)) / max(self.epochs, 1)
+        if self._first is None:
+            self._first = (self._fraction, now)
+        self.loss = metrics.loss()
+        if now > self._epoch_began:
+            self.speed = metrics.samples / (now - self._epoch_began)
+        self.stage_seconds["train"] = now - self.stage_began.get("train", now)
+
+    def see_epoch(self, metrics: EpochMetrics, percent: float) -> None:
+        self.percent, self.last, self.epoch = percent, metrics, metrics["epoch"]
+        self.best = min(self.best, metrics["val_loss"])
+        self.speed = metrics["samples_per_second"]
+        self._epoch_began = self.clock()
+
+    def seconds_left(self) -> float | None:
+        """Of the training at its present pace; None before there is one. Early stopping may end it sooner."""
+        if self.current != "train" or self._first is None:
+            return None
+        done, elapsed = self._fraction - self._first[0], self.clock() - self._first[1]
+        return elapsed * (1 - self._fraction) / done if done > 0 and elapsed > 0.5 else None
+
+    def training_text(self) -> str:
+        """Epoch, losses, speed and time left in one line."""
+        parts = [f"epoch {self.epoch + 1} of {self.epochs}" if self.epochs else f"epoch {self.epoch + 1}"]
+        if self.batches > 1:
+            parts.append(f"batch {self.batch:,} of {self.batches:,}")
+        if self.speed:
+            parts.append(f"{self.speed:,.0f} samples/s")
+        if self.loss == self.loss:
+            parts.append(f"loss {self.loss:.4f}")
+        if self.last:
+            parts.append(f"validation {self.last['val_loss']:.4f} (best {self.best:.4f})")
+        left = self.seconds_left()
+        if left is not None:
+            parts.append(f"about {duration_text(left)} left")
+        return " · ".join(parts)
+
+
+class Display:
+    """A watcher that shows a run; use it as a context. Live on a terminal, plain lines elsewhere."""
+
+    def __init__(self, title: str, console: Console | None = None, stream: TextIO | None = None) -> None:
+        self.console = console or Console(file=stream, highlight=False, soft_wrap=True)
+        self.title = title
+        self.state = State()
+        self.live: Live | None = None
+        self._said_at = time.monotonic()
+        self._ended = threading.Event()
+        self._lock = threading.Lock()
+        self._said = ""
+
+    def __enter__(self) -> Display:
+        self.console.print(self.title, markup=False)
+        if self.console.is_terminal:
+            self.live = Live(get_renderable=self._picture, console=self.console, refresh_per_second=8, transient=True)
+            self.live.start()
+        else:
+            threading.Thread(target=self._tick, name="display-ticker", daemon=True).start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._ended.set()
+        if self.live is not None:
+            self.live.stop()
+            self.console.print(self._rail())
+
+    # --- the watcher ---
+
+    def stage(self, name: str, fraction: float, percent: float) -> None:
+        if name != self.state.current:
+            self._finish_stage(name)
+            if self.live is None and name in ("load", "train", "save"):
+                self._say(f"{WORDS[name]} …")
+        self.state.stage(name, fraction, percent)
+
+    def batch(self, metrics: BatchMetrics, percent: float) -> None:
+        self.state.see_batch(metrics, percent)
+
+    def epoch(self, metrics: EpochMetrics, percent: float) -> None:
+        self.state.see_epoch(metrics, percent)
+        if self.live is None and time.monotonic() - self._said_at >= SILENCE_SECONDS / 2:
+            self._say(self._line())
+
+    def note(self, text: str) -> None:
+        self._say(f"note: {text}")
+
+    # --- how it is shown ---
+
+    def _finish_stage(self, following: str) -> None:
+        current = self.state.current
+        if current == "train" and following and self.live is None and self._said != self._line():
+            self._say(self._line())
+
+    def _say(self, text: str) -> None:
+        with self._lock:
+            self._said_at, self._said = time.monotonic(), text
+            self.console.print(text, markup=False)
+
+    def _line(self) -> str:
+        state = self.state
+        inside = state.training_text() if state.current == "train" else duration_text(state.stage_seconds.get(state.current, 0.0))
+        return f"{state.percent:3.0f} %  {WORDS.get(state.current, 'Start')} · {inside}"
+
+    def _tick(self) -> None:
+        """Repeats where the run stands whenever nothing was said for a second."""
+        while not self._ended.wait(SILENCE_SECONDS / 4):
+            if time.monotonic() - self._said_at >= SILENCE_SECONDS - SILENCE_SECONDS / 4:
+                elapsed = duration_text(time.monotonic() - self.state.began)
+                self._say(f"{self._line()} · {elapsed} so far")
+
+    def _rail(self) -> Text:
+        """Every stage: done with its time, now, or still to come."""
+        rail = Text()
+        for name in STAGES:
+            seconds = self.state.stage_seconds.get(name)
+            if name == self.state.current and not self._ended.is_set():
+                rail.append(f"▸ {WORDS[name]}  ", style="bold cyan")
+            elif seconds is not None:
+                rail.append(f"✓ {WORDS[name]} ", style="green")
+                rail.append(f"{duration_text(seconds)}  ", style="dim")
+            else:
+                rail.append(f"· {WORDS[name]}  ", style="dim")
+        return rail
+
+    def _picture(self) -> RenderableType:
+        state = self.state
+        head = Table.grid(padding=(0, 2))
+        elapsed = duration_text(time.monotonic() - state.began)
+        head.add_row(
+            Text(f"{state.percent:3.0f} %", style="bold"),
+            ProgressBar(total=100, completed=state.percent, width=40),
+            Text(f"{WORDS.get(state.current, 'Start')} · {elapsed} so far"),
+        )
+        lines: list[Any] = [head]
+        if state.current == "train":
+            lines.append(Text(state.training_text()))
+        return Group(*lines, self._rail())
+
+
+class LogFile:
+    """A watcher that writes what happened, with the time of day, to the attempt's log."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self._stage = ""
+
+    def _write(self, text: str) -> None:
+        self.stream.write(f"{time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())} {text}\n")
+        self.stream.flush()
+
+    def stage(self, name: str, fraction: float, percent: float) -> None:
+        if name != self._stage:
+            self._stage = name
+            self._write(f"stage {name}")
+
+    def batch(self, metrics: BatchMetrics, percent: float) -> None:
+        """Batches are too many for a log."""
+
+    def epoch(self, metrics: EpochMetrics, percent: float) -> None:
+        self._write(f"epoch {metrics['epoch'] + 1}: train_loss {metrics['train_loss']:.6f}, val_loss {metrics['val_loss']:.6f}")
+
+    def note(self, text: str) -> None:
+        self._write(text)

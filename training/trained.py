@@ -1,0 +1,88 @@
+"""Trained models: from a name or a path to a bundle that was checked, and from a bundle to predictions on stored bars."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+
+from strategies_app.vocabulary import nearest
+from training.models import TrainedModel
+from training.values import Refusal
+
+if TYPE_CHECKING:
+    from training.recipe import Predictions
+    from training.trainer.bundle import Bundle
+
+
+class ModelError(Refusal):
+    """No such model, or not for this symbol or timeframe: one sentence."""
+
+
+def open_model(name: str) -> Bundle:
+    """The bundle of a stored model's name, or in the folder of a path; refused if a byte of it was changed."""
+    from training.trainer.bundle import BundleError, load_bundle, manifest_sha256
+
+    row = TrainedModel.objects.filter(name=name).first()
+    if row is not None:
+        folder = Path(settings.BUNDLE_DIR) / row.folder
+        bundle = load_bundle(folder)
+        if manifest_sha256(folder) != row.sha256:
+            raise BundleError(f"the bundle {folder} is not the one that was recorded for {name}")
+        return bundle
+    if Path(name).is_dir():
+        return load_bundle(Path(name))
+    names = list(TrainedModel.objects.values_list("name", flat=True))
+    near = nearest(name, names)
+    hint = f"did you mean {near}?" if near else (f"stored are {', '.join(names[:10])}" if names else "no model is trained yet")
+    raise ModelError(f"no model '{name}', {hint}")
+
+
+def predict_stored(
+    bundle: Bundle, symbol: str, timeframe: str, start: str | None, end: str | None, *, recent: bool
+) -> tuple[Predictions, list[str]]:
+    """Predictions on stored bars, and notes on how far their values can be trusted.
+
+    The bars begin where the training's began, so that indicators are in the same state; with `recent`,
+    or for another symbol, only the warm-up before `start` is read.
+    """
+    from strategies_app.schema import StrategySpec
+    from training.pipeline.loading import day_start
+    from training.recipe import load_bars, predict_bars
+
+    trained = StrategySpec.model_validate(bundle.spec)
+    if timeframe != trained.base_timeframe:
+        raise ModelError(f"this model predicts on {trained.base_timeframe} bars, seen {timeframe}")
+    spec = StrategySpec.model_validate(_for_symbol(bundle.spec, symbol, _day(start), _day(end)))
+    known = symbol in bundle.first_bars and not recent
+    bars = load_bars(
+        spec,
+        Path(settings.STORE_DIR),
+        first_bars=bundle.first_bars if known else None,
+        sources=bundle.sources if symbol in bundle.sources else None,
+    )
+    notes = list(bars.notes)
+    if not known:
+        why = "only the warm-up before the start was read" if symbol in bundle.first_bars else f"it was not trained on {symbol}"
+        notes.append(f"values may differ from those in training: {why}")
+    first = spec.training_data.start
+    return predict_bars(bundle, symbol, bars.frames[symbol], day_start(first) if first else bars.start), notes
+
+
+def _day(text: str | None) -> str | None:
+    if text is None:
+        return None
+    try:
+        return dt.date.fromisoformat(text).isoformat()
+    except ValueError:
+        raise ModelError(f"'{text}' is not a day, wanted YYYY-MM-DD") from None
+
+
+def _for_symbol(plain: dict[str, Any], symbol: str, start: str | None, end: str | None) -> dict[str, Any]:
+    """The effective strategy for one symbol and other dates; open dates mean all that is stored."""
+    section = {k: v for k, v in plain["training_data"].items() if k not in ("start_date", "end_date", "date_range")}
+    section |= {"symbols": {"mode": "single", "symbol": symbol}}
+    section |= {k: v for k, v in (("start_date", start), ("end_date", end)) if v}
+    return plain | {"training_data": section}

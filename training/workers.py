@@ -1,0 +1,178 @@
+"""The job: one attempt at an operation, from its claim to its end, in whatever process it runs.
+
+Whatever happens, the row says how it ended and what was kept; everything heavy is imported inside.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+
+from training import checkpoints, operations
+from training.models import Operation, Status, TrainedModel
+from training.progress import Progress, Watcher
+from training.values import Cancelled, Parts, Refusal
+
+THREADS = 1
+log = logging.getLogger(__name__)
+
+
+def run_operation(
+    operation_id: str,
+    attempt: int,
+    watchers: Sequence[Watcher] = (),
+    *,
+    allow_inexact: bool = False,
+    on_start: Callable[[Progress], None] = lambda progress: None,
+) -> str:
+    """Train what the operation asks for and record how it ended; gives its final status.
+
+    `on_start` gets the progress before anything is done, so that the caller can hand signals to it.
+    """
+    schedule = checkpoints.Schedule(settings.CHECKPOINT_EPOCH_INTERVAL, settings.CHECKPOINT_TIME_INTERVAL_SECONDS)
+    progress = Progress(operation_id, attempt, schedule, watchers)
+    on_start(progress)
+    if not operations.claim(operation_id, attempt):
+        raise operations.OperationError(f"{operation_id} is not waiting for attempt {attempt}: another process has taken it")
+    try:
+        progress.on_stage("load", 0.0)
+        _train(operation_id, attempt, progress, allow_inexact)
+        status = Status.COMPLETED
+    except Cancelled as stop:
+        status = _stopped(progress, stop)
+    except Refusal as refusal:
+        status = _failed(progress, str(refusal))
+    except Exception as error:
+        _failed(progress, f"{type(error).__name__}: {error}")
+        log.exception("operation %s, attempt %s", operation_id, attempt)
+        raise
+    return status
+
+
+def _train(operation_id: str, attempt: int, progress: Progress, allow_inexact: bool) -> None:
+    from strategies_app.schema import StrategySpec
+    from training.pipeline.loading import load_bars
+    from training.recipe import FeatureCache, train_strategy
+    from training.trainer.bundle import save_bundle
+    from training.trainer.device import choose_device
+
+    operation = Operation.objects.select_related("strategy_version__strategy").get(pk=operation_id)
+    spec = StrategySpec.model_validate(json.loads(operation.spec))
+    device = choose_device()
+    bars = load_bars(spec, Path(settings.STORE_DIR), progress.on_stage)
+    _same_bars(operation, {s: dict(f) for s, f in bars.fingerprints.items()})
+    resume = _continue_from(operation, progress, device, allow_inexact)
+    Operation.objects.filter(pk=operation_id, attempt=attempt).update(device=device)
+
+    cache = FeatureCache(Path(settings.CACHE_DIR), settings.CACHE_LIMIT_BYTES)
+    bundle = train_strategy(
+        spec, bars, strategy_text=operation.strategy_version.text, callback=progress, note=progress.note,
+        device=device, threads=THREADS, resume=resume, cache=cache,
+    )  # fmt: skip
+
+    progress.on_stage("save", 0.0)
+    folder = f"{operation_id}-{attempt}"
+    path = Path(settings.BUNDLE_DIR) / folder
+    digest = save_bundle(bundle, path)
+    progress.on_stage("save", 1.0)
+    progress.write()
+    _record(operation, attempt, folder, digest, bundle.metrics)
+
+
+def _same_bars(operation: Operation, seen: dict[str, dict[str, str]]) -> None:
+    """The first attempt records which bars it uses; a later one must use the very same."""
+    if not operation.fingerprints:
+        Operation.objects.filter(pk=operation.pk, attempt=operation.attempt).update(fingerprints=seen)
+        return
+    for symbol, timeframes in operation.fingerprints.items():
+        for timeframe, digest in timeframes.items():
+            if seen.get(symbol, {}).get(timeframe) != digest:
+                raise operations.OperationError(
+                    f"the stored bars of {symbol} {timeframe} are not those that {operation.pk} was started with; "
+                    "load the former bars again, or start a new training"
+                )
+
+
+def _continue_from(operation: Operation, progress: Progress, device: str, allow_inexact: bool) -> Parts | None:
+    """The checkpoint's parts, None for a fresh start. Refuses a continuation that is not exact unless allowed."""
+    from training.trainer.state import differences
+
+    if operation.attempt == 1:
+        return None
+    row, parts, notes = checkpoints.newest(operation)
+    for text in notes:
+        progress.note(text)
+    if row is None:
+        certificate = "no checkpoint: starts again at the first epoch, and ends in the same weights"
+        parts = {}
+    else:
+        differing = differences(parts, device, THREADS)
+        if differing and not allow_inexact:
+            raise operations.OperationError(
+                f"continuing from epoch {row.epoch + 2} would not be bit for bit: {'; '.join(differing)}; "
+                "to continue all the same, add --allow-inexact"
+            )
+        how = f"not bit for bit: {'; '.join(differing)}" if differing else "bit for bit"
+        certificate = f"continues {how} from epoch {row.epoch + 2}"
+    progress.note(certificate)
+    Operation.objects.filter(pk=operation.pk, attempt=operation.attempt).update(certificate=certificate)
+    return parts or None
+
+
+def _record(operation: Operation, attempt: int, folder: str, digest: str, metrics: dict[str, object]) -> None:
+    """Completed and its model, in one transaction; only then are the checkpoints not needed any more."""
+    with transaction.atomic():
+        if not operations.finish(operation.pk, attempt):
+            raise Cancelled("another process took this operation over", kind="superseded")
+        model = TrainedModel(operation=operation, folder=folder, sha256=digest, metrics=metrics)
+        _name(model)
+    checkpoints.remove_all(operation.pk)
+    for rest in Path(settings.BUNDLE_DIR).glob(f"{operation.pk}-*"):  # left by an attempt killed while saving
+        if rest.name != folder:
+            shutil.rmtree(rest, ignore_errors=True)
+
+
+def _name(model: TrainedModel) -> None:
+    """Save under the strategy's name and the next free number."""
+    stem = model.operation.name
+    number = TrainedModel.objects.filter(operation__strategy_version__strategy__name=stem).count() + 1
+    while True:
+        model.name = f"{stem}-{number}"
+        try:
+            with transaction.atomic():
+                model.save()
+                return
+        except IntegrityError:
+            if not TrainedModel.objects.filter(name=model.name).exists():
+                raise
+            number += 1
+
+
+def _stopped(progress: Progress, stop: Cancelled) -> str:
+    if stop.kind == "superseded":
+        return str(stop)
+    _keep(progress, stop.kind)
+    status = Status.CANCELLED if stop.kind == "cancellation" else Status.INTERRUPTED
+    operations.stop(progress.operation_id, progress.attempt, status, f"stopped on request ({stop.kind})")
+    return status
+
+
+def _failed(progress: Progress, error: str) -> str:
+    _keep(progress, "failure")
+    operations.fail(progress.operation_id, progress.attempt, error)
+    return Status.FAILED
+
+
+def _keep(progress: Progress, kind: str) -> None:
+    """Save what can be saved, and bring the row up to date as far as it is still ours."""
+    progress.save(kind)
+    try:
+        progress.write()
+    except Cancelled:
+        log.warning("%s attempt %s was taken over while it ended", progress.operation_id, progress.attempt)
