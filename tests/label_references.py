@@ -82,27 +82,19 @@ def context(bars: pd.DataFrame, labels: ContextLabels) -> Labelled:
     return out
 
 
-def ewm_weights(count: int, span: int) -> list[float]:
-    """Weights of the last `count` values, oldest first."""
-    return [(1 - 2 / (span + 1)) ** (count - 1 - i) for i in range(count)]
-
-
 def sigma_at(bars: pd.DataFrame, t: int, labels: TripleBarrierLabels) -> float | None:
-    """Volatility from bars up to t alone; None before `vol_span` values."""
-    close = bars["close"].tolist()
-    if labels.vol_method == "atr":
-        values = [(bars["high"].iloc[i] - bars["low"].iloc[i]) / close[i] for i in range(t + 1)]
-    else:
-        values = [math.log(close[i]) - math.log(close[i - 1]) for i in range(1, t + 1)]
+    """Volatility from bars up to t alone, by weighted sums; None before `vol_span` values."""
+    high, low, close = (bars[c].to_numpy()[: t + 1] for c in ("high", "low", "close"))
+    values = (high - low) / close if labels.vol_method == "atr" else np.log(close[1:]) - np.log(close[:-1])
     if len(values) < labels.vol_span:
         return None
-    weights = ewm_weights(len(values), labels.vol_span)
-    total = sum(weights)
-    mean = sum(w * v for w, v in zip(weights, values, strict=True)) / total
+    weights = (1 - 2 / (labels.vol_span + 1)) ** np.arange(len(values))[::-1]
+    total = weights.sum()
+    mean = float((weights * values).sum() / total)
     if labels.vol_method == "atr":
         return mean
-    biased = sum(w * (v - mean) ** 2 for w, v in zip(weights, values, strict=True)) / total
-    return math.sqrt(biased * total**2 / (total**2 - sum(w * w for w in weights)))
+    biased = (weights * (values - mean) ** 2).sum() / total
+    return math.sqrt(biased * total**2 / (total**2 - (weights**2).sum()))
 
 
 def triple_barrier(bars: pd.DataFrame, labels: TripleBarrierLabels) -> Labelled:

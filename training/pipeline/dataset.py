@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from strategies_app.schema import StrategySpec
 from training.pipeline import kernels
-from training.pipeline.frames import DataError, bar_times
 from training.pipeline.features import FeaturePlan, bar_columns, fill_matrix, indicator_outputs, plan_features
+from training.pipeline.frames import DataError, bar_times
 from training.pipeline.labels import LabelColumn, compute_labels, look_ahead
 from training.pipeline.loading import RunBars
 from training.pipeline.timeframes import duration
@@ -127,14 +127,20 @@ def _label_rows(
     ends, values = labels.ends[rows.first :], labels.values[rows.first :]
     labelled = ends >= 0
     keep = rows.complete & labelled
-    begin = int(np.argmax(rows.complete)) if rows.complete.any() else len(keep)
+    # Before the first row of each kind, features or labels are warming up; later gaps have another reason.
+    begin = max(_first(rows.complete), _first(labelled) if labelled.any() else 0)
     dropped[WARM_UP] += begin
     dropped[MISSING] += int((~rows.complete[begin:]).sum())
-    dropped[NO_LABEL] += int((rows.complete & ~labelled).sum())
+    dropped[NO_LABEL] += int((rows.complete & ~labelled)[begin:].sum())
     # A bar is known at open + duration, and so is a label whose last bar it is. `ends` counts from the first loaded bar.
     known = rows.times[ends[keep] - rows.first] + duration(spec.base_timeframe)
     part = (rows.times[keep], known, values[keep], np.full(len(known), number, dtype=np.int32))
     return _with_lead(keep, len(block)), part
+
+
+def _first(flags: NDArray[np.bool_]) -> int:
+    """Position of the first that is true, their number if none is."""
+    return int(np.argmax(flags)) if flags.any() else len(flags)
 
 
 def _refuse_nothing(spec: StrategySpec, dataset: Dataset) -> None:

@@ -134,9 +134,7 @@ def known_at(base_times, base_duration, times, duration, anchor, positions):  # 
         last = closed - 1
         if closed == row and ((base_times[row] - anchor) // duration + 1) * duration + anchor <= now:
             last = row
-        if bar < 0:
-            positions[row] = -1
-        elif last >= 0 and (base_times[last] - anchor) // duration > (times[bar] - anchor) // duration:
+        if bar < 0 or (last >= 0 and (base_times[last] - anchor) // duration > (times[bar] - anchor) // duration):
             positions[row] = -1
         else:
             positions[row] = bar
