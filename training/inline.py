@@ -9,7 +9,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
 
-import numpy as np
 from django.conf import settings
 from rich.console import Console
 
@@ -20,30 +19,31 @@ from strategies_app.stored import FoundStrategy, find_strategy
 from training import operations
 from training.models import Operation, Status
 from training.progress import Progress
-from training.recipe import FeatureCache, class_shares, load_bars, prepare, split_ledger
-from training.report import result_tables
 from training.terminal import Display, LogFile
 from training.workers import run_operation
 
 
 def effective_spec(found: FoundStrategy, request: dict[str, Any]) -> StrategySpec:
     """The strategy with the request's values, and with days in place of open dates: what is stored with the operation."""
+    spec = read_strategy(found.text, **request)  # before anything heavy is imported: what is wrong is said at once
     from training.pipeline.loading import resolve_dates
 
-    spec = read_strategy(found.text, **request)
     start, end = resolve_dates(spec, Path(settings.STORE_DIR))
     return read_strategy(found.text, **request | {"start": start, "end": end})
 
 
 def plan(strategy: str, request: dict[str, Any]) -> dict[str, Any]:
     """What a training would do: reads bars and computes rows, trains and stores nothing but the feature cache."""
+    found = find_strategy(strategy)
+    spec = effective_spec(found, request)
+    import numpy as np
+
+    from training.recipe import FeatureCache, class_shares, load_bars, prepare, split_ledger
     from training.trainer.device import choose_device, device_name
     from training.trainer.networks import build_network, parameter_count
 
-    found = find_strategy(strategy)
-    spec = effective_spec(found, request)
     bars = load_bars(spec, Path(settings.STORE_DIR))
-    prepared = prepare(spec, bars, cache=_cache())
+    prepared = prepare(spec, bars, cache=FeatureCache(Path(settings.CACHE_DIR), settings.CACHE_LIMIT_BYTES))
     dataset, splits = prepared.dataset, prepared.splits
     parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
     ones = np.ones(len(dataset.feature_names), dtype=np.float32)
@@ -69,6 +69,8 @@ def plan(strategy: str, request: dict[str, Any]) -> dict[str, Any]:
 
 def longest_look_ahead(spec: StrategySpec, dataset: Any) -> int:
     """Base bars between a row and the bar that settles its label, at most."""
+    import numpy as np
+
     from training.pipeline.timeframes import duration
 
     rows = dataset.rows
@@ -101,10 +103,6 @@ def _say_if_file_differs(version: StrategyVersion, stream: TextIO) -> None:
         stream.write(f"note: {path} was changed since; the run continues with the text it was started with\n")
 
 
-def _cache() -> FeatureCache:
-    return FeatureCache(Path(settings.CACHE_DIR), settings.CACHE_LIMIT_BYTES)
-
-
 def _run(operation: Operation, attempt: int, stream: TextIO, program: str, *, allow_inexact: bool = False) -> str:
     title = f"{operation.name}  {operation.pk}" + (f"  attempt {attempt}" if attempt > 1 else "")
     console = Console(file=stream, highlight=False, soft_wrap=True)
@@ -112,9 +110,7 @@ def _run(operation: Operation, attempt: int, stream: TextIO, program: str, *, al
     log_path.parent.mkdir(parents=True, exist_ok=True)
     with log_path.open("a", encoding="utf-8") as log, signals_handed_over() as hand, Display(title, console) as display:
         display.state.best = _best_so_far(operation)
-        status = run_operation(
-            operation.pk, attempt, [display, LogFile(log)], allow_inexact=allow_inexact, on_start=hand
-        )  # fmt: skip
+        status = run_operation(operation.pk, attempt, [display, LogFile(log)], allow_inexact=allow_inexact, on_start=hand)
     _tell(operation.pk, status, console, program)
     return status
 
@@ -128,6 +124,7 @@ def _best_so_far(operation: Operation) -> float:
 def _tell(operation_id: str, status: str, console: Console, program: str) -> None:
     operation = Operation.objects.select_related("strategy_version__strategy").get(pk=operation_id)
     if status == Status.COMPLETED:
+        from training.report import result_tables
         from training.trainer.bundle import load_bundle
 
         model = operation.trained_model

@@ -71,7 +71,7 @@ def build_dataset(spec: StrategySpec, bars: RunBars, on_stage: OnStage = lambda 
 def build_features(
     spec: StrategySpec, frames: Mapping[str, pd.DataFrame], start: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Features float32 (n, f) and times (n,) of one symbol's base bars from `start` (µs) on, for prediction: labels play no part."""
+    """Features float32 (n, f) and times (n,) of one symbol's base bars from `start` (µs) on; labels play no part."""
     plan = plan_features(spec)
     count = len(frames[spec.base_timeframe]) + plan.lags
     matrix = np.empty((count, len(plan.names)), dtype=np.float32)
@@ -154,5 +154,5 @@ def _refuse_nothing(spec: StrategySpec, dataset: Dataset) -> None:
         )
     raise DataError(
         f"no row has all its features: {dropped[WARM_UP]} of {seen} {spec.base_timeframe} bars lie in the warm-up and "
-        f"{dropped[MISSING]} lack a value; wanted shorter periods, fewer timeframes or more bars before {spec.training_data.start}"
+        f"{dropped[MISSING]} lack a value; wanted shorter periods, fewer timeframes or more bars before the start"
     )
