@@ -191,9 +191,7 @@ def _read_csv(path: Path, head: bytes, packed: bool) -> _Table:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            cells = pd.read_csv(
-                path, dtype=text_columns, skip_blank_lines=False, low_memory=False, float_precision="round_trip", **options
-            )
+            cells = pd.read_csv(path, dtype=text_columns, skip_blank_lines=False, low_memory=False, **options)
     except pd.errors.ParserWarning as error:
         raise DataError(f"{path.name}: the rows have more cells than the first line has names") from error
     except (pd.errors.ParserError, UnicodeDecodeError) as error:
