@@ -18,7 +18,7 @@ TORCH_INDEX := https://download.pytorch.org/whl/cpu
 # The stamp lies inside the environment, so that it goes when the environment goes.
 STAMP := $(VENV)/.ktrdr-set-up-$(TORCH)
 CHECK_VERSION := import sys; sys.exit(0 if sys.version_info >= (3, 11) else "KTRDR Train needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": name another one with PYTHON=python3.12")
-PIP := $(RUN) -m pip --disable-pip-version-check --quiet
+PIP := $(RUN) -m pip --disable-pip-version-check --quiet --quiet
 
 .DELETE_ON_ERROR:
 .PHONY: demo test lint bench setup clean
@@ -50,7 +50,10 @@ else ifneq ($(TORCH),default)
 	$(error TORCH is '$(TORCH)', wanted cpu or default)
 else
 	@echo "Installing torch $(TORCH_VERSION)"
-	@$(PIP) install --upgrade 'torch==$(TORCH_VERSION)' -c constraints.txt
+	@# A build without CUDA has the same version number and would be kept.
+	@$(RUN) -c 'import importlib.metadata as m, sys; sys.exit(m.version("torch").endswith("+cpu"))' 2>/dev/null \
+		|| $(PIP) uninstall --yes torch 2>/dev/null
+	@$(PIP) install 'torch==$(TORCH_VERSION)' -c constraints.txt
 endif
 	@echo "Installing the project"
 	@$(PIP) install -c constraints.txt --editable '.[test,lint]'

@@ -125,40 +125,21 @@ DEBUG = _flag("KTRDR_DEBUG", False)
 SECRET_KEY = os.environ.get("KTRDR_SECRET_KEY", "").strip() or _stored_secret(HOME_DIR / "secret_key")
 ALLOWED_HOSTS = _names("KTRDR_ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
 
+# The admin, once there is one, is wanted as `SimpleAdminConfig`: finding its registrations at start costs every command.
 INSTALLED_APPS = [
-    "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
-    "django.contrib.sessions",
-    "django.contrib.messages",
     "strategies_app",
     "training",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 ROOT_URLCONF = "ktrdr_site.urls"
 ASGI_APPLICATION = "ktrdr_site.asgi.application"
-TEMPLATES = [
-    {
-        "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [BASE_DIR / "templates"],
-        "APP_DIRS": True,
-        "OPTIONS": {
-            "context_processors": [
-                "django.template.context_processors.request",
-                "django.contrib.auth.context_processors.auth",
-                "django.contrib.messages.context_processors.messages",
-            ]
-        },
-    }
-]
 
 DATABASES = {"default": _database(os.environ.get("DATABASE_URL", "").strip() or f"sqlite:///{HOME_DIR / 'ktrdr.sqlite3'}")}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -176,4 +157,3 @@ LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = False
-STATIC_URL = "static/"

@@ -165,7 +165,11 @@ def _sound_parts(data: dict[str, Any]) -> StrategySpec:
     """A strategy of those parts that are right by themselves, to say of them too what is not available."""
     whole: dict[str, Any] = dict(_LEAST)
     indicators = data.get("indicators")
-    parts = [("indicators", {key: value}) for key, value in indicators.items()] if isinstance(indicators, dict) else []
+    parts = (
+        [("indicators", {key: value}) for key, value in islice(indicators.items(), MAX_FINDINGS)]
+        if isinstance(indicators, dict)
+        else []
+    )
     parts += [(key, data[key]) for key in ("model", "decisions", "training") if key in data]
     for key, value in parts:
         try:

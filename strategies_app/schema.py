@@ -39,7 +39,10 @@ SYMBOL = r"^[A-Za-z0-9][A-Za-z0-9._^=-]{0,31}$"
 class Strict(BaseModel):
     """A map with known keys only; values are not coerced (an int may stand for a float)."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=(), allow_inf_nan=False)
+    # Validators are built at first use: dozens of models that only ever serve as parts need none of their own.
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, protected_namespaces=(), allow_inf_nan=False, defer_build=True
+    )
 
 
 def _checked_id(value: str) -> str:
@@ -618,7 +621,7 @@ def not_available(spec: StrategySpec) -> Iterator[tuple[Path, str]]:
     if isinstance(labels, TripleBarrierLabels) and labels.cusum_threshold is not None:
         yield ("training", "labels", "cusum_threshold"), "the CUSUM event filter"
     if isinstance(labels, TripleBarrierLabels) and labels.compute_weights:
-        yield ("training", "labels", "compute_weights"), "label uniqueness weights"
+        yield ("training", "labels", "compute_weights"), "weighting labels by uniqueness"
     if isinstance(spec.model, Recurrent):
         yield ("model", "type"), f"network {spec.model.type}"
     if spec.decisions.output_format == "regression":

@@ -131,7 +131,7 @@ _TYPE_WISHES = {
     "dict_type": "a map",
     "model_type": "a map",
     "model_attributes_type": "a map",
-    "date_type": "a day YYYY-MM-DD in quotes or unquoted",
+    "date_type": "a day YYYY-MM-DD",
 }
 _WISHES = {kind: (lambda context, wish=wish: wish) for kind, wish in _TYPE_WISHES.items()} | {
     "literal_error": lambda context: str(context["expected"]),

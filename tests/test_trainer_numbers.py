@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -108,3 +109,29 @@ def test_read_only_features_train_without_a_copy_or_a_warning() -> None:
     rows.rows.features.flags.writeable = False
     fit(rows, splits, strategy(epochs=1), Silent())
     assert resident(rows.rows.features, "cpu").data_ptr() == rows.rows.features.ctypes.data
+
+
+@pytest.mark.parametrize("probability", [0.001, 0.2, 0.5, 0.9, 0.9999999])
+def test_dropout_zeroes_its_share_and_keeps_the_mean(probability: float) -> None:
+    torch.manual_seed(0)
+    layer = networks.Dropout(probability)
+    values = torch.ones(1001, 333, requires_grad=True)
+    dropped = layer(values)
+    dropped.sum().backward()
+    kept = dropped != 0
+    share = 1 - layer.level / layer.LEVELS
+    noise = 4 * (share * (1 - share) / values.numel()) ** 0.5
+    assert abs(share - (1 - probability)) <= 1.1 / layer.LEVELS
+    assert float(kept.float().mean()) == pytest.approx(share, abs=noise)
+    assert float(dropped.detach().mean()) == pytest.approx(1, abs=noise / share)
+    assert values.grad is not None and torch.equal(values.grad != 0, kept), "the gradient passes where the value did"
+    pairs = (kept[:, :-1] & kept[:, 1:]).float().mean()
+    assert float(pairs) == pytest.approx(share * share, abs=4 * noise), "neighbours are independent"
+    assert layer.eval()(values) is values
+
+
+def test_an_infinite_gradient_norm_is_not_clipped_into_silence() -> None:
+    rows, splits = dataset(raw=0)
+    huge = dataclasses.replace(rows.rows, features=rows.rows.features * np.float32(1e25))
+    with pytest.raises(Diverged, match=r"^epoch 1: the (gradient norm|training loss) is (inf|nan)"):
+        fit(dataclasses.replace(rows, rows=huge), splits, strategy([], gradient_clip=1.0, weight_decay=0.0), Silent())

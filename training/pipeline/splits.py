@@ -28,11 +28,13 @@ def cut_rows(dataset: Dataset, split: DataSplit) -> Splits:
     ends = (_time_at(dataset, first + embargo), _time_at(dataset, second + embargo))
     before, between, after = rows.times < cuts[0], (rows.times >= cuts[0]) & (rows.times < cuts[1]), rows.times >= cuts[1]
     train = before & (rows.label_ends <= cuts[0])
-    validation = between & (rows.times >= ends[0]) & (rows.label_ends <= cuts[1])
+    # Where no later side begins, no label can reach into one.
+    validation = between & (rows.times >= ends[0]) & ((rows.label_ends <= cuts[1]) | (second == count))
     test = after & (rows.times >= ends[1])
     embargoed = (between & (rows.times < ends[0])) | (after & (rows.times < ends[1]))
     purged = ~(train | validation | test | embargoed)
-    splits = Splits(*map(np.flatnonzero, (train, validation, test)), cuts, ends, np.flatnonzero(purged), np.flatnonzero(embargoed))
+    sides = np.flatnonzero(train), np.flatnonzero(validation), np.flatnonzero(test)
+    splits = Splits(*sides, cuts, ends, np.flatnonzero(purged), np.flatnonzero(embargoed))
     _refuse_empty(splits, split, len(rows))
     return splits
 
@@ -75,7 +77,25 @@ def check_splits(dataset: Dataset, splits: Splits) -> None:
             if len(earlier) and len(later):
                 known, begins = int(rows.label_ends[earlier].max()), int(rows.times[later].min())
                 if known > begins or int(rows.times[earlier].max()) >= begins:
-                    raise AssertionError(f"a label of an earlier split is known at {known}, after a later split begins at {begins}")
+                    raise AssertionError(
+                        f"a label of an earlier split is known at {known}, after a later split begins at {begins}"
+                    )
+    _check_cuts(dataset, splits)
+
+
+def _check_cuts(dataset: Dataset, splits: Splits) -> None:
+    """Each side keeps to its own stretch of time, labels included, and leaves the embargo behind a cut empty."""
+    rows = dataset.rows
+    never = np.iinfo(np.int64).max
+    cuts = [cut if cut <= dataset.clock[-1] else never for cut in splits.cuts]
+    begins = [np.iinfo(np.int64).min, *splits.embargo_ends]
+    for part, begin, cut in zip((splits.train, splits.validation, splits.test), begins, [*cuts, never], strict=True):
+        if np.any(rows.times[part] < begin) or np.any(rows.times[part] >= cut) or np.any(rows.label_ends[part] > cut):
+            raise AssertionError(f"a row of a split begins before {begin}, or it or its label ends after the cut at {cut}")
+    reaches_over = [(rows.times[splits.purged] < cut) & (rows.label_ends[splits.purged] > cut) for cut in cuts]
+    in_embargo = [(rows.times >= cut) & (rows.times < end) for cut, end in zip(splits.cuts, splits.embargo_ends, strict=True)]
+    if not np.any(reaches_over, axis=0).all() or not np.any(in_embargo, axis=0)[splits.embargoed].all():
+        raise AssertionError("a row is called purged or embargoed without a reason")
 
 
 def _check_order(rows: Rows, part: np.ndarray) -> None:

@@ -24,8 +24,9 @@ class Command(BaseCommand):
         from training.management.refusals import refusals
 
         with refusals():
-            for line in load_samples():
-                self.stdout.write(line)
+            for loaded in load_samples():
+                series = loaded.series
+                self.stdout.write(f"{series.symbol} {series.timeframe}: {series.rows:,} sample bars stored")
             self.stdout.write(f"{import_samples()} sample strategies stored; training '{SAMPLE}'\n\n")
             status = start_inline(SAMPLE, {}, self.stdout._out, program="python manage.py")
         sys.exit(EXIT[status])

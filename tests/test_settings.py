@@ -1,0 +1,144 @@
+"""Settings come from the environment, with safe defaults, and a wrong one is named in one sentence."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from ktrdr_site.cli import command_line
+
+PROJECT = Path(__file__).resolve().parent.parent
+SHOW = """
+import json, os
+from ktrdr_site import settings as s
+names = [n for n in dir(s) if n.isupper()]
+print(json.dumps({n: getattr(s, n) for n in names} | {"NUMBA_CACHE_DIR": os.environ["NUMBA_CACHE_DIR"]}, default=str))
+"""
+
+
+def loaded(home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The settings as a fresh process sees them with nothing set but `environment`."""
+    variables = {"PATH": os.environ["PATH"], "KTRDR_HOME": str(home)} | environment
+    return subprocess.run([sys.executable, "-c", SHOW], cwd=PROJECT, env=variables, capture_output=True, text=True, timeout=60)
+
+
+def values(home: Path, **environment: str) -> dict[str, object]:
+    finished = loaded(home, **environment)
+    assert finished.returncode == 0, finished.stderr
+    result: dict[str, object] = json.loads(finished.stdout)
+    return result
+
+
+def test_defaults_are_safe(tmp_path: Path) -> None:
+    found = values(tmp_path)
+    assert found["DEBUG"] is False
+    assert found["ALLOWED_HOSTS"] == ["localhost", "127.0.0.1", "[::1]"]
+    assert found["TIME_ZONE"] == "UTC"
+    assert found["USE_TZ"] is True
+    assert (found["CHECKPOINT_EPOCH_INTERVAL"], found["CHECKPOINT_TIME_INTERVAL_SECONDS"], found["CHECKPOINT_MAX_AGE_DAYS"]) == (
+        10,
+        300,
+        30,
+    )
+    assert len(str(found["SECRET_KEY"])) >= 50
+
+
+def test_everything_that_is_written_lies_in_the_home_folder(tmp_path: Path) -> None:
+    found = values(tmp_path)
+    folders = {
+        "HOME_DIR": "",
+        "STORE_DIR": "bars",
+        "CHECKPOINT_DIR": "checkpoints",
+        "BUNDLE_DIR": "bundles",
+        "CACHE_DIR": "cache",
+    }
+    folders |= {"LOG_DIR": "logs", "NUMBA_CACHE_DIR": "numba"}
+    assert {name: found[name] for name in folders} == {name: str(tmp_path / folder) for name, folder in folders.items()}
+
+
+def test_sqlite_is_set_up_for_several_writers(tmp_path: Path) -> None:
+    for environment in ({}, {"DATABASE_URL": f"sqlite:///{tmp_path}/other.sqlite3"}):
+        database = values(tmp_path, **environment)["DATABASES"]["default"]  # type: ignore[index]
+        assert database["ENGINE"] == "django.db.backends.sqlite3"
+        assert database["OPTIONS"]["transaction_mode"] == "IMMEDIATE"
+        assert database["OPTIONS"]["timeout"] == 20
+        assert "journal_mode=WAL" in database["OPTIONS"]["init_command"]
+    assert database["NAME"].endswith("other.sqlite3")
+
+
+def test_a_database_address_chooses_postgresql(tmp_path: Path) -> None:
+    database = values(tmp_path, DATABASE_URL="postgres://trader:secret@db.example/ktrdr")["DATABASES"]["default"]  # type: ignore[index]
+    assert (database["ENGINE"], database["HOST"], database["NAME"]) == ("django.db.backends.postgresql", "db.example", "ktrdr")
+    assert "OPTIONS" not in database or "transaction_mode" not in database["OPTIONS"]
+
+
+def test_the_secret_key_is_made_once_for_its_owner_only(tmp_path: Path) -> None:
+    home = tmp_path / "new" / "home"
+    with ThreadPoolExecutor(4) as pool:
+        keys = {str(found["SECRET_KEY"]) for found in pool.map(lambda _: values(home), range(4))}
+    assert keys == {(home / "secret_key").read_text()}
+    assert stat.S_IMODE((home / "secret_key").stat().st_mode) == 0o600
+    assert [path.name for path in home.iterdir()] == ["secret_key"]
+
+
+def test_a_secret_key_of_the_environment_is_not_kept(tmp_path: Path) -> None:
+    assert values(tmp_path, KTRDR_SECRET_KEY="from outside")["SECRET_KEY"] == "from outside"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_environment_sets_values(tmp_path: Path) -> None:
+    found = values(
+        tmp_path, KTRDR_DEBUG="on", KTRDR_ALLOWED_HOSTS="a.example, b.example", CHECKPOINT_EPOCH_INTERVAL="3",
+        CHECKPOINT_TIME_INTERVAL_SECONDS="0.5", CHECKPOINT_DIR=str(tmp_path / "elsewhere"), NUMBA_CACHE_DIR="/kernels",
+    )  # fmt: skip
+    assert found["DEBUG"] is True
+    assert found["ALLOWED_HOSTS"] == ["a.example", "b.example"]
+    assert (found["CHECKPOINT_EPOCH_INTERVAL"], found["CHECKPOINT_TIME_INTERVAL_SECONDS"]) == (3, 0.5)
+    assert (found["CHECKPOINT_DIR"], found["NUMBA_CACHE_DIR"]) == (str(tmp_path / "elsewhere"), "/kernels")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("CHECKPOINT_EPOCH_INTERVAL", "often", "CHECKPOINT_EPOCH_INTERVAL is 'often', wanted a whole number of at least 1"),
+        ("CHECKPOINT_EPOCH_INTERVAL", "0", "CHECKPOINT_EPOCH_INTERVAL is '0', wanted a whole number of at least 1"),
+        ("CHECKPOINT_TIME_INTERVAL_SECONDS", "nan", "CHECKPOINT_TIME_INTERVAL_SECONDS is 'nan', wanted a number of at least 0"),
+        ("KTRDR_DEBUG", "maybe", "KTRDR_DEBUG is 'maybe', wanted one of 1, true, yes, on, 0, false, no, off"),
+        ("DATABASE_URL", "nonsense", "DATABASE_URL is not a database address"),
+        ("DATABASE_URL", "oops://x", "DATABASE_URL is not a database address"),
+    ],
+)
+def test_a_wrong_value_is_named_in_one_sentence(tmp_path: Path, name: str, value: str, sentence: str) -> None:
+    variables = {"PATH": os.environ["PATH"], "KTRDR_HOME": str(tmp_path), name: value}
+    command = [sys.executable, "manage.py", "check"]
+    finished = subprocess.run(command, cwd=PROJECT, env=variables, capture_output=True, text=True, timeout=60)
+    assert finished.returncode != 0
+    assert sentence in finished.stderr
+    assert "Traceback" not in finished.stderr
+
+
+def test_a_home_that_cannot_be_written_is_named_in_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    finished = loaded(tmp_path / "file")
+    assert "set KTRDR_HOME to a folder that can be written, or KTRDR_SECRET_KEY" in finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (["data", "load", "AAPL", "1d"], ["load_data", "AAPL", "1d"]),
+        (["data"], ["data"]),
+        (["data", "AAPL"], ["data", "AAPL"]),
+        (["strategies", "list"], ["strategies", "list"]),
+        ([], []),
+    ],
+)
+def test_the_console_script_knows_the_same_commands(typed: list[str], meant: list[str]) -> None:
+    assert command_line(["ktrdr", *typed]) == ["ktrdr", *meant]
