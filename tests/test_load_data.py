@@ -198,8 +198,8 @@ def test_check_sees_impossible_bars_in_a_sound_file(store: Path, file: Path) -> 
 
 
 def test_the_sample_bars_go_into_the_store_once(store: Path) -> None:
-    assert [line.split(":")[0] for line in load_samples()] == ["AAPL 1d", "GOOG 1d", "IBM 1d", "MSFT 1d"]
-    assert all("(0 added" in line for line in load_samples())
+    assert [str(loaded.series) for loaded in load_samples()] == ["AAPL 1d", "GOOG 1d", "IBM 1d", "MSFT 1d"]
+    assert all(loaded.merge.added == 0 for loaded in load_samples())
     assert BarSeries.objects.count() == 4
 
 

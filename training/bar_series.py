@@ -91,10 +91,10 @@ def store_frame(
     return Loaded(series, merge, notes or [], warnings)
 
 
-def load_samples() -> list[str]:
-    """Put the bars that come with the project into the store; gives a line on each series."""
+def load_samples() -> list[Loaded]:
+    """Put the bars that come with the project into the store."""
     return [
-        loaded_line(store_frame(symbol, timeframe, read_bars(SAMPLE_BARS, symbol, timeframe), source="sample bars"))
+        store_frame(symbol, timeframe, read_bars(SAMPLE_BARS, symbol, timeframe), source="sample bars")
         for symbol, timeframe in stored_series(SAMPLE_BARS)
     ]
 
