@@ -24,12 +24,17 @@ from training.workers import run_operation
 
 
 def effective_spec(found: FoundStrategy, request: dict[str, Any]) -> StrategySpec:
-    """The strategy with the request's values, and with days in place of open dates: what is stored with the operation."""
+    """The strategy with the request's values, and with days in place of open dates: what is stored with the operation.
+
+    What is wrong with the request, the strategy or the store is said here, before anything is started.
+    """
     spec = read_strategy(found.text, **request)  # before anything heavy is imported: what is wrong is said at once
-    from training.pipeline.loading import resolve_dates
+    from training.pipeline.loading import check_stored, resolve_dates
 
     start, end = resolve_dates(spec, Path(settings.STORE_DIR))
-    return read_strategy(found.text, **request | {"start": start, "end": end})
+    spec = read_strategy(found.text, **request | {"start": start, "end": end})
+    check_stored(spec, Path(settings.STORE_DIR))
+    return spec
 
 
 def plan(strategy: str, request: dict[str, Any]) -> dict[str, Any]:

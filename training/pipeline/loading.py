@@ -70,6 +70,27 @@ def resolve_dates(spec: StrategySpec, root: Path) -> tuple[dt.date, dt.date]:
     return start, end
 
 
+def check_stored(spec: StrategySpec, root: Path) -> None:
+    """DataError if a series of the run is not stored, or has no bars in its dates; reads file footers only."""
+    first_day, last_day = resolve_dates(spec, root)
+    start, end = day_start(first_day), day_start(last_day) + DAY
+    for symbol in spec.symbols:
+        for timeframe in spec.timeframes:
+            source = _source(root, symbol, timeframe, start, end)
+            first, last, _ = series_range(root, symbol, source)
+            if last < bucket_start(start, source) or first >= end:
+                raise DataError(_none_inside(root, symbol, source, start, end))
+
+
+def _none_inside(root: Path, symbol: str, source: str, start: int, end: int) -> str:
+    first, last, _ = series_range(root, symbol, source)
+    return (
+        f"no {source} bars of {symbol} between {as_day(start)} and {as_day(end - 1)}: "
+        f"stored are {as_day(first)} to {as_day(last)}; "
+        f"choose dates inside, or load more with: {load_command(symbol, source)}"
+    )
+
+
 def warm_up_bars(spec: StrategySpec, timeframe: str) -> int:
     """Bars of `timeframe` to load before the start."""
     used = [
@@ -175,13 +196,9 @@ class _Reader:
 
     def _refuse_no_bars(self, symbol: str, source: str, stored: pd.DataFrame) -> None:
         first, last, _ = series_range(self.root, symbol, source)
-        days = f"between {as_day(self.start)} and {as_day(self.end - 1)}"
         inside = int(np.sum(bar_times(stored) >= bucket_start(self.start, source))) if len(stored) else 0
         if inside == 0:
-            raise DataError(
-                f"no {source} bars of {symbol} {days}: stored are {as_day(first)} to {as_day(last)}; "
-                f"choose dates inside, or load more with: {load_command(symbol, source)}"
-            )
+            raise DataError(_none_inside(self.root, symbol, source, self.start, self.end))
         slack = 7 * DAY
         if first > self.start + slack or last < self.end - slack - duration(source):
             self.notes.append(f"{symbol} {source} is stored from {as_day(first)} to {as_day(last)}, not the whole range")
