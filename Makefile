@@ -50,7 +50,10 @@ else ifneq ($(TORCH),default)
 	$(error TORCH is '$(TORCH)', wanted cpu or default)
 else
 	@echo "Installing torch $(TORCH_VERSION)"
-	@$(PIP) install --upgrade 'torch==$(TORCH_VERSION)' -c constraints.txt
+	@# A build without CUDA has the same version number and would be kept.
+	@$(RUN) -c 'import importlib.metadata as m, sys; sys.exit(m.version("torch").endswith("+cpu"))' 2>/dev/null \
+		|| $(PIP) uninstall --yes torch 2>/dev/null
+	@$(PIP) install 'torch==$(TORCH_VERSION)' -c constraints.txt
 endif
 	@echo "Installing the project"
 	@$(PIP) install -c constraints.txt --editable '.[test,lint]'

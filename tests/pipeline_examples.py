@@ -24,7 +24,14 @@ DAY = 86_400_000_000
 Frames = dict[str, pd.DataFrame]
 
 #: Enough to search, little enough for two cores. The same examples on every run.
-modest = settings(max_examples=12, deadline=None, derandomize=True, database=None, report_multiple_bugs=False, suppress_health_check=list(HealthCheck))
+modest = settings(
+    max_examples=12,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    report_multiple_bugs=False,
+    suppress_health_check=list(HealthCheck),
+)
 thorough = settings(modest, max_examples=60)
 
 AVAILABLE = sorted(name for name, kind in INDICATORS.items() if kind.available)
@@ -60,7 +67,9 @@ def plain_market(count: int, timeframe: str, seed: int = 0, start: int = MONDAY)
     return bar_frame(start + np.arange(count, dtype=np.int64) * duration(timeframe), prices(count, seed))
 
 
-def market_with_holes(base: str, highest: str, seed: int, bars: int = 260, buckets: int = 14, weekends: bool = False) -> pd.DataFrame:
+def market_with_holes(
+    base: str, highest: str, seed: int, bars: int = 260, buckets: int = 14, weekends: bool = False
+) -> pd.DataFrame:
     """Base bars over several buckets of the highest timeframe: random holes, two whole buckets missing, weekends closed if asked."""
     random = np.random.default_rng(seed)
     first = bucket_start(MONDAY, highest)
@@ -147,7 +156,9 @@ def membership_points(name: str) -> st.SearchStrategy[list[float]]:
 
 
 def some_memberships() -> dict[str, dict[str, Any]]:
-    return {name: {"type": name, "parameters": [10.0, 30.0, 60.0, 95.0][: len(kind.points)]} for name, kind in MEMBERSHIPS.items()}
+    return {
+        name: {"type": name, "parameters": [10.0, 30.0, 60.0, 95.0][: len(kind.points)]} for name, kind in MEMBERSHIPS.items()
+    }
 
 
 def strategy(
@@ -189,5 +200,3 @@ def strategy(
 def whole_vocabulary(timeframes: Sequence[str] = ("1h",), **options: Any) -> StrategySpec:
     """Every available indicator with short periods."""
     return strategy({name: short_definition(INDICATORS[name]) for name in AVAILABLE}, timeframes, **options)
-
-

@@ -83,7 +83,13 @@ def example(timeframes: tuple[str, ...], **options: Any) -> StrategySpec:
 
 @pytest.mark.parametrize("section", LABEL_SECTIONS, ids=label_id)
 @modest
-@given(pair=st.sampled_from(PAIRS), seed=st.integers(0, 999), stored=st.booleans(), lags=st.integers(0, 2), pick=st.integers(0, 10**6))
+@given(
+    pair=st.sampled_from(PAIRS),
+    seed=st.integers(0, 999),
+    stored=st.booleans(),
+    lags=st.integers(0, 2),
+    pick=st.integers(0, 10**6),
+)
 def test_a_row_worked_out_by_hand_is_the_row(
     section: dict[str, Any], pair: tuple[str, str], seed: int, stored: bool, lags: int, pick: int
 ) -> None:
@@ -143,4 +149,6 @@ def test_names_and_normalization_stand_in_the_order_of_the_columns() -> None:
     assert names[len(names) // 2] == "1h_range.upper_raw_lag1"
     by_name = dict(zip(names, dataset.normalization, strict=True))
     assert {n for n in names if by_name[n] == "minmax"} == {"4h_strength_raw", "4h_strength_raw_lag1"}
-    assert {n for n in names if by_name[n] == "zscore"} == {f"{t}_range.upper_raw{k}" for t in ("1h", "4h") for k in ("", "_lag1")}
+    assert {n for n in names if by_name[n] == "zscore"} == {
+        f"{t}_range.upper_raw{k}" for t in ("1h", "4h") for k in ("", "_lag1")
+    }

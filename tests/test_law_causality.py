@@ -54,7 +54,9 @@ def future_altered(frames: Frames, base: str, now: int, stored: bool, cut: bool,
     return {t: first if t == base else (altered(t) if stored else resample(first, t)) for t in frames}
 
 
-def assert_past_is_unchanged(spec: StrategySpec, timeframes: tuple[str, ...], stored: bool, cut: bool, seed: int, share: float) -> None:
+def assert_past_is_unchanged(
+    spec: StrategySpec, timeframes: tuple[str, ...], stored: bool, cut: bool, seed: int, share: float
+) -> None:
     base = timeframes[0]
     frame = market_with_holes(base, timeframes[-1], seed, weekends=bool(seed % 2))
     frames = with_higher(frame, timeframes, stored, seed)

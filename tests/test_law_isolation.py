@@ -58,7 +58,13 @@ def assert_alone_as_among_others(pair: tuple[str, str], seed: int, stored: bool,
 
 @pytest.mark.parametrize("section", LABEL_SECTIONS, ids=label_id)
 @modest
-@given(pair=st.sampled_from(PAIRS), seed=st.integers(0, 1000), stored=st.booleans(), order=st.permutations(SYMBOLS), lags=st.integers(0, 3))
+@given(
+    pair=st.sampled_from(PAIRS),
+    seed=st.integers(0, 1000),
+    stored=st.booleans(),
+    order=st.permutations(SYMBOLS),
+    lags=st.integers(0, 3),
+)
 def test_a_symbol_alone_gives_the_rows_it_gives_among_others(section: dict[str, Any], order: list[str], **market: Any) -> None:
     lags = market.pop("lags")
     assert_alone_as_among_others(order=order, labels=section, lags=lags, **market)

@@ -62,7 +62,9 @@ def test_no_value_is_used_before_its_bar_has_closed(pair: tuple[str, str]) -> No
 
 def test_the_row_that_completes_a_bucket_is_the_first_to_use_it() -> None:
     frame = plain_market(10, "1h")
-    assert known_positions(bar_times(frame), "1h", bar_times(resample(frame, "4h")), "4h").tolist() == [-1] * 3 + [0] * 4 + [1] * 3
+    assert (
+        known_positions(bar_times(frame), "1h", bar_times(resample(frame, "4h")), "4h").tolist() == [-1] * 3 + [0] * 4 + [1] * 3
+    )
 
 
 def test_a_closed_bucket_without_its_bar_gives_no_value_until_the_next_one_closes() -> None:

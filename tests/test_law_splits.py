@@ -10,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strategies_app.schema import DataSplit
-from tests.pipeline_examples import LABEL_SECTIONS, market_with_holes, modest, run_bars, strategy, thorough, whole_vocabulary, with_higher
+from tests.pipeline_examples import (
+    LABEL_SECTIONS,
+    market_with_holes,
+    modest,
+    run_bars,
+    strategy,
+    thorough,
+    whole_vocabulary,
+    with_higher,
+)
 from training.pipeline.dataset import build_dataset
 from training.pipeline.frames import DataError
 from training.pipeline.splits import check_splits, cut_rows
@@ -39,9 +48,7 @@ def made_up(seed: int = 0, horizon: int = 6, count: int = 400) -> Dataset:
 
 
 fractions = st.tuples(st.floats(0.3, 0.8), st.floats(0.1, 0.4), st.floats(0, 0.1)).map(
-    lambda f: DataSplit(
-        train=f[0], validation=min(f[1], 1 - f[0]), test=1 - f[0] - min(f[1], 1 - f[0]), embargo=f[2]
-    )
+    lambda f: DataSplit(train=f[0], validation=min(f[1], 1 - f[0]), test=1 - f[0] - min(f[1], 1 - f[0]), embargo=f[2])
 )
 
 
@@ -61,7 +68,13 @@ def test_every_row_has_one_place_and_no_label_reaches_over_a_cut(seed: int, hori
         side = sum(time >= cut for cut in splits.cuts)
         since_cut = np.sum((clock >= splits.cuts[side - 1]) & (clock < time)) if side else embargo
         later = side < 2 and splits.cuts[side] <= clock[-1]
-        place = "embargoed" if since_cut < embargo else "purged" if later and end > splits.cuts[side] else ("train", "validation", "test")[side]
+        place = (
+            "embargoed"
+            if since_cut < embargo
+            else "purged"
+            if later and end > splits.cuts[side]
+            else ("train", "validation", "test")[side]
+        )
         assert row in getattr(splits, place), f"row {row} should be {place}"
     parts = [splits.train, splits.validation, splits.test, splits.purged, splits.embargoed]
     assert sum(map(len, parts)) == len(rows)
@@ -82,7 +95,8 @@ def test_cuts_are_quantiles_of_the_clock(seed: int, split: DataSplit) -> None:
 
 def test_the_same_bars_and_fractions_give_the_same_dates_for_every_strategy() -> None:
     frames = {
-        s: with_higher(market_with_holes("1h", "4h", n, bars=500, buckets=30), ("1h", "4h"), False, n) for n, s in enumerate(SYMBOLS)
+        s: with_higher(market_with_holes("1h", "4h", n, bars=500, buckets=30), ("1h", "4h"), False, n)
+        for n, s in enumerate(SYMBOLS)
     }
     seen = set()
     for section in LABEL_SECTIONS:
@@ -105,7 +119,9 @@ def test_without_a_test_side_nothing_is_purged_at_the_end() -> None:
 def test_seven_tenths_and_fifteen_hundredths_cut_where_eighty_five_do() -> None:
     for count in (100, 1000, 20_000):
         dataset = made_up(count=count)
-        assert cut_rows(dataset, DataSplit()).cuts[1] == cut_rows(dataset, DataSplit(train=0.5, validation=0.35, test=0.15)).cuts[1]
+        assert (
+            cut_rows(dataset, DataSplit()).cuts[1] == cut_rows(dataset, DataSplit(train=0.5, validation=0.35, test=0.15)).cuts[1]
+        )
 
 
 @pytest.mark.parametrize(
@@ -159,7 +175,10 @@ def test_a_row_in_the_wrong_place_is_found(sound: tuple[Dataset, Splits], source
     if source == target:
         return
     for row in getattr(splits, source):
-        moved = {target: np.sort(np.append(getattr(splits, target), row)), source: getattr(splits, source)[getattr(splits, source) != row]}
+        moved = {
+            target: np.sort(np.append(getattr(splits, target), row)),
+            source: getattr(splits, source)[getattr(splits, source) != row],
+        }
         with pytest.raises(AssertionError):
             check_splits(dataset, planted(splits, **moved))
 

@@ -79,7 +79,9 @@ def test_a_constant_price_gives_what_the_vocabulary_says(name: str, data: st.Dat
 @pytest.mark.parametrize("name", AVAILABLE)
 @modest
 @given(data=st.data(), seed=st.integers(0, 1000), factor=st.sampled_from([0.001, 0.37, 8.0, 12345.0]))
-def test_only_scale_free_indicators_forget_the_unit_of_the_price(name: str, data: st.DataObject, seed: int, factor: float) -> None:
+def test_only_scale_free_indicators_forget_the_unit_of_the_price(
+    name: str, data: st.DataObject, seed: int, factor: float
+) -> None:
     parameters = data.draw(definitions(INDICATORS[name], 30))
     bars = prices(400, seed)
     scaled = bars * np.array([[factor]] * 4 + [[1.0]])

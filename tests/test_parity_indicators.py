@@ -27,9 +27,15 @@ def bars(count: int, seed: int) -> Columns:
 def price(c: Columns, p: dict[str, Any]) -> np.ndarray:
     """The source by its formula, from the columns."""
     o, h, l, k = c["open"], c["high"], c["low"], c["close"]  # noqa: E741
-    return {"open": o, "high": h, "low": l, "close": k, "hl2": (h + l) / 2, "hlc3": (h + l + k) / 3, "ohlc4": (o + h + l + k) / 4}[
-        p["source"]
-    ]
+    return {
+        "open": o,
+        "high": h,
+        "low": l,
+        "close": k,
+        "hl2": (h + l) / 2,
+        "hlc3": (h + l + k) / 3,
+        "ohlc4": (o + h + l + k) / 4,
+    }[p["source"]]
 
 
 def average(function: Callable[..., np.ndarray]) -> Direct:

@@ -98,7 +98,7 @@ def test_progress_is_told_from_the_first_moment_and_for_every_batch() -> None:
 
     watcher = Watcher()
     fitted = fit(rows, splits, strategy(epochs=2), watcher)
-    assert watcher.stages == [("train", 0.0), ("train", 0.5), ("train", 1.0)]
+    assert watcher.stages == [("train", 0.0), ("train", 0.0), ("train", 0.5), ("train", 1.0)]
     assert [row[:3] for row in seen[:6]] == [(0, b, min(32 * (b + 1), 179)) for b in range(6)]
     assert [seen[5][3], seen[11][3]] == [m["train_loss"] for m in fitted.history]
 

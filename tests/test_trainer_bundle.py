@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.trainer_examples import dataset, strategy
+from training.files import MANIFEST
 from training.trainer import bundle as bundles
 from training.trainer.bundle import Bundle, BundleError, load_bundle, manifest_sha256, save_bundle
 from training.trainer.device import environment
@@ -109,9 +110,7 @@ np.save({str(tmp_path / "seen.npy")!r}, probabilities(bundle.network, np.load({s
     np.testing.assert_array_equal(np.load(tmp_path / "seen.npy"), probabilities(made.network, rows.rows.features)[3:])
 
 
-@given(
-    name=st.sampled_from([*bundles.FILES, bundles.MANIFEST]), where=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255)
-)
+@given(name=st.sampled_from([*bundles.FILES, MANIFEST]), where=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_one_changed_byte_anywhere_is_refused(saved: Path, name: str, where: float, flip: int) -> None:
     path = saved / name
@@ -127,7 +126,7 @@ def test_one_changed_byte_anywhere_is_refused(saved: Path, name: str, where: flo
 
 
 def test_every_byte_of_the_manifest_counts(saved: Path) -> None:
-    path = saved / bundles.MANIFEST
+    path = saved / MANIFEST
     content = path.read_bytes()
     for place in range(len(content)):
         path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
@@ -144,7 +143,7 @@ def test_an_added_or_missing_file_is_refused(saved: Path) -> None:
     with pytest.raises(BundleError, match=r"has an unknown file notes\.txt"):
         load_bundle(saved)
     (saved / "notes.txt").unlink()
-    for name in (*bundles.FILES, bundles.MANIFEST):
+    for name in (*bundles.FILES, MANIFEST):
         content = (saved / name).read_bytes()
         (saved / name).unlink()
         with pytest.raises(BundleError, match=f"has no {name}"):

@@ -128,3 +128,10 @@ def test_dropout_zeroes_its_share_and_keeps_the_mean(probability: float) -> None
     pairs = (kept[:, :-1] & kept[:, 1:]).float().mean()
     assert float(pairs) == pytest.approx(share * share, abs=4 * noise), "neighbours are independent"
     assert layer.eval()(values) is values
+
+
+def test_an_infinite_gradient_norm_is_not_clipped_into_silence() -> None:
+    rows, splits = dataset(raw=0)
+    huge = dataclasses.replace(rows.rows, features=rows.rows.features * np.float32(1e25))
+    with pytest.raises(Diverged, match=r"^epoch 1: the (gradient norm|training loss) is (inf|nan)"):
+        fit(dataclasses.replace(rows, rows=huge), splits, strategy([], gradient_clip=1.0, weight_decay=0.0), Silent())

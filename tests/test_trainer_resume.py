@@ -88,7 +88,7 @@ def test_a_finished_run_goes_straight_to_its_end() -> None:
     recorder, again = Recorder(), Recorder()
     fitted = fit(rows, splits, strategy(), recorder)
     repeated = fit(rows, splits, strategy(), again, resume=recorder.last_parts())
-    assert again.batches == 0 and again.stages == [("train", 1.0)]
+    assert again.batches == 0 and again.stages == [("train", 0.0), ("train", 1.0)]
     assert repeated.history == fitted.history
     for a, b in zip(fitted.network.state_dict().values(), repeated.network.state_dict().values(), strict=True):
         assert torch.equal(a, b)
@@ -138,7 +138,9 @@ def test_another_way_of_computing_is_a_difference_not_an_error() -> None:
     parts = recorder.last_parts()
     assert parts is not None
     assert differences(parts, "cpu") == []
-    assert differences(parts, "cuda", threads=2) == ["device was cpu, is cuda", "threads was 1, is 2"]
+    assert differences(parts, "cpu", threads=2, fused=False) == ["threads was 1, is 2", "fused was True, is False"]
+    elsewhere = {**parts, "state.json": parts["state.json"].replace(b'"device": "cpu"', b'"device": "cuda"')}
+    assert differences(elsewhere, "cpu") == ["device was cuda, is cpu"]
     older = {**parts, "state.json": parts["state.json"].replace(b'"torch": "', b'"torch": "0')}
     assert [text.split(" was ")[0] for text in differences(older, "cpu")] == ["torch version"]
 

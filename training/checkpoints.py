@@ -7,8 +7,6 @@ a database row; a whole folder without a row (the process died in between) is ad
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 import shutil
 import time
@@ -19,11 +17,10 @@ from pathlib import Path
 from django.conf import settings
 from django.utils import timezone
 
-from training.files import write_folder
+from training.files import FolderError, manifest_sha256, read_folder, write_folder
 from training.models import Checkpoint, Operation, Status
 from training.values import Parts, Refusal
 
-MANIFEST = "manifest.json"
 KEPT = 2
 _FOLDER = re.compile(r"epoch_(\d+)_([a-z]+)$")
 
@@ -52,7 +49,8 @@ def save(operation_id: str, attempt: int, epoch: int, kind: str, parts: Parts) -
     root = Path(settings.CHECKPOINT_DIR)
     folder = f"{operation_id}/{attempt}/epoch_{epoch:06d}_{kind}"
     try:
-        digest = _write(root / folder, parts)
+        shutil.rmtree(root / folder, ignore_errors=True)  # the same epoch, saved but never recorded
+        digest = write_folder(root / folder, parts)
     except OSError as error:
         raise CheckpointError(f"checkpoint of epoch {epoch} could not be saved in {root}: {error.strerror or error}") from error
     row, _ = Checkpoint.objects.update_or_create(
@@ -83,12 +81,12 @@ def read(row: Checkpoint) -> Parts:
     """The parts of a checkpoint, each checked against its sha256. Raises CheckpointError if anything differs."""
     folder = Path(settings.CHECKPOINT_DIR) / row.folder
     try:
-        manifest = (folder / MANIFEST).read_bytes()
-        if hashlib.sha256(manifest).hexdigest() != row.sha256:
-            raise CheckpointError(f"checkpoint {row.folder} is damaged: its manifest was changed")
-        return _read_parts(folder, json.loads(manifest))
-    except (OSError, ValueError) as error:
+        parts = read_folder(folder)
+        if manifest_sha256(folder) != row.sha256:
+            raise CheckpointError(f"checkpoint {row.folder} is damaged: it is not the one that was recorded")
+    except FolderError as error:
         raise CheckpointError(f"checkpoint {row.folder} is damaged: {error}") from error
+    return parts
 
 
 def adopt(operation: Operation) -> None:
@@ -101,14 +99,13 @@ def adopt(operation: Operation) -> None:
         if name in known or match is None:
             continue
         try:
-            manifest = (folder / MANIFEST).read_bytes()
-            parts = _read_parts(folder, json.loads(manifest))
-        except (OSError, ValueError, CheckpointError):
+            parts, digest = read_folder(folder), manifest_sha256(folder)
+        except FolderError:
             shutil.rmtree(folder, ignore_errors=True)
             continue
         Checkpoint.objects.create(
             operation=operation, attempt=int(folder.parent.name), epoch=int(match[1]), kind=match[2], folder=name,
-            sha256=hashlib.sha256(manifest).hexdigest(), size=sum(map(len, parts.values())),
+            sha256=digest, size=sum(map(len, parts.values())),
         )  # fmt: skip
 
 
@@ -142,20 +139,3 @@ def _in_order(operation_id: str) -> list[Checkpoint]:
 
 def _folders(operation_folder: Path) -> Iterator[Path]:
     yield from sorted(p for p in operation_folder.glob("*/*") if p.is_dir() and p.parent.name.isdigit())
-
-
-def _write(folder: Path, parts: Parts) -> str:
-    """The parts as files of a folder that appears whole or not at all; gives the sha256 of its manifest."""
-    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(parts.items())}
-    manifest = json.dumps(hashes, indent=1).encode()
-    write_folder(folder, {**parts, MANIFEST: manifest})
-    return hashlib.sha256(manifest).hexdigest()
-
-
-def _read_parts(folder: Path, manifest: dict[str, str]) -> Parts:
-    parts = {}
-    for name, digest in manifest.items():
-        parts[name] = (folder / name).read_bytes()
-        if hashlib.sha256(parts[name]).hexdigest() != digest:
-            raise CheckpointError(f"checkpoint {folder.name} is damaged: {name} was changed")
-    return parts

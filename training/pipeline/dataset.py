@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,8 +18,8 @@ from numpy.typing import NDArray
 
 from strategies_app.schema import StrategySpec
 from training.pipeline import kernels
-from training.pipeline.frames import DataError, bar_times
 from training.pipeline.features import FeaturePlan, bar_columns, fill_matrix, indicator_outputs, plan_features
+from training.pipeline.frames import DataError, bar_times
 from training.pipeline.labels import LabelColumn, compute_labels, look_ahead
 from training.pipeline.loading import RunBars
 from training.pipeline.timeframes import duration
@@ -109,7 +110,10 @@ def fill_symbol(
 
 def _capacity(spec: StrategySpec, plan: FeaturePlan, bars: RunBars) -> int:
     """Rows that the matrix must hold: all base bars in range, and one symbol's lag bars at a time."""
-    inside = [len(f) - int(np.searchsorted(bar_times(f), bars.start)) for f in (bars.frames[s][spec.base_timeframe] for s in spec.symbols)]
+    inside = [
+        len(f) - int(np.searchsorted(bar_times(f), bars.start))
+        for f in (bars.frames[s][spec.base_timeframe] for s in spec.symbols)
+    ]
     return sum(inside) + plan.lags
 
 
@@ -119,19 +123,25 @@ def _with_lead(flags: NDArray[np.bool_], length: int) -> NDArray[np.bool_]:
 
 def _label_rows(
     spec: StrategySpec, rows: SymbolRows, labels: LabelColumn, block: NDArray[np.float32], number: int, dropped: Counter[str]
-) -> tuple[NDArray[np.bool_], tuple[NDArray[np.int64], ...]]:
+) -> tuple[NDArray[np.bool_], tuple[NDArray[Any], ...]]:
     """Which rows of the block stay, and their times, label ends, labels and symbol numbers."""
     ends, values = labels.ends[rows.first :], labels.values[rows.first :]
     labelled = ends >= 0
     keep = rows.complete & labelled
-    begin = int(np.argmax(rows.complete)) if rows.complete.any() else len(keep)
+    # Before the first row of each kind, features or labels are warming up; later gaps have another reason.
+    begin = max(_first(rows.complete), _first(labelled) if labelled.any() else 0)
     dropped[WARM_UP] += begin
     dropped[MISSING] += int((~rows.complete[begin:]).sum())
-    dropped[NO_LABEL] += int((rows.complete & ~labelled).sum())
+    dropped[NO_LABEL] += int((rows.complete & ~labelled)[begin:].sum())
     # A bar is known at open + duration, and so is a label whose last bar it is. `ends` counts from the first loaded bar.
     known = rows.times[ends[keep] - rows.first] + duration(spec.base_timeframe)
     part = (rows.times[keep], known, values[keep], np.full(len(known), number, dtype=np.int32))
     return _with_lead(keep, len(block)), part
+
+
+def _first(flags: NDArray[np.bool_]) -> int:
+    """Position of the first that is true, their number if none is."""
+    return int(np.argmax(flags)) if flags.any() else len(flags)
 
 
 def _refuse_nothing(spec: StrategySpec, dataset: Dataset) -> None:

@@ -139,7 +139,15 @@ def fill_matrix(
         positions = known_positions(base_times, spec.base_timeframe, bar_times(frame), table.timeframe)[first:]
         closes = np.ascontiguousarray(frame["close"].to_numpy(dtype=np.float64))
         kernels.fill_features(
-            outputs[table.timeframe], closes, positions, table.source, table.transform, table.shape, table.points, table.target, matrix
+            outputs[table.timeframe],
+            closes,
+            positions,
+            table.source,
+            table.transform,
+            table.shape,
+            table.points,
+            table.target,
+            matrix,
         )
     if plan.lags:
         kernels.fill_lags(matrix, plan.width, plan.lags)

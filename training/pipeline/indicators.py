@@ -19,6 +19,8 @@ from strategies_app.vocabulary import INDICATORS
 Array = NDArray[np.float64]
 Columns = Mapping[str, Array]
 Computation = Callable[[Columns, Mapping[str, Any]], tuple[Array, ...]]
+#: TA-Lib's number of the simple moving average.
+_SIMPLE: Any = 0
 
 
 def source_of(columns: Columns, source: str) -> Array:
@@ -79,7 +81,9 @@ def _adx(c: Columns, p: Mapping[str, Any]) -> tuple[Array, ...]:
 
 
 def _stochastic(c: Columns, p: Mapping[str, Any]) -> tuple[Array, ...]:
-    k, d = talib.STOCH(c["high"], c["low"], c["close"], p["k_period"], p["smooth_k"], 0, p["d_period"], 0)
+    k, d = talib.STOCH(
+        c["high"], c["low"], c["close"], p["k_period"], p["smooth_k"], talib.MA_Type.SMA, p["d_period"], talib.MA_Type.SMA
+    )
     return k, d
 
 

@@ -31,7 +31,7 @@ NO_LABEL = -1
 
 
 def _kernel(*signature: Any) -> Callable[[Callable[..., Any]], Any]:
-    return njit(list(signature), cache=True, nogil=True, error_model="numpy")  # type: ignore[no-any-return]
+    return njit(list(signature), cache=True, nogil=True, error_model="numpy")
 
 
 @_kernel(types.float64(types.float64, types.int64, types.float64, types.float64, types.float64, types.float64))
@@ -134,9 +134,7 @@ def known_at(base_times, base_duration, times, duration, anchor, positions):  # 
         last = closed - 1
         if closed == row and ((base_times[row] - anchor) // duration + 1) * duration + anchor <= now:
             last = row
-        if bar < 0:
-            positions[row] = -1
-        elif last >= 0 and (base_times[last] - anchor) // duration > (times[bar] - anchor) // duration:
+        if bar < 0 or (last >= 0 and (base_times[last] - anchor) // duration > (times[bar] - anchor) // duration):
             positions[row] = -1
         else:
             positions[row] = bar
@@ -217,7 +215,9 @@ def zigzag_pivots(close, threshold, pivots, confirmed):  # type: ignore[no-untyp
     return count
 
 
-@_kernel(types.void(FloatVector, FloatVector, FloatVector, FloatVector, types.float64, types.float64, types.int64, IntOut, IntOut))
+@_kernel(
+    types.void(FloatVector, FloatVector, FloatVector, FloatVector, types.float64, types.float64, types.int64, IntOut, IntOut)
+)
 def triple_barrier(high, low, close, sigma, take_profit, stop_loss, holding, labels, ends):  # type: ignore[no-untyped-def]
     """First touch of C(1 + take_profit·σ) or C(1 − stop_loss·σ) within `holding` bars; ends: the bar that decided.
 

@@ -89,16 +89,16 @@ def barrier_volatility(columns: Columns, span: int, method: str) -> NDArray[np.f
     """
     if method == "atr":
         share = (columns["high"] - columns["low"]) / columns["close"]
-        return pd.Series(share).ewm(span=span, min_periods=span).mean().to_numpy()
+        return np.array(pd.Series(share).ewm(span=span, min_periods=span).mean())
     returns = np.full(len(columns["close"]), np.nan)
     returns[1:] = np.diff(np.log(columns["close"]))
-    return pd.Series(returns).ewm(span=span, min_periods=span).std().to_numpy()
+    return np.array(pd.Series(returns).ewm(span=span, min_periods=span).std())
 
 
 def _triple_barrier(columns: Columns, labels: TripleBarrierLabels) -> LabelColumn:
     """López de Prado, Advances in Financial Machine Learning (2018), chapter 3, with σ-scaled barriers on high and low."""
     count = len(columns["close"])
-    sigma = np.array(barrier_volatility(columns, labels.vol_span, labels.vol_method))
+    sigma = barrier_volatility(columns, labels.vol_span, labels.vol_method)
     values, ends = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int64)
     kernels.triple_barrier(
         columns["high"], columns["low"], columns["close"], sigma,

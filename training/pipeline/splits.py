@@ -33,7 +33,8 @@ def cut_rows(dataset: Dataset, split: DataSplit) -> Splits:
     test = after & (rows.times >= ends[1])
     embargoed = (between & (rows.times < ends[0])) | (after & (rows.times < ends[1]))
     purged = ~(train | validation | test | embargoed)
-    splits = Splits(*map(np.flatnonzero, (train, validation, test)), cuts, ends, np.flatnonzero(purged), np.flatnonzero(embargoed))
+    sides = np.flatnonzero(train), np.flatnonzero(validation), np.flatnonzero(test)
+    splits = Splits(*sides, cuts, ends, np.flatnonzero(purged), np.flatnonzero(embargoed))
     _refuse_empty(splits, split, len(rows))
     return splits
 
@@ -76,7 +77,9 @@ def check_splits(dataset: Dataset, splits: Splits) -> None:
             if len(earlier) and len(later):
                 known, begins = int(rows.label_ends[earlier].max()), int(rows.times[later].min())
                 if known > begins or int(rows.times[earlier].max()) >= begins:
-                    raise AssertionError(f"a label of an earlier split is known at {known}, after a later split begins at {begins}")
+                    raise AssertionError(
+                        f"a label of an earlier split is known at {known}, after a later split begins at {begins}"
+                    )
     _check_cuts(dataset, splits)
 
 

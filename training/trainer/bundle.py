@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -18,20 +17,20 @@ from safetensors import torch as safe_torch
 from torch import nn
 
 from strategies_app.schema import StrategySpec
-from training.files import write_folder
+from training.files import FolderError, manifest_sha256, read_folder, write_folder
 from training.trainer.evaluation import Predictions
 from training.trainer.networks import build_network
 from training.values import Refusal
 
+__all__ = ["Bundle", "BundleError", "load_bundle", "manifest_sha256", "save_bundle"]
+
 FORMAT = 1
-WEIGHTS, PREDICTIONS, STRATEGY, DOCUMENT, MANIFEST = (
+WEIGHTS, PREDICTIONS, STRATEGY, DOCUMENT = FILES = (
     "weights.safetensors",
     "predictions.safetensors",
     "strategy.yaml",
     "bundle.json",
-    "manifest.json",
 )
-FILES = (WEIGHTS, PREDICTIONS, STRATEGY, DOCUMENT)
 #: Fields with files of their own; all others are in bundle.json.
 _ELSEWHERE = ("network", "strategy_text", "predictions", "offset", "scale")
 
@@ -85,24 +84,23 @@ class Bundle:
 
 
 def save_bundle(bundle: Bundle, folder: Path) -> str:
-    """Write the bundle as `folder`, which must not exist yet, whole or not at all; gives `manifest_sha256`.
+    """Write the bundle as `folder`, which must not exist yet, whole or not at all; gives its `manifest_sha256`.
 
     BundleError if a number is not finite, or the folder cannot be written.
     """
     contents = _contents(bundle)
-    manifest = _manifest({name: _sha256(content) for name, content in contents.items()})
-    if folder.exists():
-        raise BundleError(f"{folder} exists already")
     try:
-        write_folder(folder, {**contents, MANIFEST: manifest})
+        return write_folder(folder, contents)
     except OSError as problem:
         raise BundleError(f"the bundle {folder} cannot be written: {problem.strerror or problem}") from problem
-    return _sha256(manifest)
 
 
 def load_bundle(folder: Path) -> Bundle:
     """Read a bundle back; needs nothing but the folder. BundleError if any byte of it was changed."""
-    contents = _verified(folder)
+    try:
+        contents = read_folder(folder, FILES)
+    except FolderError as problem:
+        raise BundleError(f"the bundle {problem}") from None
     try:
         document = json.loads(contents[DOCUMENT])
         if document["format"] != FORMAT:
@@ -121,14 +119,6 @@ def load_bundle(folder: Path) -> Bundle:
         raise
     except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as problem:
         raise BundleError(f"the bundle {folder} does not describe a model: {str(problem).splitlines()[0]}") from problem
-
-
-def manifest_sha256(folder: Path) -> str:
-    """One number for the whole bundle: it changes with any byte of any file."""
-    try:
-        return _sha256((folder / MANIFEST).read_bytes())
-    except OSError as problem:
-        raise BundleError(f"the bundle {folder} has no readable {MANIFEST}") from problem
 
 
 def _contents(bundle: Bundle) -> dict[str, bytes]:
@@ -156,37 +146,6 @@ def _json(document: Mapping[str, Any]) -> bytes:
         return json.dumps(document, allow_nan=False, indent=1, ensure_ascii=False).encode()
     except ValueError as problem:
         raise BundleError(f"{DOCUMENT} would hold a number that is not finite, so the model is not saved") from problem
-
-
-def _manifest(hashes: Mapping[str, str]) -> bytes:
-    """The one way of writing these hashes: reading compares bytes, so no byte of it is free."""
-    return _json({"format": FORMAT, "sha256": dict(sorted(hashes.items()))})
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def _verified(folder: Path) -> dict[str, bytes]:
-    """The files' bytes, if they are exactly those that were saved."""
-    try:
-        names = {path.name for path in folder.iterdir()}
-        for name in sorted(names ^ {*FILES, MANIFEST}):
-            raise BundleError(f"the bundle {folder} has {'an unknown file' if name in names else 'no'} {name}")
-        contents = {name: (folder / name).read_bytes() for name in FILES}
-        saved = (folder / MANIFEST).read_bytes()
-    except OSError as problem:
-        raise BundleError(f"the bundle {folder} cannot be read: {problem.strerror or problem}") from problem
-    hashes = {name: _sha256(content) for name, content in contents.items()}
-    if saved != _manifest(hashes):
-        raise BundleError(f"the bundle {folder} was changed after it was saved: {_suspects(saved, hashes)} does not fit")
-    return contents
-
-
-def _suspects(saved: bytes, hashes: Mapping[str, str]) -> str:
-    """Which files do not fit the saved manifest; the manifest itself if all of them do."""
-    text = saved.decode(errors="replace")
-    return " and ".join(name for name, value in hashes.items() if value not in text) or MANIFEST
 
 
 def _network(

@@ -6,6 +6,7 @@ import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,10 +20,21 @@ def choose_device() -> str:
 
 
 def device_name(device: str) -> str:
-    """The device's own name, such as the graphics card's; the processor architecture for a CPU."""
+    """The device's own name: the graphics card's or the processor's."""
     if device.startswith("cuda"):
         return torch.cuda.get_device_name(device)
-    return f"Apple {platform.machine()}" if device == "mps" else platform.processor() or platform.machine()
+    if device == "mps":
+        return f"Apple {platform.machine()}"
+    return _processor_name() or platform.processor() or platform.machine()
+
+
+def _processor_name() -> str | None:
+    """What Linux calls the processor; other systems tell it by `platform`."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return None
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)
 
 
 def device_memory(device: str) -> int | None:
@@ -37,12 +49,12 @@ def device_memory(device: str) -> int | None:
 
 
 def environment() -> dict[str, str]:
-    """Versions on which the last bits of a result depend."""
+    """Versions, and the processor instructions in use, on which the last bits of a result depend."""
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
-        "machine": platform.machine(),
+        "instructions": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
     }
 
 

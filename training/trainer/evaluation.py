@@ -28,7 +28,7 @@ EVALUATION_BATCH = 1024
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a network says about rows: times µs int64 (n,), symbols int32 (n,), labels int64 (n,), probabilities float32 (n, k)."""
+    """What a network says about n rows: times µs int64, symbols int32, labels int64 (n,); probabilities float32 (n, k)."""
 
     times: NDArray[np.int64]
     symbols: NDArray[np.int32]

@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from training.trainer.device import environment
+from training.trainer.device import device_name, environment
 from training.trainer.schedule import Monitor, Schedule
 from training.values import EpochMetrics, Parts, Refusal
 
@@ -76,6 +76,7 @@ def to_parts(state: State, facts: Facts) -> Parts:
         "class_weights": list(facts.class_weights),
         "train_rows": facts.train_rows,
         "device": facts.device,
+        "device_name": device_name(facts.device),
         "threads": facts.threads,
         "engine": facts.engine,
         "fused": facts.fused,
@@ -126,10 +127,13 @@ def from_parts(parts: Parts, facts: Facts, model: Mapping[str, torch.Tensor]) ->
 def differences(parts: Parts, device: str, threads: int = 1, engine: str = "reference", fused: bool = True) -> list[str]:
     """Why continuing here would not be bit for bit, one sentence each; empty if it would."""
     document = _read_json(parts, "state.json")
-    here = {"device": device, "threads": threads, "engine": engine, "fused": fused}
-    pairs = [(name, document.get(name), value) for name, value in here.items()]
+    here = {"device": device, "device name": device_name(device), "threads": threads, "engine": engine, "fused": fused}
+    pairs = [(name, document.get(name.replace(" ", "_")), value) for name, value in here.items()]
     versions = document.get("versions", {})
-    pairs += [(f"{name} version" if name != "machine" else name, versions.get(name), v) for name, v in environment().items()]
+    pairs += [
+        (f"{name} version" if name != "instructions" else name, versions.get(name), value)
+        for name, value in environment().items()
+    ]
     return [f"{name} was {saved}, is {now}" for name, saved, now in pairs if saved != now]
 
 
