@@ -13,8 +13,9 @@ import functools
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
+import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,9 @@ from training.pipeline.features import plan_features
 from training.pipeline.loading import RunBars
 from training.values import Dataset, Rows
 
-FORMAT = 1
+FORMAT = 2
+#: Seconds after which a half-written entry has no writer any more.
+ABANDONED = 3600.0
 LIBRARIES = ("numpy", "pandas", "pyarrow", "TA-Lib", "numba")
 _ROWS = tuple(f.name for f in dataclasses.fields(Rows))
 
@@ -71,16 +74,25 @@ def cache_key(spec: StrategySpec, bars: RunBars) -> str:
 def find(folder: Path, key: str, spec: StrategySpec) -> Dataset | None:
     """The kept rows, memory-mapped; None if there are none. What cannot be read is removed: it is only a copy."""
     entry = folder / key
-    try:
-        about: dict[str, Any] = json.loads((entry / "about.json").read_text())
-        arrays = {name: np.load(entry / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in (*_ROWS, "clock")}
-    except FileNotFoundError:
+    if not entry.exists():
         return None
-    except (ValueError, OSError):
+    try:
+        dataset = _read(entry, spec)
+    except (ValueError, TypeError, KeyError, EOFError, OSError):
         shutil.rmtree(entry, ignore_errors=True)
         return None
-    os.utime(entry / "about.json")
+    with contextlib.suppress(OSError):  # a cache that may only be read
+        os.utime(entry / "about.json")
+    return dataset
+
+
+def _read(entry: Path, spec: StrategySpec) -> Dataset:
+    about: dict[str, Any] = json.loads((entry / "about.json").read_text())
+    arrays = {name: np.load(entry / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in (*_ROWS, "clock")}
     plan = plan_features(spec)
+    seen = {name: [str(array.dtype), list(array.shape)] for name, array in arrays.items()}
+    if seen != about["arrays"] or arrays["features"].shape[1] != len(plan.names):
+        raise ValueError(f"{entry} holds other arrays than it says")
     rows = Rows(**{name: arrays[name] for name in _ROWS})
     return Dataset(rows, arrays["clock"], spec.symbols, plan.names, plan.normalization, spec.class_names, about["dropped"])
 
@@ -90,29 +102,43 @@ def keep(folder: Path, key: str, dataset: Dataset, limit: int) -> bool:
 
     A cache that cannot be written (a full disk) costs time, not the run: the caller says so.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    if (folder / key).exists():
+    entry = folder / key
+    if entry.exists():
         return True
-    temporary = Path(tempfile.mkdtemp(prefix=".new-", dir=folder))
+    temporary = folder / f".new-{secrets.token_hex(6)}"
     try:
-        for name in _ROWS:
-            np.save(temporary / f"{name}.npy", getattr(dataset.rows, name), allow_pickle=False)
-        np.save(temporary / "clock.npy", dataset.clock, allow_pickle=False)
-        (temporary / "about.json").write_text(json.dumps({"dropped": dict(dataset.dropped)}))
-        with contextlib.suppress(FileExistsError):  # another process kept the same rows meanwhile
-            os.rename(temporary, folder / key)
+        temporary.mkdir(parents=True)
+        _write(temporary, dataset)
+        os.rename(temporary, entry)
         sync_folder(folder)
+        evict(folder, limit)
     except OSError:
-        return False
+        return entry.exists()  # another process may have kept the same rows meanwhile
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    evict(folder, limit)
     return True
+
+
+def _write(entry: Path, dataset: Dataset) -> None:
+    arrays = {name: getattr(dataset.rows, name) for name in _ROWS} | {"clock": dataset.clock}
+    for name, array in arrays.items():
+        with (entry / f"{name}.npy").open("xb") as file:
+            np.save(file, array, allow_pickle=False)
+            file.flush()
+            os.fsync(file.fileno())
+    shapes = {name: [str(array.dtype), list(array.shape)] for name, array in arrays.items()}
+    with (entry / "about.json").open("x") as text:
+        json.dump({"dropped": dict(dataset.dropped), "arrays": shapes}, text)
+        text.flush()
+        os.fsync(text.fileno())
 
 
 def evict(folder: Path, limit: int) -> None:
     """Remove the entries used longest ago until what is left fits into `limit` bytes; the newest one always stays."""
-    entries = sorted(folder.glob("*/about.json"), key=lambda p: p.stat().st_mtime, reverse=True)
+    for left in folder.glob(".new-*"):  # by a process that was killed
+        if time.time() - left.stat().st_mtime > ABANDONED:
+            shutil.rmtree(left, ignore_errors=True)
+    entries = sorted(folder.glob("[!.]*/about.json"), key=lambda p: p.stat().st_mtime, reverse=True)
     total = 0
     for number, about in enumerate(entries):
         total += sum(f.stat().st_size for f in about.parent.iterdir())

@@ -27,7 +27,7 @@ from training.values import Dataset, Rows
 
 OnStage = Callable[[str, float], None]
 #: Why a base bar inside the dates gives no row.
-WARM_UP, MISSING, NO_LABEL = "warm-up", "missing feature", "without a whole look-ahead"
+WARM_UP, MISSING, NO_LABEL, NO_VALUE = "warm-up", "missing feature", "without a whole look-ahead", "missing value"
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ def build_dataset(spec: StrategySpec, bars: RunBars, on_stage: OnStage = lambda 
         stage("labels")
         labels = compute_labels(spec, bar_columns(frames[spec.base_timeframe]))
         keep, part = _label_rows(spec, rows, labels, block, number, dropped)
+        dropped[NO_VALUE] += len(bars.clock[symbol]) - len(rows.times)
         written += kernels.compact_rows(block, keep)
         parts.append(part)
     for name in ("indicators", "memberships", "features", "labels"):

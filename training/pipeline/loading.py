@@ -78,7 +78,7 @@ def check_stored(spec: StrategySpec, root: Path) -> None:
         for timeframe in spec.timeframes:
             source = _source(root, symbol, timeframe, start, end)
             first, last, _ = series_range(root, symbol, source)
-            if last < bucket_start(start, source) or first >= end:
+            if last < bucket_start(start, timeframe) - duration(timeframe) or first >= end:
                 raise DataError(_none_inside(root, symbol, source, start, end))
 
 
@@ -91,15 +91,20 @@ def _none_inside(root: Path, symbol: str, source: str, start: int, end: int) -> 
     )
 
 
+def used_indicators(spec: StrategySpec, timeframe: str) -> list[str]:
+    """Ids of the indicators whose values on `timeframe` are inputs of the network."""
+    references = (
+        entry.raw_indicator if isinstance(entry, RawInput) else spec.fuzzy_sets[entry.fuzzy_set].indicator
+        for entry in spec.nn_inputs
+        if timeframe in spec.input_timeframes(entry)
+    )
+    return list(dict.fromkeys(output_of(reference, spec.indicators)[0] for reference in references))
+
+
 def warm_up_bars(spec: StrategySpec, timeframe: str) -> int:
     """Bars of `timeframe` to load before the start."""
-    used = [
-        output_of(e.raw_indicator if isinstance(e, RawInput) else spec.fuzzy_sets[e.fuzzy_set].indicator, spec.indicators)[0]
-        for e in spec.nn_inputs
-        if timeframe in spec.input_timeframes(e)
-    ]
     warm_ups = [0]
-    for identifier in used:
+    for identifier in used_indicators(spec, timeframe):
         indicator = spec.indicators[identifier]
         if indicator.kind.warm_up is not None:
             warm_ups += indicator.kind.warm_up(indicator.parameters)
@@ -110,10 +115,9 @@ def warm_up_bars(spec: StrategySpec, timeframe: str) -> int:
     return max(spec.training_data.history_required, SETTLING * max(warm_ups)) + lags
 
 
-def needed_columns(spec: StrategySpec) -> list[str]:
-    """Bar columns that the run reads: prices, and volume where an indicator uses it."""
-    volume = any("volume" in spec.indicators[i].kind.columns for i in spec.indicators)
-    return [*PRICE_COLUMNS, "volume"] if volume else list(PRICE_COLUMNS)
+def volume_indicators(spec: StrategySpec, timeframe: str) -> list[str]:
+    """Ids of the indicators that need the volume of `timeframe`."""
+    return [i for i in used_indicators(spec, timeframe) if "volume" in spec.indicators[i].kind.columns]
 
 
 def load_bars(
@@ -164,17 +168,29 @@ class _Reader:
         source = self.known_sources.get(symbol, {}).get(timeframe) or _source(self.root, symbol, timeframe, self.start, self.end)
         first = self.known_first.get(symbol, {}).get(timeframe)
         if first is not None:
-            stored = read_bars(self.root, symbol, source, bucket_start(first, timeframe), self.end)
+            stored = read_bars(self.root, symbol, source, bucket_start(first, timeframe), self._until(source, timeframe))
         else:
             stored = self._with_warm_up(symbol, source, timeframe)
-        self._refuse_no_bars(symbol, source, stored)
-        frame = stored
+        frame = stored if source == timeframe else resample(stored, timeframe)
+        self._refuse_no_bars(symbol, source, timeframe, frame)
         if source != timeframe:
-            frame = resample(stored, timeframe)
-            self.notes.append(f"{symbol} {timeframe} resampled from {source}")
+            self._resampled(symbol, source, timeframe, stored)
         self.fingerprints[symbol][timeframe] = fingerprint(stored)
         self.sources[symbol][timeframe] = source
         self.frames[symbol][timeframe] = frame
+
+    def _until(self, source: str, timeframe: str) -> int:
+        """Where reading ends (µs, exclusive). A bucket that is not whole at the end is no bar, and of a higher timeframe never known."""
+        own_base = source == timeframe == self.spec.base_timeframe
+        return self.end if own_base else bucket_start(self.end, timeframe)
+
+    def _resampled(self, symbol: str, source: str, timeframe: str, stored: pd.DataFrame) -> None:
+        self.notes.append(f"{symbol} {timeframe} resampled from {source}")
+        if source not in self.spec.timeframes:
+            self.notes += validate_bars(stored, symbol, source)
+        gone = int(stored[list(PRICE_COLUMNS)].isna().any(axis=1).sum())
+        if gone:
+            self.notes.append(f"{symbol} {timeframe}: {gone:,} {source} bars with missing prices passed over")
 
     def _with_warm_up(self, symbol: str, source: str, timeframe: str) -> pd.DataFrame:
         """Stored bars up to the end, from as many bars of `timeframe` before the start as the warm-up asks, as far as stored."""
@@ -184,7 +200,7 @@ class _Reader:
         while True:
             # Nights, weekends and holidays have no bars: reach further back until there are enough.
             since = bucket_start(max(self.start - reach, oldest), timeframe)
-            stored = read_bars(self.root, symbol, source, since, self.end)
+            stored = read_bars(self.root, symbol, source, since, self._until(source, timeframe))
             buckets = np.unique([0]) if stored.empty else _bucket_starts(bar_times(stored), timeframe)
             before = int(np.searchsorted(buckets, bucket_start(self.start, timeframe)))
             if before >= wanted or since <= oldest:
@@ -194,10 +210,12 @@ class _Reader:
             return stored
         return stored.iloc[int(np.searchsorted(bar_times(stored), buckets[before - wanted])) :]
 
-    def _refuse_no_bars(self, symbol: str, source: str, stored: pd.DataFrame) -> None:
+    def _refuse_no_bars(self, symbol: str, source: str, timeframe: str, frame: pd.DataFrame) -> None:
         first, last, _ = series_range(self.root, symbol, source)
-        inside = int(np.sum(bar_times(stored) >= bucket_start(self.start, source))) if len(stored) else 0
-        if inside == 0:
+        # On the first days of a higher timeframe's bucket its bar of before is the one that is known.
+        base = timeframe == self.spec.base_timeframe
+        since = self.start if base else bucket_start(self.start, timeframe) - duration(timeframe)
+        if not (bar_times(frame) >= since).any():
             raise DataError(_none_inside(self.root, symbol, source, self.start, self.end))
         slack = 7 * DAY
         if first > self.start + slack or last < self.end - slack - duration(source):
@@ -209,12 +227,19 @@ class _Reader:
         if timeframe == self.spec.base_timeframe:
             times = bar_times(frame)
             self.clock[symbol] = times[np.searchsorted(times, self.start) :]
-        whole = frame[needed_columns(self.spec)].notna().all(axis=1).to_numpy()
+        needs_volume = volume_indicators(self.spec, timeframe)
+        columns = [*PRICE_COLUMNS, "volume"] if needs_volume else list(PRICE_COLUMNS)
+        whole = frame[columns].notna().all(axis=1).to_numpy()
+        if not whole.any():
+            raise DataError(
+                f"{symbol} {timeframe}: no bar has a volume, which {', '.join(needs_volume)} needs; "
+                f"load bars with volume or leave the indicator out"
+            )
         if not whole.all():
             gone = int((~whole).sum())
             frame = frame[whole]
             self.missing[f"{symbol} {timeframe}"] = gone
-            self.notes.append(f"{symbol} {timeframe}: {gone} bars with missing values taken out")
+            self.notes.append(f"{symbol} {timeframe}: {gone:,} bars with missing values taken out")
         self.frames[symbol][timeframe] = frame
         self.first_bars[symbol][timeframe] = int(bar_times(frame)[0])
 
