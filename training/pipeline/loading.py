@@ -180,7 +180,7 @@ class _Reader:
         self.frames[symbol][timeframe] = frame
 
     def _until(self, source: str, timeframe: str) -> int:
-        """Where reading ends (µs, exclusive). A bucket that is not whole at the end is no bar, and of a higher timeframe never known."""
+        """Where reading ends (µs, exclusive): a bucket that is not whole at the end is no bar, and a higher one never known."""
         own_base = source == timeframe == self.spec.base_timeframe
         return self.end if own_base else bucket_start(self.end, timeframe)
 
