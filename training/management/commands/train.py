@@ -41,7 +41,7 @@ class Command(BaseCommand):
                     return
                 status = self._run(options)
         except KeyboardInterrupt:
-            raise CommandError("stopped; no further training was started", returncode=EXIT["cancelled"]) from None
+            raise CommandError("stopped at once", returncode=EXIT["cancelled"]) from None
         sys.exit(EXIT[status])
 
     def _refuse_unfitting(self, options: dict[str, Any]) -> None:
