@@ -220,9 +220,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_behind(
     assert cache.keep(folder, key, dataset, LARGE)
 
 
-def test_rows_that_another_process_kept_meanwhile_are_kept(
-    store: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rows_that_another_process_kept_meanwhile_are_kept(store: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     key, dataset = key_and_rows(store)
     rename = os.rename
 

@@ -32,7 +32,9 @@ def open_on_weekdays(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[(bar_times(frame) - MONDAY) // DAY % 7 < 5]
 
 
-def spec_of(timeframes: tuple[str, ...] = ("1h",), start: int = 40, end: int = 60, indicators: Any = None, **options: Any) -> StrategySpec:
+def spec_of(
+    timeframes: tuple[str, ...] = ("1h",), start: int = 40, end: int = 60, indicators: Any = None, **options: Any
+) -> StrategySpec:
     return strategy(indicators or RSI, timeframes, start_date=day(start), end_date=day(end), **options)
 
 
