@@ -35,9 +35,10 @@ def _head() -> list[str]:
         "(`benchmarks/textbook.py`, and a DataLoader loop in `benchmarks/trainer.py`); both give the same numbers. Figures are",
         "medians. Absolute times depend on the machine and on what else it does: compare ratios.",
         "",
-        f"{dt.datetime.now(dt.UTC):%Y-%m-%d} · {_processor()} · {cores} cores · {platform.system()} · Python {platform.python_version()} · {libraries}",
+        f"{dt.datetime.now(dt.UTC):%Y-%m-%d} · {_processor()} · {cores} cores · {platform.system()} · "
+        f"Python {platform.python_version()} · {libraries}",
         "",
-    ]  # fmt: skip
+    ]
 
 
 def _processor() -> str:
@@ -45,6 +46,11 @@ def _processor() -> str:
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def _range(figures: dict[str, Any], digits: int) -> str:
+    low, high = figures["ratio_range"]
+    return f"{low:.{digits}f}–{high:.{digits}f}"
 
 
 def _pipeline(figures: dict[str, Any]) -> list[str]:
@@ -60,7 +66,7 @@ def _pipeline(figures: dict[str, Any]) -> list[str]:
         f = figures[size]
         mark = " (its cost per bar at 100,000)" if f["textbook_extrapolated"] else ""
         lines.append(
-            f"| {int(size):,} | {f['ratio']:.0f} | {f['ratio_range'][0]:.0f}–{f['ratio_range'][1]:.0f} | {1e3 * f['seconds']:.1f} ms "
+            f"| {int(size):,} | {f['ratio']:.0f} | {_range(f, 0)} | {1e3 * f['seconds']:.1f} ms "
             f"| {f['nanoseconds_per_bar']:.0f} ns | {f['textbook_seconds']:.1f} s{mark} | {f['cpu_over_wall']:.2f} |"
         )
     store = figures["store"]
@@ -90,8 +96,9 @@ def _trainer(figures: dict[str, Any]) -> list[str]:
     ]
     for size, f in figures.items():
         lines.append(
-            f"| {int(size):,} | {f['ratio']:.1f} | {f['ratio_range'][0]:.1f}–{f['ratio_range'][1]:.1f} | {f['samples_per_second']:,.0f} "
-            f"| {f['textbook_samples_per_second']:,.0f} | {f['share_of_matrix_product_bound']:.0%} | {f['cpu_over_wall']:.2f} |"
+            f"| {int(size):,} | {f['ratio']:.1f} | {_range(f, 1)} | {f['samples_per_second']:,.0f} "
+            f"| {f['textbook_samples_per_second']:,.0f} | {f['share_of_matrix_product_bound']:.0%} "
+            f"| {f['cpu_over_wall']:.2f} |"
         )
     return lines
 
