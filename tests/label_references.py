@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -55,7 +56,7 @@ def zigzag_segments(bars: pd.DataFrame, labels: ZigzagLabels) -> Labelled:
     close = bars["close"].tolist()
     pivots = confirmed_pivots(close, labels.zigzag_threshold)
     out: Labelled = [None] * len(close)
-    for (begin, _), (end, confirmed) in zip(pivots, pivots[1:], strict=False):
+    for (begin, _), (end, confirmed) in itertools.pairwise(pivots):
         for t in range(begin + 1, end):
             out[t] = (BUY if close[end] > close[begin] else SELL, confirmed)
     for pivot, confirmed in pivots:

@@ -81,9 +81,7 @@ def _adx(c: Columns, p: Mapping[str, Any]) -> tuple[Array, ...]:
 
 
 def _stochastic(c: Columns, p: Mapping[str, Any]) -> tuple[Array, ...]:
-    k, d = talib.STOCH(
-        c["high"], c["low"], c["close"], p["k_period"], p["smooth_k"], talib.MA_Type.SMA, p["d_period"], talib.MA_Type.SMA
-    )
+    k, d = talib.STOCH(c["high"], c["low"], c["close"], p["k_period"], p["smooth_k"], _SIMPLE, p["d_period"], _SIMPLE)
     return k, d
 
 

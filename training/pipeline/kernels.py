@@ -40,9 +40,9 @@ def _kernel(*signature: Any) -> Callable[[Callable[..., Any]], Any]:
 
 @_kernel(types.void(FloatOut, types.int64, types.int64, types.float64, types.float64, types.float64, types.float64))
 def degrees(values, count, shape, a, b, c, d):  # type: ignore[no-untyped-def]
-    """Put membership degrees in [0, 1] in the place of the first `count` values; NaN stays. A triangle is the trapezoid (a, b, b, c).
+    """Put membership degrees in [0, 1] in the place of the first `count` values; NaN stays.
 
-    Without branches on the values, which a processor would guess wrongly half the time.
+    A triangle is the trapezoid (a, b, b, c). No branches on values: a processor would guess them wrongly half the time.
     """
     if shape == TRAPEZOIDAL:
         left_closed, right_closed = a == -np.inf or a == b, d == np.inf or c == d
@@ -98,7 +98,7 @@ def fill_features(outputs, closes, positions, source, transform, shape, points, 
 
 @_kernel(types.void(FeatureMatrix, types.int64, types.int64))
 def fill_lags(matrix, width, lags):  # type: ignore[no-untyped-def]
-    """Copy columns [0, width) of the row k bars back into columns [k·width, (k+1)·width), k = 1…lags; NaN before the first row."""
+    """Copy columns [0, width) of the row k bars back into columns [k·width, (k+1)·width), k = 1…lags; NaN before the first."""
     for row in range(matrix.shape[0]):
         for k in range(1, lags + 1):
             for column in range(width):
@@ -219,7 +219,7 @@ def zigzag_window(close, lookahead, threshold, swing, labels):  # type: ignore[n
 
 @_kernel(types.int64(FloatVector, types.float64, IntOut, IntOut))
 def zigzag_pivots(close, threshold, pivots, confirmed):  # type: ignore[no-untyped-def]
-    """Pivots of a reversal of at least `threshold` from the extreme: their bars and the bars that confirm them; gives their number."""
+    """Pivots of a reversal of at least `threshold` from the extreme: their bars and the confirming ones; gives their number."""
     count = 0
     if close.shape[0] == 0:
         return 0

@@ -23,7 +23,7 @@ def cut_rows(dataset: Dataset, split: DataSplit) -> Splits:
     count = len(clock)
     first = min(_position(split.train, count), count - 1)
     second = min(_position(split.train + split.validation, count), count)
-    embargo = int(round(split.embargo * count))
+    embargo = round(split.embargo * count)
     cuts = (_time_at(dataset, first), _time_at(dataset, second))
     ends = (_time_at(dataset, first + embargo), _time_at(dataset, second + embargo))
     before, between, after = rows.times < cuts[0], (rows.times >= cuts[0]) & (rows.times < cuts[1]), rows.times >= cuts[1]
