@@ -60,6 +60,7 @@ endif
 	@echo "Compiling the numeric kernels"
 	@mkdir -p var/numba
 	@NUMBA_CACHE_DIR=$(CURDIR)/var/numba $(RUN) -c 'from training.pipeline.kernels import warm; warm()'
+	@$(RUN) manage.py migrate --verbosity 0
 	@touch $@
 
 .PHONY: environment

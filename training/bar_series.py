@@ -78,7 +78,11 @@ def store_frame(
     row = BarSeries.objects.filter(symbol=symbol, timeframe=timeframe).first()  # fails here, not after writing, without tables
     with locked(root, symbol, timeframe):
         path = series_path(root, symbol, timeframe)
-        merge = merge_bars(read_bars(root, symbol, timeframe) if path.exists() else empty_frame(), frame, replace)
+        stored = read_bars(root, symbol, timeframe) if path.exists() else empty_frame()
+        try:
+            merge = merge_bars(stored, frame, replace)
+        except DataError as error:
+            raise DataError(f"{symbol} {timeframe}: {error}") from error
         if merge.added or merge.replaced:
             digest = write_bars(root, symbol, timeframe, merge.frame)
         else:
@@ -87,10 +91,10 @@ def store_frame(
     return Loaded(series, merge, notes or [], warnings)
 
 
-def load_samples() -> list[str]:
-    """Put the bars that come with the project into the store; gives a line on each series."""
+def load_samples() -> list[Loaded]:
+    """Put the bars that come with the project into the store."""
     return [
-        loaded_line(store_frame(symbol, timeframe, read_bars(SAMPLE_BARS, symbol, timeframe), source="sample bars"))
+        store_frame(symbol, timeframe, read_bars(SAMPLE_BARS, symbol, timeframe), source="sample bars")
         for symbol, timeframe in stored_series(SAMPLE_BARS)
     ]
 

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -184,22 +185,11 @@ def _read_csv(path: Path, head: bytes, packed: bool) -> _Table:
         "compression": "gzip" if packed else None,
         "index_col": False,
     }
-    names = [str(name) for name in pd.read_csv(path, nrows=0, **options).columns]
+    names = [str(name) for name in _cells(path, nrows=0, **options).columns]
     roles = _roles(path, names)
-    clock = _clock_column(names) if roles["timestamp"] in names and _bare(roles["timestamp"]) == "date" else None
-    text_columns = dict.fromkeys([roles["timestamp"], *([clock] if clock else [])], str)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            cells = pd.read_csv(
-                path, dtype=text_columns, skip_blank_lines=False, low_memory=False, float_precision="round_trip", **options
-            )
-    except pd.errors.ParserWarning as error:
-        raise DataError(f"{path.name}: the rows have more cells than the first line has names") from error
-    except (pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{path.name} is not a table: {str(error).removeprefix('Error tokenizing data. C error: ').strip()}"
-        ) from error
+    clock = _clock_column(names) if _bare(roles["timestamp"]) == "date" else None
+    texts = dict.fromkeys([roles["timestamp"], *([clock] if clock else [])], str)
+    cells = _cells(path, dtype=texts, skip_blank_lines=False, low_memory=False, **options)
     numbers = np.arange(blank + 2, blank + 2 + len(cells))
     filled = cells.notna().any(axis=1).to_numpy()
     cells, numbers = cells[filled], numbers[filled]
@@ -211,6 +201,19 @@ def _read_csv(path: Path, head: bytes, packed: bool) -> _Table:
             columns["timestamp"].str.strip() + " " + cells[clock].str.strip().map(_clock_text, na_action="ignore")
         )
     return _Table(columns, Rows("line", numbers))
+
+
+def _cells(path: Path, **options: Any) -> pd.DataFrame:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            return pd.read_csv(path, **options)
+    except pd.errors.ParserWarning as error:
+        raise DataError(f"{path.name}: the rows have more cells than the first line has names") from error
+    except (pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{path.name} is not a table: {str(error).removeprefix('Error tokenizing data. C error: ').strip()}"
+        ) from error
 
 
 def _text(path: Path, head: bytes) -> str:
@@ -250,7 +253,7 @@ def _roles(path: Path, names: list[str]) -> dict[str, str]:
     if lacking:
         shown = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
         raise DataError(
-            f"{path.name} has no column for {', '.join(lacking)}; its first line names {shown};"
+            f"{path.name} has no column for {', '.join(lacking)}; it has {shown};"
             " wanted timestamp, open, high, low, close and, if known, volume"
         )
     return roles

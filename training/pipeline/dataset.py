@@ -21,7 +21,7 @@ from training.pipeline import kernels
 from training.pipeline.features import FeaturePlan, bar_columns, fill_matrix, indicator_outputs, plan_features
 from training.pipeline.frames import DataError, bar_times
 from training.pipeline.labels import LabelColumn, compute_labels, look_ahead
-from training.pipeline.loading import RunBars, as_day
+from training.pipeline.loading import RunBars
 from training.pipeline.timeframes import duration
 from training.values import Dataset, Rows
 
@@ -65,14 +65,14 @@ def build_dataset(spec: StrategySpec, bars: RunBars, on_stage: OnStage = lambda 
         sorted_union([bars.clock[s] for s in spec.symbols]),
         spec.symbols, plan.names, plan.normalization, spec.class_names, dict(dropped),
     )  # fmt: skip
-    _refuse_nothing(spec, bars, dataset)
+    _refuse_nothing(spec, dataset)
     return dataset
 
 
 def build_features(
     spec: StrategySpec, frames: Mapping[str, pd.DataFrame], start: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Features float32 (n, f) and times (n,) of one symbol's base bars from `start` (µs) on, to predict: labels play no part."""
+    """Features float32 (n, f) and times (n,) of one symbol's base bars from `start` (µs) on; labels play no part."""
     plan = plan_features(spec)
     count = len(frames[spec.base_timeframe]) + plan.lags
     matrix = np.empty((count, len(plan.names)), dtype=np.float32)
@@ -152,7 +152,7 @@ def _first(flags: NDArray[np.bool_]) -> int:
     return int(np.argmax(flags)) if flags.any() else len(flags)
 
 
-def _refuse_nothing(spec: StrategySpec, bars: RunBars, dataset: Dataset) -> None:
+def _refuse_nothing(spec: StrategySpec, dataset: Dataset) -> None:
     if len(dataset.rows):
         return
     dropped, seen = dataset.dropped, len(dataset.clock)
@@ -163,6 +163,5 @@ def _refuse_nothing(spec: StrategySpec, bars: RunBars, dataset: Dataset) -> None
         )
     raise DataError(
         f"no row has all its features: {dropped[WARM_UP]} of {seen} {spec.base_timeframe} bars lie in the warm-up and "
-        f"{dropped[MISSING]} lack a value; "
-        f"wanted shorter periods, fewer timeframes or more bars before {as_day(bars.start)}"
+        f"{dropped[MISSING]} lack a value; wanted shorter periods, fewer timeframes or more bars before the start"
     )

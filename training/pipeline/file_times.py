@@ -93,12 +93,20 @@ def _stamps(column: pd.Series, rows: Rows) -> _Stamps:
 
 
 def _iso_stamps(text: pd.Series, rows: Rows) -> _Stamps | None:
-    """ISO 8601 with one offset, or none, throughout: forty times as fast as looking at each text; None for anything else."""
+    """ISO 8601 throughout, forty times as fast as looking at each text; None for anything else."""
     try:
-        parsed = pd.to_datetime(text, format="ISO8601")
+        if _ends_in_offset(text):
+            instants = pd.to_datetime(text, format="ISO8601", utc=True)
+            return _Stamps(_microseconds(pd.to_datetime(text.str.slice(0, -6), format="ISO8601")), _microseconds(instants))
+        return _stamps(pd.to_datetime(text, format="ISO8601"), rows)
     except (ValueError, OverflowError):
         return None
-    return _stamps(parsed, rows)
+
+
+def _ends_in_offset(text: pd.Series) -> bool:
+    """Whether every text ends like +05:30; offsets that change with daylight saving pandas reads only when told so."""
+    signs = text.str.slice(-6, -5)
+    return bool((((signs == "+") | (signs == "-")) & (text.str.slice(-3, -2) == ":")).all())
 
 
 def _numeric_stamps(numbers: NDArray[np.int64] | NDArray[np.float64], cells: pd.Series, rows: Rows) -> _Stamps:

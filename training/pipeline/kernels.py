@@ -98,7 +98,7 @@ def fill_features(outputs, closes, positions, source, transform, shape, points, 
 
 @_kernel(types.void(FeatureMatrix, types.int64, types.int64))
 def fill_lags(matrix, width, lags):  # type: ignore[no-untyped-def]
-    """Copy columns [0, width) of the row k bars back into columns [k·width, (k+1)·width), k = 1…lags; NaN before the first."""
+    """Copy columns [0, width) of the row k bars back into columns [k·width, (k+1)·width), k = 1…lags; NaN at the beginning."""
     for row in range(matrix.shape[0]):
         for k in range(1, lags + 1):
             for column in range(width):
@@ -219,7 +219,7 @@ def zigzag_window(close, lookahead, threshold, swing, labels):  # type: ignore[n
 
 @_kernel(types.int64(FloatVector, types.float64, IntOut, IntOut))
 def zigzag_pivots(close, threshold, pivots, confirmed):  # type: ignore[no-untyped-def]
-    """Pivots of a reversal of at least `threshold` from the extreme: their bars and the confirming ones; gives their number."""
+    """Pivots: extremes followed by a reversal of at least `threshold`, and the bars that confirm them; gives their number."""
     count = 0
     if close.shape[0] == 0:
         return 0

@@ -70,6 +70,27 @@ def resolve_dates(spec: StrategySpec, root: Path) -> tuple[dt.date, dt.date]:
     return start, end
 
 
+def check_stored(spec: StrategySpec, root: Path) -> None:
+    """DataError if a series of the run is not stored, or has no bars in its dates; reads file footers only."""
+    first_day, last_day = resolve_dates(spec, root)
+    start, end = day_start(first_day), day_start(last_day) + DAY
+    for symbol in spec.symbols:
+        for timeframe in spec.timeframes:
+            source = _source(root, symbol, timeframe, start, end)
+            first, last, _ = series_range(root, symbol, source)
+            if last < bucket_start(start, timeframe) - duration(timeframe) or first >= end:
+                raise DataError(_none_inside(root, symbol, source, start, end))
+
+
+def _none_inside(root: Path, symbol: str, source: str, start: int, end: int) -> str:
+    first, last, _ = series_range(root, symbol, source)
+    return (
+        f"no {source} bars of {symbol} between {as_day(start)} and {as_day(end - 1)}: "
+        f"stored are {as_day(first)} to {as_day(last)}; "
+        f"choose dates inside, or load more with: {load_command(symbol, source)}"
+    )
+
+
 def used_indicators(spec: StrategySpec, timeframe: str) -> list[str]:
     """Ids of the indicators whose values on `timeframe` are inputs of the network."""
     references = (
@@ -175,10 +196,7 @@ class _Reader:
         return self.last[2]
 
     def _until(self, source: str, timeframe: str) -> int:
-        """Where reading ends (µs, exclusive).
-
-        A bucket that is not whole at the end is no bar, and a higher timeframe's would never be known.
-        """
+        """Where reading ends (µs, exclusive): a bucket that is not whole at the end is no bar, and a higher one never known."""
         own_base = source == timeframe == self.spec.base_timeframe
         return self.end if own_base else bucket_start(self.end, timeframe)
 
@@ -210,15 +228,11 @@ class _Reader:
 
     def _refuse_no_bars(self, symbol: str, source: str, timeframe: str, frame: pd.DataFrame) -> None:
         first, last, _ = series_range(self.root, symbol, source)
-        days = f"between {as_day(self.start)} and {as_day(self.end - 1)}"
         # On the first days of a higher timeframe's bucket its bar of before is the one that is known.
         base = timeframe == self.spec.base_timeframe
         since = self.start if base else bucket_start(self.start, timeframe) - duration(timeframe)
         if not (bar_times(frame) >= since).any():
-            raise DataError(
-                f"no {source} bars of {symbol} {days}: stored are {as_day(first)} to {as_day(last)}; "
-                f"choose dates inside, or load more with: {load_command(symbol, source)}"
-            )
+            raise DataError(_none_inside(self.root, symbol, source, self.start, self.end))
         slack = 7 * DAY
         if first > self.start + slack or last < self.end - slack - duration(source):
             self.notes.append(f"{symbol} {source} is stored from {as_day(first)} to {as_day(last)}, not the whole range")
@@ -255,7 +269,8 @@ class _Reader:
 def _bucket_starts(times: NDArray[np.int64], timeframe: str) -> NDArray[np.int64]:
     step, origin = duration(timeframe), bucket_start(0, timeframe)
     starts: NDArray[np.int64] = (times - origin) // step * step + origin
-    return starts[np.diff(starts, prepend=-1) != 0]
+    distinct: NDArray[np.int64] = starts[np.diff(starts, prepend=-1) != 0]
+    return distinct
 
 
 def _source(root: Path, symbol: str, timeframe: str, start: int | None, end: int | None) -> str:

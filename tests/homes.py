@@ -1,0 +1,83 @@
+"""A home of its own for commands run as a user runs them: in another process, with sample bars and a strategy that trains in a moment."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+STRATEGY = """
+name: {name}
+training_data:
+  symbols: {{mode: single, symbol: AAPL}}
+  timeframes: {{mode: multi_timeframe, list: [1d, 1w]}}
+  start_date: 2003-01-01
+  end_date: 2010-12-31
+indicators:
+  rsi_14: {{type: rsi, period: 14}}
+  macd_1: {{type: macd}}
+fuzzy_sets:
+  zone: {{indicator: rsi_14, low: [0, 30, 50], middle: [30, 50, 70], high: [50, 70, 100]}}
+nn_inputs:
+  - {{fuzzy_set: zone}}
+  - {{raw_indicator: macd_1.histogram, timeframes: [1d]}}
+model: {{type: mlp, architecture: {{hidden_layers: [16], dropout: 0.3}}}}
+training:
+  labels: {{source: zigzag, zigzag_threshold: 0.04, label_lookahead: 10}}
+  epochs: {epochs}
+  batch_size: {batch_size}
+  early_stopping: {{enabled: false}}
+"""
+
+
+@dataclass(frozen=True)
+class Home:
+    """A KTRDR_HOME folder and what is run in it."""
+
+    folder: Path
+
+    def environment(self, **settings: object) -> dict[str, str]:
+        return {**os.environ, "KTRDR_HOME": str(self.folder), **{name: str(value) for name, value in settings.items()}}
+
+    def run(self, *arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "manage.py", *arguments]
+        return subprocess.run(
+            command, cwd=ROOT, env=self.environment(**settings), capture_output=True, text=True, timeout=110, check=False
+        )
+
+    def begin(self, *arguments: str, **settings: object) -> subprocess.Popen[str]:
+        """The command as a process that the test goes on with."""
+        return subprocess.Popen(
+            [sys.executable, "-u", "manage.py", *arguments],
+            cwd=ROOT, env=self.environment(**settings), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+
+    def strategy(self, name: str, epochs: int = 4, batch_size: int = 128) -> str:
+        path = self.folder / f"{name}.yaml"
+        path.write_text(STRATEGY.format(name=name, epochs=epochs, batch_size=batch_size))
+        return str(path)
+
+    def weights(self, operation: str) -> bytes:
+        """The weights file of an operation's bundle."""
+        (bundle,) = (self.folder / "bundles").glob(f"{operation}-*")
+        return (bundle / "weights.safetensors").read_bytes()
+
+
+def operation_in(output: str) -> str:
+    """The operation id that a command printed."""
+    return next(word for word in output.split() if word.startswith("op_training_"))
+
+
+def made_home(folder: Path) -> Home:
+    """Tables and sample bars."""
+    home = Home(folder)
+    done = home.run("migrate", "--verbosity", "0")
+    assert done.returncode == 0, done.stderr
+    load = "import django; django.setup(); from training.bar_series import load_samples; load_samples()"
+    environment = home.environment(DJANGO_SETTINGS_MODULE="ktrdr_site.settings")
+    subprocess.run([sys.executable, "-c", load], cwd=ROOT, env=environment, check=True)
+    return home

@@ -1,0 +1,124 @@
+"""Whatever is wrong with what a user gives, the answer is one clear sentence and an exit code, and nothing is half-written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.homes import STRATEGY, Home
+
+GOOD = STRATEGY.format(name="bad_input", epochs=1, batch_size=128)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["nowhere", "--inline"], 2, "no strategy 'nowhere' is stored"),
+        (["nowhere.yaml", "--inline"], 2, "does not exist"),
+        (["GOOD"], 2, "training on workers is not available yet: add --inline"),
+        ([], 2, "wanted a strategy"),
+        (["GOOD", "--inline", "--resume", "op_training_1"], 2, "not both"),
+        (["--inline", "--resume", "op_training_1"], 1, "no operation 'op_training_1'"),
+        (["GOOD", "--inline", "--allow-inexact"], 2, "--allow-inexact goes with --resume"),
+        (["GOOD", "--inline", "--detailed-analytics"], 2, "--detailed-analytics is not available yet"),
+        (["GOOD", "--inline", "--symbols", "APPL"], 1, "no bars of APPL are stored, did you mean AAPL?"),
+        (["GOOD", "--inline", "--symbols", ","], 2, "wanted at least one name"),
+        (["GOOD", "--inline", "--timeframes", "1d,3w"], 2, "1w"),
+        (["GOOD", "--inline", "--timeframes", "1h,1d"], 1, "no bars of AAPL at 1h or finer are stored, only 1d"),
+        (["GOOD", "--inline", "--start", "1990-01-01", "--end", "1991-01-01"], 1, "no 1d bars of AAPL between 1990-01-01 and 1991-01-01"),
+        (["GOOD", "--inline", "--start", "2010-13-01"], 2, "2010-13-01"),
+        (["GOOD", "--inline", "--start", "2010-01-01", "--end", "2009-01-01"], 2, "--"),
+        (["GOOD", "--inline", "--validation-split", "0.9"], 2, "--validation-split"),
+        (["GOOD", "--inline", "--start", "2010-12-28", "--end", "2010-12-31"], 1, "wanted a shorter look-ahead or more bars"),
+        (["GOOD", "--inline", "--start", "2010-12-01", "--end", "2010-12-31"], 1, "split has no rows"),
+    ],
+)  # fmt: skip
+def test_a_wrong_request_is_refused_in_a_sentence(home: Home, arguments: list[str], code: int, words: str) -> None:
+    path = home.folder / "bad_input.yaml"
+    path.write_text(GOOD)
+    done = home.run("train", *(str(path) if a == "GOOD" else a for a in arguments))
+    told = done.stdout + done.stderr
+    assert done.returncode == code, told
+    assert words in told
+    assert "Traceback" not in told
+    assert "bad_input-1" not in home.run("models", "list").stdout
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("type: rsi,", "type: rsii,", "did you mean 'rsi'"),
+        ("period: 14", "perid: 14", "did you mean 'period'"),
+        ("period: 14", "period: 1", "2"),
+        ("type: rsi, period: 14", "type: zigzag", "repaints"),
+        ("type: rsi, period: 14", "type: supertrend", "not available yet"),
+        (
+            "type: mlp, architecture: {hidden_layers: [16], dropout: 0.3}",
+            "type: lstm, architecture: {sequence_length: 8}",
+            "not available yet",
+        ),
+        ("low: [0, 30, 50]", "low: [50, 30, 0]", "a ≤ b ≤ c"),
+        ("fuzzy_set: zone", "fuzzy_set: zoen", "did you mean 'zone'"),
+        ("source: zigzag, zigzag_threshold: 0.04, label_lookahead: 10", "source: regime", "not available yet"),
+        ("batch_size: 128", "batch_sise: 128", "did you mean 'batch_size'"),
+        ("batch_size: 128", "batch_size: 128\n  precision: bfloat16", "not available yet"),
+        ("batch_size: 128", "batch_size: 128\n  stability: {rollback: 2}", "not available yet"),
+        ("name: bad_input", "name: &a bad_input", "anchor"),
+    ],
+)
+def test_a_wrong_strategy_is_refused_with_its_line(home: Home, old: str, new: str, words: str) -> None:
+    assert old in GOOD
+    path = home.folder / "wrong.yaml"
+    path.write_text(GOOD.replace(old, new))
+    done = home.run("train", str(path), "--inline")
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "line " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("label_lookahead: 10", "label_lookahead: 9000", "looks at least 9000 bars ahead"),
+        ("zigzag_threshold: 0.04", "zigzag_threshold: 0.9", "every training row has the class HOLD"),
+        (
+            "2010-12-31\nindicators:\n  rsi_14: {type: rsi, period: 14}",
+            "2005-12-31\nindicators:\n  rsi_14: {type: sma, period: 450}",
+            "all its features",
+        ),
+    ],
+)
+def test_a_strategy_that_leaves_nothing_to_learn_says_why(home: Home, old: str, new: str, words: str) -> None:
+    assert old in GOOD
+    path = home.folder / "empty.yaml"
+    path.write_text(GOOD.replace("name: bad_input", "name: nothing_left").replace(old, new))
+    done = home.run("train", str(path), "--inline")
+    assert done.returncode == 1
+    assert words in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_one_class_above_95_percent_is_a_warning_before_training(home: Home) -> None:
+    path = home.folder / "one_sided.yaml"
+    text = GOOD.replace("name: bad_input", "name: one_sided").replace("zigzag_threshold: 0.04", "zigzag_threshold: 0.2")
+    path.write_text(text)
+    done = home.run("train", str(path), "--dry-run")
+    assert "of the training rows are HOLD: a model that always says HOLD is right that often" in done.stdout
+
+
+def test_before_the_database_is_set_up_every_command_says_so(tmp_path: Path) -> None:
+    empty = Home(tmp_path)
+    path = tmp_path / "strategy.yaml"
+    path.write_text(GOOD)
+    for arguments in (["models", "list"], ["train", "--inline", "--resume", "op_training_1"], ["predict", "a-1", "AAPL", "1d"]):
+        done = empty.run(*arguments)
+        assert done.returncode == 1, done.stderr
+        assert "the database is not set up yet" in done.stderr
+
+
+def test_a_missing_model_names_the_nearest_one(home: Home) -> None:
+    done = home.run("predict", "no_such_model", "AAPL", "1d")
+    assert done.returncode == 1
+    assert "no model 'no_such_model'" in done.stderr

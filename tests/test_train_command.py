@@ -1,0 +1,99 @@
+"""`manage.py train --inline`, as a user runs it: a plan, a run, a result, and predictions that are those of training."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from tests.homes import Home, operation_in
+
+
+@pytest.fixture(scope="module")
+def trained(home: Home) -> str:
+    """What the first run of a strategy printed."""
+    done = home.run("train", home.strategy("first"), "--inline")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_run_tells_its_stages_and_ends_with_the_model_beside_the_majority_class(trained: str) -> None:
+    for words in ("Load bars", "Train", "This model", "Always ", "Test, ", "Labels right", "first-1"):
+        assert words in trained
+
+
+def test_a_second_run_with_other_training_settings_takes_its_features_from_the_cache(home: Home, trained: str) -> None:
+    assert "taken from the cache" not in trained
+    done = home.run("train", home.strategy("other_training", epochs=2), "--inline")
+    assert "rows taken from the cache" in done.stdout
+
+
+def test_predictions_on_the_same_bars_are_those_of_the_test_split_exactly(home: Home, trained: str) -> None:
+    done = home.run("predict", "first-1", "AAPL", "1d", "--start", "2003-01-01", "--end", "2010-12-31")
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    predicted = {row["timestamp"]: [np.float32(row[name]) for name in ("BUY", "HOLD", "SELL")] for row in rows}
+    (bundle,) = (home.folder / "bundles").glob(f"{operation_in(trained)}-*")
+    saved = load_file(bundle / "predictions.safetensors")
+    times = [f"{time}Z" for time in np.datetime_as_string(saved["test.times"].view("M8[us]").astype("M8[s]"))]
+    assert len(times) > 200
+    assert np.array_equal(np.array([predicted[time] for time in times], dtype=np.float32), saved["test.probabilities"])
+
+
+def test_predictions_do_not_depend_on_the_dates_asked_for(home: Home, trained: str) -> None:
+    whole = home.run("predict", "first-1", "AAPL", "1d", "--end", "2010-12-31").stdout.splitlines()
+    last_year = home.run("predict", "first-1", "AAPL", "1d", "--start", "2010-01-01", "--end", "2010-12-31").stdout.splitlines()
+    assert len(last_year) > 250
+    assert last_year[1:] == whole[-len(last_year[1:]) :]
+
+
+def test_another_symbol_or_a_short_warm_up_is_predicted_with_a_caution(home: Home, trained: str) -> None:
+    other = home.run("predict", "first-1", "MSFT", "1d", "--start", "2010-01-01", "--end", "2010-12-31")
+    assert other.returncode == 0
+    assert "values may differ from those in training: it was not trained on MSFT" in other.stderr
+    recent = home.run("predict", "first-1", "AAPL", "1d", "--start", "2010-06-01", "--recent")
+    assert recent.returncode == 0
+    assert "only the warm-up before the start was read" in recent.stderr
+
+
+def test_a_plan_shows_features_dates_rows_and_classes_and_trains_nothing(home: Home) -> None:
+    done = home.run("train", home.strategy("planned"), "--dry-run", "--validation-split", "0.2")
+    assert done.returncode == 0, done.stderr
+    for words in ("1d_zone_low", "1w_zone_high", "1d_macd_1.histogram_raw", "purged", "embargoed", "parameters", "BUY", "memory"):
+        assert words in done.stdout
+    assert "planned" not in home.run("models", "list").stdout
+    assert "planned" not in home.run("strategies", "list").stdout
+
+
+def test_a_model_is_listed_and_shown_with_where_it_comes_from(home: Home, trained: str) -> None:
+    assert "first-1" in home.run("models", "list").stdout
+    shown = home.run("models", "show", "first-1").stdout
+    for words in ("This model", "sha256", "2003-01-01 to 2010-12-31", "seed 42", "torch"):
+        assert words in shown
+
+
+def test_options_take_the_place_of_the_strategys_own_values(home: Home) -> None:
+    arguments = ("--symbols", "MSFT,IBM", "--timeframes", "1d,1w", "--start", "2005-01-01", "--end", "2008-12-31")
+    done = home.run("train", home.strategy("overridden", epochs=1), "--inline", *arguments)
+    assert done.returncode == 0, done.stderr
+    (bundle,) = (home.folder / "bundles").glob(f"{operation_in(done.stdout)}-*")
+    document = json.loads((bundle / "bundle.json").read_text())
+    assert document["symbols"] == ["MSFT", "IBM"]
+    assert document["spec"]["training_data"]["start_date"] == "2005-01-01"
+
+
+def test_a_byte_changed_in_a_bundle_is_refused(home: Home) -> None:
+    done = home.run("train", home.strategy("tampered", epochs=1), "--inline")
+    (bundle,) = (home.folder / "bundles").glob(f"{operation_in(done.stdout)}-*")
+    content = bytearray((bundle / "weights.safetensors").read_bytes())
+    content[-1] ^= 1
+    (bundle / "weights.safetensors").write_bytes(content)
+    for command in (("predict", "tampered-1", "AAPL", "1d"), ("models", "show", "tampered-1")):
+        refused = home.run(*command)
+        assert refused.returncode == 1
+        assert "was changed after it was saved" in refused.stderr
+        assert "Traceback" not in refused.stderr
