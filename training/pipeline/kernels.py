@@ -40,9 +40,9 @@ def _kernel(*signature: Any) -> Callable[[Callable[..., Any]], Any]:
 
 @_kernel(types.void(FloatOut, types.int64, types.int64, types.float64, types.float64, types.float64, types.float64))
 def degrees(values, count, shape, a, b, c, d):  # type: ignore[no-untyped-def]
-    """Put membership degrees in [0, 1] in the place of the first `count` values; NaN stays. A triangle is the trapezoid (a, b, b, c).
+    """Put membership degrees in [0, 1] in the place of the first `count` values; NaN stays.
 
-    Without branches on the values, which a processor would guess wrongly half the time.
+    A triangle is the trapezoid (a, b, b, c). No branches on values: a processor would guess them wrongly half the time.
     """
     if shape == TRAPEZOIDAL:
         left_closed, right_closed = a == -np.inf or a == b, d == np.inf or c == d

@@ -217,14 +217,14 @@ class _Reader:
             # Nights, weekends and holidays have no bars: reach further back until there are enough.
             since = bucket_start(max(self.start - reach, oldest), timeframe)
             stored = self._read(symbol, source, since, self._until(source, timeframe))
-            buckets = np.unique([0]) if stored.empty else _bucket_starts(bar_times(stored), timeframe)
-            before = int(np.searchsorted(buckets, bucket_start(self.start, timeframe)))
-            if before >= wanted or since <= oldest:
+            times = bar_times(stored)
+            buckets = _bucket_starts(times[: np.searchsorted(times, bucket_start(self.start, timeframe))], timeframe)
+            if len(buckets) >= wanted or since <= oldest:
                 break
             reach *= 2
-        if before <= wanted:
+        if len(buckets) <= wanted:
             return stored
-        return stored.iloc[int(np.searchsorted(bar_times(stored), buckets[before - wanted])) :]
+        return stored.iloc[int(np.searchsorted(times, buckets[-wanted])) :]
 
     def _refuse_no_bars(self, symbol: str, source: str, timeframe: str, frame: pd.DataFrame) -> None:
         first, last, _ = series_range(self.root, symbol, source)
@@ -268,8 +268,9 @@ class _Reader:
 
 def _bucket_starts(times: NDArray[np.int64], timeframe: str) -> NDArray[np.int64]:
     step, origin = duration(timeframe), bucket_start(0, timeframe)
-    starts = (times - origin) // step * step + origin
-    return starts[np.r_[True, np.diff(starts) != 0]]
+    starts: NDArray[np.int64] = (times - origin) // step * step + origin
+    distinct: NDArray[np.int64] = starts[np.diff(starts, prepend=-1) != 0]
+    return distinct
 
 
 def _source(root: Path, symbol: str, timeframe: str, start: int | None, end: int | None) -> str:
