@@ -13,9 +13,10 @@ import pytest
 from strategies_app.schema import StrategySpec
 from tests.pipeline_examples import DAY, MONDAY, market_with_holes, plain_market, prices, same_bits, strategy, whole_vocabulary
 from training.pipeline.bars import write_bars
+from training.pipeline.coverage import resolve_dates
 from training.pipeline.dataset import build_dataset, build_features
 from training.pipeline.frames import bar_frame, bar_times, bar_values
-from training.pipeline.loading import RunBars, load_bars, resolve_dates, warm_up_bars
+from training.pipeline.loading import RunBars, load_bars, stored_ranges, warm_up_bars
 from training.pipeline.synthetic import with_holes
 from training.pipeline.timeframes import duration, resample
 
@@ -64,7 +65,7 @@ def test_without_dates_the_run_spans_what_is_stored(tmp_path: Path) -> None:
     write_bars(tmp_path, "AAA", "1h", plain_market(500, "1h", 1))
     write_bars(tmp_path, "BBB", "1h", plain_market(500, "1h", 2, MONDAY + 9 * DAY))
     spec = strategy(RSI, symbols=("AAA", "BBB"))
-    assert resolve_dates(spec, tmp_path) == (dt.date(2015, 1, 5), dt.date(2015, 2, 3))
+    assert resolve_dates(spec, stored_ranges(tmp_path, spec.symbols)) == (dt.date(2015, 1, 5), dt.date(2015, 2, 3))
     assert len(load_bars(spec, tmp_path).clock["BBB"]) == 500
 
 

@@ -31,11 +31,13 @@ def effective_spec(found: FoundStrategy, request: dict[str, Any]) -> StrategySpe
     What is wrong with the request, the strategy or the store is said here, before anything is started.
     """
     spec = read_strategy(found.text, **request)  # before anything heavy is imported: what is wrong is said at once
-    from training.pipeline.loading import check_stored, resolve_dates
+    from training.pipeline.coverage import check_stored, resolve_dates
+    from training.pipeline.loading import stored_ranges
 
-    start, end = resolve_dates(spec, Path(settings.STORE_DIR))
+    ranges = stored_ranges(Path(settings.STORE_DIR), spec.symbols)
+    start, end = resolve_dates(spec, ranges)
     spec = read_strategy(found.text, **request | {"start": start, "end": end})
-    check_stored(spec, Path(settings.STORE_DIR))
+    check_stored(spec, ranges)
     return spec
 
 

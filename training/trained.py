@@ -49,7 +49,7 @@ def predict_stored(
     or for another symbol, only the warm-up before `start` is read.
     """
     from strategies_app.schema import StrategySpec
-    from training.pipeline.loading import day_start
+    from training.pipeline.coverage import day_start
     from training.recipe import load_bars, predict_bars
 
     trained = StrategySpec.model_validate(bundle.spec)

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from strategies_app.schema import SYMBOL
 from strategies_app.vocabulary import BAR_COLUMNS, TIMEFRAMES, nearest
 from training.files import sync_folder
+from training.pipeline.coverage import load_command
 from training.pipeline.frames import DataError, bar_frame, bar_times, bar_values, empty_frame, fingerprint, time_text
 
 __all__ = [
@@ -154,11 +155,6 @@ def _group_bounds(file: pq.ParquetFile) -> list[tuple[int, int]]:
 def _damaged(root: Path, symbol: str, timeframe: str) -> DataError:
     path = series_path(root, symbol, timeframe)
     return DataError(f"{path} is not a readable bar file; delete it and load it again: {load_command(symbol, timeframe)}")
-
-
-def load_command(symbol: str, timeframe: str) -> str:
-    """The command that puts a series into the store."""
-    return f"manage.py load_data {symbol} {timeframe} --from FILE"
 
 
 def _not_stored(root: Path, symbol: str, timeframe: str) -> str:

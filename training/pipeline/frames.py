@@ -16,11 +16,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from strategies_app.vocabulary import BAR_COLUMNS
-from training.values import Refusal
-
-
-class DataError(Refusal):
-    """Bars that cannot be used, in one sentence: what was seen, what was wanted, what helps."""
 
 
 def bar_frame(times: NDArray[np.int64], values: NDArray[np.float64]) -> pd.DataFrame:

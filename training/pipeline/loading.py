@@ -6,8 +6,7 @@ is not read cannot leak.
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,12 +15,24 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from strategies_app.schema import RawInput, StrategySpec, output_of
-from strategies_app.vocabulary import PRICE_COLUMNS, TIMEFRAMES, nearest
-from training.pipeline.bars import load_command, read_bars, series_range, stored_series
-from training.pipeline.frames import DataError, bar_times, fingerprint
+from strategies_app.vocabulary import PRICE_COLUMNS
+from training.pipeline.bars import read_bars, series_range, stored_series
+from training.pipeline.coverage import (
+    DAY,
+    DataError,
+    Ranges,
+    bucket_start,
+    day_of,
+    day_start,
+    duration,
+    none_inside,
+    resolve_dates,
+    source_of,
+)  # fmt: skip
+from training.pipeline.frames import bar_times, fingerprint
 from training.pipeline.labels import label_warm_up
 from training.pipeline.quality import validate_bars
-from training.pipeline.timeframes import DAY, bucket_start, duration, resample
+from training.pipeline.timeframes import resample
 
 BySeries = Mapping[str, Mapping[str, int]]
 #: Warm-up is this many times the longest warm-up, so that a decaying recursion has forgotten its start.
@@ -48,47 +59,15 @@ class RunBars:
     missing: Mapping[str, int] = field(default_factory=dict)
 
 
-def day_start(day: dt.date) -> int:
-    """00:00 UTC of a day in µs."""
-    return (day - dt.date(1970, 1, 1)).days * DAY
-
-
-def as_day(time: int) -> str:
-    """The UTC day of a time in µs, as YYYY-MM-DD."""
-    return str(np.datetime64(time, "us").astype("M8[D]"))
-
-
-def resolve_dates(spec: StrategySpec, root: Path) -> tuple[dt.date, dt.date]:
-    """The run's first and last day; where the strategy names none, the first and last day stored for its symbols."""
-    start, end = spec.training_data.start, spec.training_data.end
-    if start is None or end is None:
-        ranges = [series_range(root, s, _source(root, s, spec.base_timeframe, None, None)) for s in spec.symbols]
-        start = start or dt.date.fromisoformat(as_day(min(first for first, _, _ in ranges)))
-        end = end or dt.date.fromisoformat(as_day(max(last for _, last, _ in ranges)))
-    if start > end:
-        raise DataError(f"the start {start} is after the end {end}")
-    return start, end
-
-
-def check_stored(spec: StrategySpec, root: Path) -> None:
-    """DataError if a series of the run is not stored, or has no bars in its dates; reads file footers only."""
-    first_day, last_day = resolve_dates(spec, root)
-    start, end = day_start(first_day), day_start(last_day) + DAY
-    for symbol in spec.symbols:
-        for timeframe in spec.timeframes:
-            source = _source(root, symbol, timeframe, start, end)
-            first, last, _ = series_range(root, symbol, source)
-            if last < bucket_start(start, timeframe) - duration(timeframe) or first >= end:
-                raise DataError(_none_inside(root, symbol, source, start, end))
-
-
-def _none_inside(root: Path, symbol: str, source: str, start: int, end: int) -> str:
-    first, last, _ = series_range(root, symbol, source)
-    return (
-        f"no {source} bars of {symbol} between {as_day(start)} and {as_day(end - 1)}: "
-        f"stored are {as_day(first)} to {as_day(last)}; "
-        f"choose dates inside, or load more with: {load_command(symbol, source)}"
-    )
+def stored_ranges(root: Path, symbols: Iterable[str]) -> Ranges:
+    """What is stored of these symbols, from the files' footers; of the others their names alone."""
+    wanted = set(symbols)
+    ranges: dict[str, dict[str, tuple[int, int]]] = {}
+    for symbol, timeframe in stored_series(root):
+        of_symbol = ranges.setdefault(symbol, {})
+        if symbol in wanted:
+            of_symbol[timeframe] = series_range(root, symbol, timeframe)[:2]
+    return ranges
 
 
 def used_indicators(spec: StrategySpec, timeframe: str) -> list[str]:
@@ -132,9 +111,10 @@ def load_bars(
 
     Raises DataError for bars that are not stored, too few, or not plausible.
     """
-    first_day, last_day = resolve_dates(spec, root)
+    ranges = stored_ranges(root, spec.symbols)
+    first_day, last_day = resolve_dates(spec, ranges)
     start, end = day_start(first_day), day_start(last_day) + DAY
-    reader = _Reader(spec, root, start, end, first_bars or {}, sources or {})
+    reader = _Reader(spec, root, ranges, start, end, first_bars or {}, sources or {})
     for i, symbol in enumerate(spec.symbols):
         on_stage("load", i / len(spec.symbols))
         for timeframe in spec.timeframes:
@@ -153,9 +133,16 @@ class _Reader:
     """Collects the series of one run."""
 
     def __init__(
-        self, spec: StrategySpec, root: Path, start: int, end: int, first_bars: BySeries, sources: Mapping[str, Mapping[str, str]]
+        self,
+        spec: StrategySpec,
+        root: Path,
+        ranges: Ranges,
+        start: int,
+        end: int,
+        first_bars: BySeries,
+        sources: Mapping[str, Mapping[str, str]],
     ) -> None:
-        self.spec, self.root, self.start, self.end = spec, root, start, end
+        self.spec, self.root, self.ranges, self.start, self.end = spec, root, ranges, start, end
         self.known_first, self.known_sources = first_bars, sources
         self.frames: dict[str, dict[str, pd.DataFrame]] = {s: {} for s in spec.symbols}
         self.clock: dict[str, NDArray[np.int64]] = {}
@@ -167,7 +154,9 @@ class _Reader:
         self.last: tuple[tuple[str, str, int, int], pd.DataFrame, str] | None = None
 
     def read(self, symbol: str, timeframe: str) -> None:
-        source = self.known_sources.get(symbol, {}).get(timeframe) or _source(self.root, symbol, timeframe, self.start, self.end)
+        known = self.known_sources.get(symbol, {}).get(timeframe)
+        stored_as = self.ranges.get(symbol, {})
+        source = known if known in stored_as else source_of(self.ranges, symbol, timeframe, self.start, self.end)
         first = self.known_first.get(symbol, {}).get(timeframe)
         if first is not None:
             stored = self._read(symbol, source, bucket_start(first, timeframe), self._until(source, timeframe))
@@ -211,7 +200,7 @@ class _Reader:
     def _with_warm_up(self, symbol: str, source: str, timeframe: str) -> pd.DataFrame:
         """Stored bars up to the end, from as many bars of `timeframe` before the start as the warm-up asks, as far as stored."""
         wanted = warm_up_bars(self.spec, timeframe)
-        oldest = series_range(self.root, symbol, source)[0]
+        oldest = self.ranges[symbol][source][0]
         reach = wanted * duration(timeframe)
         while True:
             # Nights, weekends and holidays have no bars: reach further back until there are enough.
@@ -227,15 +216,15 @@ class _Reader:
         return stored.iloc[int(np.searchsorted(times, buckets[-wanted])) :]
 
     def _refuse_no_bars(self, symbol: str, source: str, timeframe: str, frame: pd.DataFrame) -> None:
-        first, last, _ = series_range(self.root, symbol, source)
+        first, last = self.ranges[symbol][source]
         # On the first days of a higher timeframe's bucket its bar of before is the one that is known.
         base = timeframe == self.spec.base_timeframe
         since = self.start if base else bucket_start(self.start, timeframe) - duration(timeframe)
         if not (bar_times(frame) >= since).any():
-            raise DataError(_none_inside(self.root, symbol, source, self.start, self.end))
+            raise DataError(none_inside(symbol, source, first, last, self.start, self.end))
         slack = 7 * DAY
         if first > self.start + slack or last < self.end - slack - duration(source):
-            self.notes.append(f"{symbol} {source} is stored from {as_day(first)} to {as_day(last)}, not the whole range")
+            self.notes.append(f"{symbol} {source} is stored from {day_of(first)} to {day_of(last)}, not the whole range")
 
     def check(self, symbol: str, timeframe: str) -> None:
         frame = self.frames[symbol][timeframe]
@@ -271,33 +260,3 @@ def _bucket_starts(times: NDArray[np.int64], timeframe: str) -> NDArray[np.int64
     starts: NDArray[np.int64] = (times - origin) // step * step + origin
     distinct: NDArray[np.int64] = starts[np.diff(starts, prepend=-1) != 0]
     return distinct
-
-
-def _source(root: Path, symbol: str, timeframe: str, start: int | None, end: int | None) -> str:
-    """The stored timeframe to take a series from: itself, else the finest one below it that covers the range best."""
-    stored = [(s, t) for s, t in stored_series(root) if s == symbol]
-    if (symbol, timeframe) in stored:
-        return timeframe
-    finer = [t for _, t in stored if TIMEFRAMES[t] < TIMEFRAMES[timeframe]]
-    if not finer:
-        raise DataError(_nothing_stored(root, symbol, timeframe, [t for _, t in stored]))
-
-    def overlap(candidate: str) -> int:
-        first, last, _ = series_range(root, symbol, candidate)
-        return max(0, min(last, end if end is not None else last) - max(first, start if start is not None else first))
-
-    best = max(overlap(t) for t in finer)
-    return min((t for t in finer if overlap(t) >= 0.99 * best), key=lambda t: TIMEFRAMES[t])
-
-
-def _nothing_stored(root: Path, symbol: str, timeframe: str, timeframes: list[str]) -> str:
-    command = f"load them with: {load_command(symbol, timeframe)}"
-    if timeframes:
-        have = ", ".join(sorted(timeframes, key=TIMEFRAMES.__getitem__))
-        return f"no bars of {symbol} at {timeframe} or finer are stored, only {have}; {command}"
-    symbols = sorted({s for s, _ in stored_series(root)})
-    if not symbols:
-        return f"no bars are stored, wanted {symbol} {timeframe}; {command}"
-    close = nearest(symbol, symbols)
-    hint = f"did you mean {close}?" if close else f"stored are {', '.join(symbols[:10])}{' …' if len(symbols) > 10 else ''}"
-    return f"no bars of {symbol} are stored, {hint}; {command}"

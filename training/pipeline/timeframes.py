@@ -9,29 +9,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from strategies_app.vocabulary import TIMEFRAMES
 from training.pipeline import kernels
+from training.pipeline.coverage import DAY, SECOND, WEEK_ANCHOR, anchor, bucket_start, duration
 from training.pipeline.frames import bar_frame, bar_times, bar_values
 
-SECOND = 1_000_000
-DAY = 86_400 * SECOND
-#: 1970-01-01 was a Thursday: weeks are anchored on the Monday before.
-WEEK_ANCHOR = -3 * DAY
-
-
-def duration(timeframe: str) -> int:
-    """Length of one bar in µs."""
-    return TIMEFRAMES[timeframe] * SECOND
-
-
-def anchor(timeframe: str) -> int:
-    """A moment (µs) at which a bucket of this timeframe begins."""
-    return WEEK_ANCHOR if timeframe == "1w" else 0
-
-
-def bucket_start(time: int, timeframe: str) -> int:
-    """Start (µs) of the bucket that holds `time`."""
-    return (time - anchor(timeframe)) // duration(timeframe) * duration(timeframe) + anchor(timeframe)
+__all__ = ["DAY", "SECOND", "WEEK_ANCHOR", "anchor", "bucket_start", "duration", "known_positions", "resample"]
 
 
 def resample(frame: pd.DataFrame, timeframe: str) -> pd.DataFrame:

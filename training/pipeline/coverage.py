@@ -1,0 +1,121 @@
+"""Coverage: what is stored, as ranges → where a series is taken from, a run's dates, and what is missing for it.
+
+Light on purpose (no pandas): the web process asks it with ranges from the database, a job with
+ranges from file footers. All times are µs since 1970 UTC.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+
+from strategies_app.schema import StrategySpec
+from strategies_app.vocabulary import TIMEFRAMES, nearest
+from training.values import Refusal
+
+SECOND = 1_000_000
+DAY = 86_400 * SECOND
+#: 1970-01-01 was a Thursday: weeks are anchored on the Monday before.
+WEEK_ANCHOR = -3 * DAY
+EPOCH = dt.date(1970, 1, 1)
+
+#: Symbol → stored timeframe → open of the first and the last bar.
+Ranges = Mapping[str, Mapping[str, tuple[int, int]]]
+
+
+class DataError(Refusal):
+    """Bars that cannot be used, in one sentence: what was seen, what was wanted, what helps."""
+
+
+def duration(timeframe: str) -> int:
+    """Length of one bar in µs."""
+    return TIMEFRAMES[timeframe] * SECOND
+
+
+def anchor(timeframe: str) -> int:
+    """A moment (µs) at which a bucket of this timeframe begins."""
+    return WEEK_ANCHOR if timeframe == "1w" else 0
+
+
+def bucket_start(time: int, timeframe: str) -> int:
+    """Start (µs) of the bucket that holds `time`."""
+    return (time - anchor(timeframe)) // duration(timeframe) * duration(timeframe) + anchor(timeframe)
+
+
+def day_start(day: dt.date) -> int:
+    """00:00 UTC of a day in µs."""
+    return (day - EPOCH).days * DAY
+
+
+def day_of(time: int) -> dt.date:
+    """The UTC day of a time in µs."""
+    return EPOCH + dt.timedelta(days=time // DAY)
+
+
+def load_command(symbol: str, timeframe: str) -> str:
+    """The command that puts a series into the store."""
+    return f"manage.py load_data {symbol} {timeframe} --from FILE"
+
+
+def source_of(ranges: Ranges, symbol: str, timeframe: str, start: int | None = None, end: int | None = None) -> str:
+    """The stored timeframe to take a series from: itself, else the finest one below it that covers the range best."""
+    stored = ranges.get(symbol, {})
+    if timeframe in stored:
+        return timeframe
+    finer = [t for t in stored if TIMEFRAMES[t] < TIMEFRAMES[timeframe]]
+    if not finer:
+        raise DataError(_nothing_stored(ranges, symbol, timeframe))
+
+    def overlap(candidate: str) -> int:
+        first, last = stored[candidate]
+        return max(0, min(last, last if end is None else end) - max(first, first if start is None else start))
+
+    best = max(overlap(t) for t in finer)
+    return min((t for t in finer if overlap(t) >= 0.99 * best), key=lambda t: TIMEFRAMES[t])
+
+
+def resolve_dates(spec: StrategySpec, ranges: Ranges) -> tuple[dt.date, dt.date]:
+    """The run's first and last day; where the strategy names none, the first and last day stored for its symbols."""
+    start, end = spec.training_data.start, spec.training_data.end
+    if start is None or end is None:
+        base = spec.base_timeframe
+        spans = [ranges[s][source_of(ranges, s, base)] for s in spec.symbols]
+        start = start or day_of(min(first for first, _ in spans))
+        end = end or day_of(max(last for _, last in spans))
+    if start > end:
+        raise DataError(f"the start {start} is after the end {end}")
+    return start, end
+
+
+def check_stored(spec: StrategySpec, ranges: Ranges) -> None:
+    """DataError if a series of the run is not stored, or has no bars in its dates."""
+    first_day, last_day = resolve_dates(spec, ranges)
+    start, end = day_start(first_day), day_start(last_day) + DAY
+    for symbol in spec.symbols:
+        for timeframe in spec.timeframes:
+            source = source_of(ranges, symbol, timeframe, start, end)
+            first, last = ranges[symbol][source]
+            if last < bucket_start(start, timeframe) - duration(timeframe) or first >= end:
+                raise DataError(none_inside(symbol, source, first, last, start, end))
+
+
+def none_inside(symbol: str, source: str, first: int, last: int, start: int, end: int) -> str:
+    """That a stored series, from `first` to `last`, has no bars in [start, end)."""
+    return (
+        f"no {source} bars of {symbol} between {day_of(start)} and {day_of(end - 1)}: "
+        f"stored are {day_of(first)} to {day_of(last)}; "
+        f"choose dates inside, or load more with: {load_command(symbol, source)}"
+    )
+
+
+def _nothing_stored(ranges: Ranges, symbol: str, timeframe: str) -> str:
+    command = f"load them with: {load_command(symbol, timeframe)}"
+    if ranges.get(symbol):
+        have = ", ".join(sorted(ranges[symbol], key=TIMEFRAMES.__getitem__))
+        return f"no bars of {symbol} at {timeframe} or finer are stored, only {have}; {command}"
+    symbols = sorted(ranges)
+    if not symbols:
+        return f"no bars are stored, wanted {symbol} {timeframe}; {command}"
+    close = nearest(symbol, symbols)
+    hint = f"did you mean {close}?" if close else f"stored are {', '.join(symbols[:10])}{' …' if len(symbols) > 10 else ''}"
+    return f"no bars of {symbol} are stored, {hint}; {command}"
