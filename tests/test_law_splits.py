@@ -20,8 +20,8 @@ from tests.pipeline_examples import (
     whole_vocabulary,
     with_higher,
 )
+from training.pipeline.coverage import DataError
 from training.pipeline.dataset import build_dataset
-from training.pipeline.frames import DataError
 from training.pipeline.splits import check_splits, cut_rows
 from training.values import Dataset, Rows, Splits
 

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from strategies_app.reader import warnings_of
 from strategies_app.schema import StrategySpec, feature_names
 from training.pipeline import cache as feature_cache
+from training.pipeline.coverage import DataError
 from training.pipeline.dataset import build_dataset, build_features
-from training.pipeline.frames import DataError
 from training.pipeline.loading import RunBars, load_bars
 from training.pipeline.splits import check_splits, cut_rows
 from training.trainer.bundle import Bundle

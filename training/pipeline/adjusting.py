@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from training.pipeline.frames import DataError, Rows, time_text
+from training.pipeline.coverage import DataError
+from training.pipeline.frames import Rows, time_text
 from training.pipeline.quality import SPLITS, split_name
 
 Values = NDArray[np.float64]

@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 
 from strategies_app.vocabulary import BAR_COLUMNS, PRICE_COLUMNS
 from training.pipeline.adjusting import adjusted
+from training.pipeline.coverage import DataError
 from training.pipeline.file_times import opens_of
-from training.pipeline.frames import DataError, Rows, bar_frame, time_text
+from training.pipeline.frames import Rows, bar_frame, time_text
 from training.pipeline.quality import bar_faults, off_grid_warning
 
 #: What a column may be called, letters and digits only, the likeliest first.

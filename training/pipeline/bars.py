@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from strategies_app.schema import SYMBOL
 from strategies_app.vocabulary import BAR_COLUMNS, TIMEFRAMES, nearest
 from training.files import sync_folder
-from training.pipeline.coverage import load_command
-from training.pipeline.frames import DataError, bar_frame, bar_times, bar_values, empty_frame, fingerprint, time_text
+from training.pipeline.coverage import DataError, load_command
+from training.pipeline.frames import bar_frame, bar_times, bar_values, empty_frame, fingerprint, time_text
 
 __all__ = [
     "DataError", "Merge", "bar_frame", "bar_table", "bar_times", "bar_values", "empty_frame", "file_sha256", "fingerprint",

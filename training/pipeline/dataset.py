@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from strategies_app.schema import StrategySpec
 from training.pipeline import kernels
+from training.pipeline.coverage import DataError
 from training.pipeline.features import FeaturePlan, bar_columns, fill_matrix, indicator_outputs, plan_features
-from training.pipeline.frames import DataError, bar_times
+from training.pipeline.frames import bar_times
 from training.pipeline.labels import LabelColumn, compute_labels, look_ahead
 from training.pipeline.loading import RunBars
 from training.pipeline.timeframes import duration

@@ -11,7 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from strategies_app.vocabulary import nearest
-from training.pipeline.frames import DataError, Rows, time_text
+from training.pipeline.coverage import DataError
+from training.pipeline.frames import Rows, time_text
 
 Times = NDArray[np.int64]
 #: Bars of these are stamped with their date, whatever zone the file speaks of.

@@ -156,7 +156,10 @@ class _Reader:
     def read(self, symbol: str, timeframe: str) -> None:
         known = self.known_sources.get(symbol, {}).get(timeframe)
         stored_as = self.ranges.get(symbol, {})
-        source = known if known in stored_as else source_of(self.ranges, symbol, timeframe, self.start, self.end)
+        if known is not None and known in stored_as:
+            source = known
+        else:
+            source = source_of(self.ranges, symbol, timeframe, self.start, self.end)
         first = self.known_first.get(symbol, {}).get(timeframe)
         if first is not None:
             stored = self._read(symbol, source, bucket_start(first, timeframe), self._until(source, timeframe))

@@ -14,7 +14,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from strategies_app.vocabulary import BAR_COLUMNS, PRICE_COLUMNS, TIMEFRAMES
-from training.pipeline.frames import DataError, bar_times, bar_values, time_text
+from training.pipeline.coverage import DataError
+from training.pipeline.frames import bar_times, bar_values, time_text
 
 #: Shortest run of bars without volume, or with one and the same close, that is worth a word.
 STRETCH = 20

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from strategies_app.schema import DataSplit
-from training.pipeline.frames import DataError
+from training.pipeline.coverage import DataError
 from training.values import Dataset, Rows, Splits
 
 
