@@ -21,12 +21,14 @@ from tests.pipeline_examples import (
     market_with_holes,
     modest,
     run_bars,
+    same_bits,
     some_memberships,
     strategy,
     with_higher,
 )
 from tests.test_law_known_at import reference_positions
 from tests.test_parity_indicators import DIRECT
+from training.pipeline import features
 from training.pipeline.dataset import build_dataset, build_features
 from training.pipeline.frames import bar_times
 from training.pipeline.timeframes import duration
@@ -152,3 +154,11 @@ def test_names_and_normalization_stand_in_the_order_of_the_columns() -> None:
     assert {n for n in names if by_name[n] == "zscore"} == {
         f"{t}_range.upper_raw{k}" for t in ("1h", "4h") for k in ("", "_lag1")
     }
+
+
+def test_rows_shared_between_two_threads_are_the_rows_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = example(("1h", "4h"), lags=1)
+    frames = with_higher(market_with_holes("1h", "4h", 6), ("1h", "4h"), False, 6)
+    alone = build_features(spec, frames, 0)[0]
+    monkeypatch.setattr(features, "MANY_ROWS", 10)
+    assert same_bits(build_features(spec, frames, 0)[0], alone)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -21,6 +21,8 @@ from training.models import Operation, Status
 from training.progress import Progress
 from training.terminal import Display, LogFile
 from training.workers import run_operation
+
+Hand = Callable[[Progress], None]
 
 
 def effective_spec(found: FoundStrategy, request: dict[str, Any]) -> StrategySpec:
@@ -88,9 +90,10 @@ def start_inline(strategy: str, request: dict[str, Any], stream: TextIO, program
     found = find_strategy(strategy)
     spec = effective_spec(found, request)
     path = str(Path(found.path).absolute()) if found.path else ""
-    version = found.version or Strategy.objects.import_text(found.text, path)
-    operation = operations.start(version, spec.plain())
-    return _run(operation, operation.attempt, stream, program)
+    with signals_handed_over() as hand:
+        version = found.version or Strategy.objects.import_text(found.text, path)
+        operation = operations.start(version, spec.plain())
+        return _run(operation, operation.attempt, stream, program, hand)
 
 
 def resume_inline(operation_id: str, stream: TextIO, *, allow_inexact: bool, program: str) -> str:
@@ -98,8 +101,9 @@ def resume_inline(operation_id: str, stream: TextIO, *, allow_inexact: bool, pro
     operation = operations.find(operation_id)
     operations.reap(operation)
     _say_if_file_differs(operation.strategy_version, stream)
-    attempt = operations.resume(operation.pk)
-    return _run(operation, attempt, stream, program, allow_inexact=allow_inexact)
+    with signals_handed_over() as hand:
+        attempt = operations.resume(operation.pk)
+        return _run(operation, attempt, stream, program, hand, allow_inexact=allow_inexact)
 
 
 def _say_if_file_differs(version: StrategyVersion, stream: TextIO) -> None:
@@ -108,12 +112,12 @@ def _say_if_file_differs(version: StrategyVersion, stream: TextIO) -> None:
         stream.write(f"note: {path} was changed since; the run continues with the text it was started with\n")
 
 
-def _run(operation: Operation, attempt: int, stream: TextIO, program: str, *, allow_inexact: bool = False) -> str:
+def _run(operation: Operation, attempt: int, stream: TextIO, program: str, hand: Hand, *, allow_inexact: bool = False) -> str:
     title = f"{operation.name}  {operation.pk}" + (f"  attempt {attempt}" if attempt > 1 else "")
     console = Console(file=stream, highlight=False, soft_wrap=True)
     log_path = Path(settings.LOG_DIR) / f"{operation.pk}-{attempt}.log"
     log_path.parent.mkdir(parents=True, exist_ok=True)
-    with log_path.open("a", encoding="utf-8") as log, signals_handed_over() as hand, Display(title, console) as display:
+    with log_path.open("a", encoding="utf-8") as log, Display(title, console) as display:
         display.state.best = _best_so_far(operation)
         status = run_operation(operation.pk, attempt, [display, LogFile(log)], allow_inexact=allow_inexact, on_start=hand)
     _tell(operation.pk, status, console, program)
@@ -144,19 +148,29 @@ def _tell(operation_id: str, status: str, console: Console, program: str) -> Non
 
 
 @contextmanager
-def signals_handed_over() -> Iterator[Any]:
-    """Inside, Ctrl-C and termination ask the run to save and stop; a second one ends the process as usual."""
+def signals_handed_over() -> Iterator[Hand]:
+    """Inside, Ctrl-C and termination ask the run to save and stop; a second one ends the process as usual.
+
+    Gives the function that takes the run's progress; what was asked for before is asked for then.
+    """
     kinds = {signal.SIGINT: "cancellation", signal.SIGTERM: "shutdown"}
     before = {number: signal.getsignal(number) for number in kinds}
+    asked: list[str] = []
+    watched: list[Progress] = []
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        asked.append(kinds[signal.Signals(number)])
+        signal.signal(number, before[signal.Signals(number)])
+        for progress in watched:
+            progress.request_stop(asked[-1])
 
     def hand(progress: Progress) -> None:
-        def ask(number: int, frame: FrameType | None) -> None:
-            progress.request_stop(kinds[signal.Signals(number)])
-            signal.signal(number, before[signal.Signals(number)])
+        watched.append(progress)
+        if asked:
+            progress.request_stop(asked[-1])
 
-        for number in kinds:
-            signal.signal(number, ask)
-
+    for number in kinds:
+        signal.signal(number, ask)
     try:
         yield hand
     finally:

@@ -7,6 +7,7 @@ This is the only place that makes feature names and the only one that decides th
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,8 @@ from training.pipeline.indicators import Columns, compute
 from training.pipeline.timeframes import known_positions
 
 Output = tuple[str, str]
+#: From so many rows on a second thread is worth its start.
+MANY_ROWS = 100_000
 
 
 @dataclass(frozen=True)
@@ -138,16 +141,31 @@ def fill_matrix(
         frame = frames[table.timeframe]
         positions = known_positions(base_times, spec.base_timeframe, bar_times(frame), table.timeframe)[first:]
         closes = np.ascontiguousarray(frame["close"].to_numpy(dtype=np.float64))
-        kernels.fill_features(
-            outputs[table.timeframe],
-            closes,
-            positions,
-            table.source,
-            table.transform,
-            table.shape,
-            table.points,
-            table.target,
-            matrix,
-        )
+        _fill_rows(table, outputs[table.timeframe], closes, positions, matrix)
     if plan.lags:
         kernels.fill_lags(matrix, plan.width, plan.lags)
+
+
+def _fill_rows(
+    table: TimeframeColumns,
+    outputs: NDArray[np.float64],
+    closes: NDArray[np.float64],
+    positions: NDArray[np.int64],
+    matrix: NDArray[np.float32],
+) -> None:
+    """Fill the columns of one timeframe; many rows are shared between two threads, since each row stands for itself."""
+
+    def fill(begin: int, end: int) -> None:
+        kernels.fill_features(
+            outputs, closes, positions[begin:end],
+            table.source, table.transform, table.shape, table.points, table.target, matrix[begin:end],
+        )  # fmt: skip
+
+    rows = len(positions)
+    if rows < MANY_ROWS:
+        fill(0, rows)
+        return
+    with ThreadPoolExecutor(1) as other:
+        second = other.submit(fill, rows // 2, rows)
+        fill(0, rows // 2)
+        second.result()

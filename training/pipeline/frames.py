@@ -31,7 +31,8 @@ def bar_frame(times: NDArray[np.int64], values: NDArray[np.float64]) -> pd.DataF
 
 def bar_times(frame: pd.DataFrame) -> NDArray[np.int64]:
     """The opens of a frame's bars: int64 (n,) in µs."""
-    times: NDArray[np.int64] = frame.index.as_unit("us").asi8
+    index = frame.index if frame.index.unit == "us" else frame.index.as_unit("us")  # which copies in any case
+    times: NDArray[np.int64] = index.asi8
     return times
 
 

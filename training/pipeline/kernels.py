@@ -21,6 +21,10 @@ FeatureMatrix = types.Array(types.float32, 2, "C")
 Flags = types.Array(types.boolean, 1, "C", readonly=True)
 FlagsOut = types.Array(types.boolean, 1, "C")
 IntOut = types.Array(types.int64, 1, "C")
+FloatOut = types.Array(types.float64, 1, "C")
+
+#: Rows that are worked on together: what they need stays in the processor's nearest cache.
+BLOCK = 256
 
 #: Numbers of the membership shapes inside the kernels; RAW passes the value through.
 TRAPEZOIDAL, GAUSSIAN, SIGMOID, RAW = 0, 1, 2, 3
@@ -34,51 +38,62 @@ def _kernel(*signature: Any) -> Callable[[Callable[..., Any]], Any]:
     return njit(list(signature), cache=True, nogil=True, error_model="numpy")
 
 
-@_kernel(types.float64(types.float64, types.int64, types.float64, types.float64, types.float64, types.float64))
-def degree(x, shape, a, b, c, d):  # type: ignore[no-untyped-def]
-    """Membership degree of x in [0, 1]; NaN for NaN. A triangle is the trapezoid (a, b, b, c)."""
+@_kernel(types.void(FloatOut, types.int64, types.int64, types.float64, types.float64, types.float64, types.float64))
+def degrees(values, count, shape, a, b, c, d):  # type: ignore[no-untyped-def]
+    """Put membership degrees in [0, 1] in the place of the first `count` values; NaN stays.
+
+    A triangle is the trapezoid (a, b, b, c). No branches on values: a processor would guess them wrongly half the time.
+    """
     if shape == TRAPEZOIDAL:
-        if x != x:
-            return x
-        if x < a or x > d:
-            return 0.0
-        if x < b:
-            return 1.0 if a == -np.inf else (x - a) / (b - a)
-        if x > c:
-            return 1.0 if d == np.inf else (d - x) / (d - c)
-        return 1.0
-    if shape == GAUSSIAN:
-        z = (x - a) / b
-        return math.exp(-0.5 * z * z)
-    if shape == SIGMOID:
-        return 1.0 / (1.0 + math.exp(-(x - a) / b))
-    return x
+        left_closed, right_closed = a == -np.inf or a == b, d == np.inf or c == d
+        for i in range(count):
+            x = values[i]
+            rising = (1.0 if x >= a else 0.0) if left_closed else (x - a) / (b - a)
+            falling = (1.0 if x <= d else 0.0) if right_closed else (d - x) / (d - c)
+            lower = rising if rising < falling else falling
+            lower = lower if lower < 1.0 else 1.0
+            lower = lower if lower > 0.0 else 0.0
+            values[i] = lower if x == x else x
+    elif shape == GAUSSIAN:
+        for i in range(count):
+            z = (values[i] - a) / b
+            values[i] = math.exp(-0.5 * z * z)
+    elif shape == SIGMOID:
+        for i in range(count):
+            values[i] = 1.0 / (1.0 + math.exp(-(values[i] - a) / b))
 
 
 @_kernel(types.void(FloatMatrix, FloatVector, IntVector, IntVector, IntVector, IntVector, FloatMatrix, IntVector, FeatureMatrix))
 def fill_features(outputs, closes, positions, source, transform, shape, points, target, matrix):  # type: ignore[no-untyped-def]
-    """Write one timeframe's columns of the feature matrix: transform, membership and join in one pass.
+    """Write one timeframe's columns of the feature matrix: transform, membership and join, a block of rows at a time.
 
     outputs float64 (o, m): indicator outputs over the timeframe's m bars, closes (m,) their closes;
     positions (n,): the bar known at each base row, −1 for none; source, transform, shape, target (c,)
     and points (c, 4) describe the columns; matrix float32 (n, f). A row without a bar gets NaN.
+    A bar that several rows know is worked out once per block.
     """
-    previous = -2
-    for row in range(positions.shape[0]):
-        position = positions[row]
-        for c in range(source.shape[0]):
-            if position < 0:
-                matrix[row, target[c]] = np.nan
-            elif position == previous:
-                matrix[row, target[c]] = matrix[row - 1, target[c]]
-            else:
-                x = outputs[source[c], position]
-                if transform[c] == PRICE_RATIO:
-                    x = x / closes[position]
-                elif transform[c] == PCT_OF_PRICE:
-                    x = 100.0 * (x / closes[position] - 1.0)
-                matrix[row, target[c]] = degree(x, shape[c], points[c, 0], points[c, 1], points[c, 2], points[c, 3])
-        previous = position
+    bars, slots, values = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64), np.empty(BLOCK, np.float64)
+    for start in range(0, positions.shape[0], BLOCK):
+        rows = min(BLOCK, positions.shape[0] - start)
+        count = 0
+        for row in range(rows):
+            if count == 0 or positions[start + row] != bars[count - 1]:
+                bars[count] = positions[start + row]
+                count += 1
+            slots[row] = count - 1
+        for column in range(source.shape[0]):
+            output, change, place = source[column], transform[column], target[column]
+            for i in range(count):
+                bar = bars[i]
+                x = outputs[output, bar] if bar >= 0 else np.nan
+                if change != IDENTITY and bar >= 0:
+                    x = x / closes[bar]
+                    if change == PCT_OF_PRICE:
+                        x = 100.0 * (x - 1.0)
+                values[i] = x
+            degrees(values, count, shape[column], points[column, 0], points[column, 1], points[column, 2], points[column, 3])
+            for row in range(rows):
+                matrix[start + row, place] = values[slots[row]]
 
 
 @_kernel(types.void(FeatureMatrix, types.int64, types.int64))
@@ -168,25 +183,38 @@ def resample(times, bars, duration, anchor, bucket_times, buckets):  # type: ign
 
 @_kernel(types.void(FloatVector, types.int64, types.float64, types.int64, IntOut))
 def zigzag_window(close, lookahead, threshold, swing, labels):  # type: ignore[no-untyped-def]
-    """BUY, HOLD or SELL by the extremes of the next `lookahead` closes; the first extreme wins a tie."""
-    for t in range(close.shape[0]):
-        if t + lookahead >= close.shape[0]:
-            labels[t] = NO_LABEL
-            continue
-        top = bottom = t + 1
-        for j in range(t + 2, t + lookahead + 1):
-            if close[j] > close[top]:
-                top = j
-            if close[j] < close[bottom]:
-                bottom = j
-        gain = (close[top] - close[t]) / close[t]
-        loss = (close[t] - close[bottom]) / close[t]
-        if gain >= threshold and gain > loss and top - t >= swing:
-            labels[t] = BUY
-        elif loss >= threshold and loss > gain and bottom - t >= swing:
-            labels[t] = SELL
-        else:
+    """BUY, HOLD or SELL by the extremes of the next `lookahead` closes; the first extreme wins a tie.
+
+    The extremes of a sliding window from those of blocks of its length: the rest of the block in which
+    it begins and the beginning of the next, so that the cost per bar is the same for every look-ahead.
+    """
+    count = close.shape[0]
+    tops, bottoms = np.empty(lookahead), np.empty(lookahead)
+    for t in range(max(count - lookahead, 0), count):
+        labels[t] = NO_LABEL
+    for begin in range(1, count - lookahead + 1, lookahead):
+        top = bottom = close[begin + lookahead - 1]
+        for k in range(lookahead - 1, -1, -1):
+            top, bottom = max(top, close[begin + k]), min(bottom, close[begin + k])
+            tops[k], bottoms[k] = top, bottom
+        top, bottom = -np.inf, np.inf
+        for k in range(min(lookahead, count - lookahead - begin + 1)):
+            if k > 0:
+                top, bottom = max(top, close[begin + lookahead + k - 1]), min(bottom, close[begin + lookahead + k - 1])
+            t = begin + k - 1
+            highest, lowest = max(top, tops[k]), min(bottom, bottoms[k])
+            gain, loss = (highest - close[t]) / close[t], (close[t] - lowest) / close[t]
             labels[t] = HOLD
+            if gain >= threshold and gain > loss:
+                labels[t] = BUY
+                for j in range(t + 1, t + min(swing, lookahead + 1)):
+                    if close[j] == highest:
+                        labels[t] = HOLD
+            elif loss >= threshold and loss > gain:
+                labels[t] = SELL
+                for j in range(t + 1, t + min(swing, lookahead + 1)):
+                    if close[j] == lowest:
+                        labels[t] = HOLD
 
 
 @_kernel(types.int64(FloatVector, types.float64, IntOut, IntOut))

@@ -139,6 +139,7 @@ def load_bars(
         on_stage("load", i / len(spec.symbols))
         for timeframe in spec.timeframes:
             reader.read(symbol, timeframe)
+    reader.last = None
     on_stage("load", 1.0)
     for i, symbol in enumerate(spec.symbols):
         on_stage("validate", i / len(spec.symbols))
@@ -163,21 +164,36 @@ class _Reader:
         self.fingerprints: dict[str, dict[str, str]] = {s: {} for s in spec.symbols}
         self.notes: list[str] = []
         self.missing: dict[str, int] = {}
+        self.last: tuple[tuple[str, str, int, int], pd.DataFrame, str] | None = None
 
     def read(self, symbol: str, timeframe: str) -> None:
         source = self.known_sources.get(symbol, {}).get(timeframe) or _source(self.root, symbol, timeframe, self.start, self.end)
         first = self.known_first.get(symbol, {}).get(timeframe)
         if first is not None:
-            stored = read_bars(self.root, symbol, source, bucket_start(first, timeframe), self._until(source, timeframe))
+            stored = self._read(symbol, source, bucket_start(first, timeframe), self._until(source, timeframe))
         else:
             stored = self._with_warm_up(symbol, source, timeframe)
         frame = stored if source == timeframe else resample(stored, timeframe)
         self._refuse_no_bars(symbol, source, timeframe, frame)
         if source != timeframe:
             self._resampled(symbol, source, timeframe, stored)
-        self.fingerprints[symbol][timeframe] = fingerprint(stored)
+        self.fingerprints[symbol][timeframe] = self._fingerprint(stored)
         self.sources[symbol][timeframe] = source
         self.frames[symbol][timeframe] = frame
+
+    def _read(self, symbol: str, source: str, since: int, until: int) -> pd.DataFrame:
+        """Stored bars; those that were read last are not read again."""
+        asked = (symbol, source, since, until)
+        if self.last is None or self.last[0] != asked:
+            self.last = (asked, read_bars(self.root, symbol, source, since, until), "")
+        return self.last[1]
+
+    def _fingerprint(self, stored: pd.DataFrame) -> str:
+        if self.last is None or self.last[1] is not stored:
+            return fingerprint(stored)
+        asked, frame, known = self.last
+        self.last = (asked, frame, known or fingerprint(frame))
+        return self.last[2]
 
     def _until(self, source: str, timeframe: str) -> int:
         """Where reading ends (µs, exclusive): a bucket that is not whole at the end is no bar, and a higher one never known."""
@@ -200,15 +216,15 @@ class _Reader:
         while True:
             # Nights, weekends and holidays have no bars: reach further back until there are enough.
             since = bucket_start(max(self.start - reach, oldest), timeframe)
-            stored = read_bars(self.root, symbol, source, since, self._until(source, timeframe))
-            buckets = np.unique([0]) if stored.empty else _bucket_starts(bar_times(stored), timeframe)
-            before = int(np.searchsorted(buckets, bucket_start(self.start, timeframe)))
-            if before >= wanted or since <= oldest:
+            stored = self._read(symbol, source, since, self._until(source, timeframe))
+            times = bar_times(stored)
+            buckets = _bucket_starts(times[: np.searchsorted(times, bucket_start(self.start, timeframe))], timeframe)
+            if len(buckets) >= wanted or since <= oldest:
                 break
             reach *= 2
-        if before <= wanted:
+        if len(buckets) <= wanted:
             return stored
-        return stored.iloc[int(np.searchsorted(bar_times(stored), buckets[before - wanted])) :]
+        return stored.iloc[int(np.searchsorted(times, buckets[-wanted])) :]
 
     def _refuse_no_bars(self, symbol: str, source: str, timeframe: str, frame: pd.DataFrame) -> None:
         first, last, _ = series_range(self.root, symbol, source)
@@ -252,8 +268,9 @@ class _Reader:
 
 def _bucket_starts(times: NDArray[np.int64], timeframe: str) -> NDArray[np.int64]:
     step, origin = duration(timeframe), bucket_start(0, timeframe)
-    starts = (times - origin) // step * step + origin
-    return starts[np.r_[True, np.diff(starts) != 0]]
+    starts: NDArray[np.int64] = (times - origin) // step * step + origin
+    distinct: NDArray[np.int64] = starts[np.diff(starts, prepend=-1) != 0]
+    return distinct
 
 
 def _source(root: Path, symbol: str, timeframe: str, start: int | None, end: int | None) -> str:

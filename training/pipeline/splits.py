@@ -68,7 +68,8 @@ def check_splits(dataset: Dataset, splits: Splits) -> None:
     rows = dataset.rows
     parts = [splits.train, splits.validation, splits.test]
     everything = np.concatenate([*parts, splits.purged, splits.embargoed])
-    if len(np.unique(everything)) != len(everything) or len(everything) != len(rows):
+    # Sorted, the positions must be 0, 1, 2, …
+    if not np.array_equal(np.sort(everything), np.arange(len(rows))):
         raise AssertionError("a row belongs to two splits, or to none without a reason")
     for part in parts:
         _check_order(rows, part)

@@ -34,11 +34,14 @@ class Command(BaseCommand):
         from training.management.refusals import refusals
 
         self._refuse_unfitting(options)
-        with refusals(options["strategy"] or ""):
-            if options["dry_run"]:
-                self._show_plan(options)
-                return
-            status = self._run(options)
+        try:
+            with refusals(options["strategy"] or ""):
+                if options["dry_run"]:
+                    self._show_plan(options)
+                    return
+                status = self._run(options)
+        except KeyboardInterrupt:
+            raise CommandError("stopped at once", returncode=EXIT["cancelled"]) from None
         sys.exit(EXIT[status])
 
     def _refuse_unfitting(self, options: dict[str, Any]) -> None:

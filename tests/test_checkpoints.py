@@ -1,0 +1,150 @@
+"""Checkpoints are whole or not there, the last two are kept, damage is told, and a disk that is full costs no run."""
+
+from __future__ import annotations
+
+import errno
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.utils import timezone
+
+from strategies_app.models import Strategy
+from tests.homes import STRATEGY
+from training import checkpoints, operations
+from training.models import Checkpoint, EpochMetric, Operation
+from training.progress import Progress
+from training.values import BatchMetrics, Cancelled
+
+pytestmark = pytest.mark.django_db
+METRICS = {"train_loss": 1.0, "val_loss": 1.0, "samples_per_second": 1.0}
+
+
+@pytest.fixture
+def operation(settings, tmp_path: Path) -> Operation:
+    settings.CHECKPOINT_DIR = tmp_path
+    version = Strategy.objects.import_text(STRATEGY.format(name="saved", epochs=1, batch_size=32))
+    operation = operations.start(version, {})
+    operations.claim(operation.pk, 1)
+    return operation
+
+
+def save(operation: Operation, epoch: int, content: bytes = b"state") -> Checkpoint:
+    return checkpoints.save(operation.pk, 1, epoch, "periodic", {"model": content, "state": b"{}"})
+
+
+def test_the_last_two_are_kept_and_the_newest_comes_back(operation: Operation, tmp_path: Path) -> None:
+    for epoch in range(4):
+        save(operation, epoch, f"epoch {epoch}".encode())
+    assert sorted(p.name for p in (tmp_path / operation.pk / "1").iterdir()) == ["epoch_000002_periodic", "epoch_000003_periodic"]
+    row, parts, notes = checkpoints.newest(operation)
+    assert (row is not None and row.epoch, parts["model"], notes) == (3, b"epoch 3", [])
+
+
+@pytest.mark.parametrize("file", ["model", "state", "manifest.json"])
+def test_a_changed_byte_is_told_and_the_one_before_is_used(operation: Operation, tmp_path: Path, file: str) -> None:
+    save(operation, 1, b"older")
+    newest = tmp_path / save(operation, 2).folder / file
+    newest.write_bytes(newest.read_bytes().replace(b"a", b"b") if file == "manifest.json" else b"changed")
+    row, parts, (note,) = checkpoints.newest(operation)
+    assert row is not None and row.epoch == 1 and parts["model"] == b"older"
+    assert "epoch_000002_periodic is damaged" in note
+
+
+def test_a_whole_folder_without_a_row_is_adopted_and_a_half_written_one_removed(operation: Operation, tmp_path: Path) -> None:
+    whole = save(operation, 5)
+    Checkpoint.objects.all().delete()
+    half = tmp_path / operation.pk / "1" / "epoch_000009_periodic"
+    half.mkdir()
+    (half / "model").write_bytes(b"half")
+    row, parts, _ = checkpoints.newest(operation)
+    assert row is not None and row.folder == whole.folder and row.epoch == 5 and parts["model"] == b"state"
+    assert not half.exists()
+
+
+def test_a_full_disk_is_noted_and_the_run_goes_on(operation: Operation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    progress = Progress(operation.pk, 1, checkpoints.Schedule(1, 1e9))
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        progress.on_epoch_end({"epoch": 0, **METRICS}, lambda: {"model": b"0"})
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+    assert progress.notes == [f"checkpoint of epoch 0 could not be saved in {tmp_path}: No space left on device"]
+    progress.on_epoch_end({"epoch": 1, **METRICS}, lambda: {"model": b"1"})
+    assert checkpoints.newest(operation)[1] == {"model": b"1"}
+
+
+def test_a_checkpoint_is_due_by_epochs_or_by_seconds() -> None:
+    now = [0.0]
+    schedule = checkpoints.Schedule(10, 300, clock=lambda: now[0])
+    assert [epoch for epoch in range(25) if schedule.due(epoch)] == [9, 19]
+    now[0] = 301
+    assert schedule.due(3)
+    schedule.saved()
+    assert not schedule.due(3)
+
+
+def test_old_checkpoints_of_stopped_operations_are_pruned(operation: Operation, tmp_path: Path) -> None:
+    row = save(operation, 1)
+    Checkpoint.objects.update(created=timezone.now() - timedelta(days=31))
+    assert checkpoints.prune(30) == 0, "the operation is running"
+    operations.fail(operation.pk, 1, "broken")
+    assert checkpoints.prune(30) == 1
+    assert not (tmp_path / row.folder).exists()
+
+
+def test_a_stop_inside_an_epoch_saves_the_end_of_the_last_one(operation: Operation) -> None:
+    progress = Progress(operation.pk, 1, checkpoints.Schedule(10, 1e9))
+    progress.on_epoch_end({"epoch": 0, **METRICS}, lambda: {"model": b"end of epoch 0"})
+    progress.request_stop("cancellation")
+    with pytest.raises(Cancelled):
+        progress.on_batch_end(batch(1))
+    assert progress.save("cancellation")
+    row, parts, _ = checkpoints.newest(operation)
+    assert row is not None and (row.epoch, row.kind) == (0, "cancellation") and parts == {"model": b"end of epoch 0"}
+
+
+def test_before_the_first_epoch_there_is_nothing_to_save(operation: Operation) -> None:
+    assert not Progress(operation.pk, 1, checkpoints.Schedule(10, 1e9)).save("cancellation")
+    assert checkpoints.newest(operation) == (None, {}, [])
+
+
+def test_the_percentage_never_goes_back_and_epochs_are_kept(operation: Operation) -> None:
+    now = [0.0]
+    progress = Progress(operation.pk, 1, checkpoints.Schedule(10, 1e9), clock=lambda: now[0])
+    seen = []
+    for stage, fraction in (("load", 0.0), ("load", 1.0), ("features", 0.5), ("labels", 0.0), ("features", 0.2), ("train", 0.0)):
+        progress.on_stage(stage, fraction)
+        seen.append(progress.percent)
+    for epoch in range(2):
+        now[0] += 2
+        progress.on_batch_end(batch(epoch))
+        progress.on_epoch_end({"epoch": epoch, **METRICS}, dict)
+        seen.append(progress.percent)
+    assert seen == sorted(seen)
+    progress.write()
+    assert list(EpochMetric.objects.values_list("attempt", "epoch")) == [(1, 0), (1, 1)]
+    operation.refresh_from_db()
+    assert (operation.stage, operation.epoch) == ("train", 1)
+
+
+def test_a_run_notices_that_it_was_cancelled_or_taken_over(operation: Operation) -> None:
+    progress = Progress(operation.pk, 1, checkpoints.Schedule(10, 1e9), clock=iter(range(0, 1000, 2)).__next__)
+    operations.request_cancel(operation.pk)
+    with pytest.raises(Cancelled, match="cancellation"):
+        progress.on_batch_end(batch(0))
+    operations.stop(operation.pk, 1, operations.Status.CANCELLED, "")
+    operations.resume(operation.pk)
+    with pytest.raises(Cancelled, match="took this operation over") as stop:
+        Progress(operation.pk, 1, checkpoints.Schedule(10, 1e9), clock=iter(range(0, 1000, 2)).__next__).on_batch_end(batch(0))
+    assert stop.value.kind == "superseded"
+
+
+def batch(epoch: int) -> BatchMetrics:
+    metrics = BatchMetrics(epochs=10, batches=4)
+    metrics.epoch, metrics.batch = epoch, 2
+    return metrics
