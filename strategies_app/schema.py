@@ -322,17 +322,6 @@ class FuzzySet(BaseModel):
     def memberships(self) -> dict[str, Membership]:
         return self.__pydantic_extra__ or {}
 
-    @model_validator(mode="before")
-    @classmethod
-    def _no_misspelt_key(cls, value: Any) -> Any:
-        """Any other key is a membership, so a key written wrongly would be taken for one."""
-        for key, content in value.items() if isinstance(value, dict) else ():
-            near = None if key in cls.model_fields else vocabulary.nearest(key, cls.model_fields)
-            is_membership = isinstance(content, list) or (isinstance(content, dict) and "parameters" in content)
-            if near and not is_membership:
-                raise ValueError(f"unknown key '{key}', did you mean '{near}'?")
-        return value
-
     @model_validator(mode="after")
     def _has_membership(self) -> FuzzySet:
         if not self.memberships:
