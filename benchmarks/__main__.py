@@ -27,6 +27,7 @@ def main() -> None:
 
 def _head() -> list[str]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    system = f"{platform.system()} · Python {platform.python_version()}"
     libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
     return [
         "# Performance",
@@ -35,8 +36,7 @@ def _head() -> list[str]:
         "(`benchmarks/textbook.py`, and a DataLoader loop in `benchmarks/trainer.py`); both give the same numbers. Figures are",
         "medians. Absolute times depend on the machine and on what else it does: compare ratios.",
         "",
-        f"{dt.datetime.now(dt.UTC):%Y-%m-%d} · {_processor()} · {cores} cores · {platform.system()} · "
-        f"Python {platform.python_version()} · {libraries}",
+        f"{dt.datetime.now(dt.UTC):%Y-%m-%d} · {_processor()} · {cores} cores · {system} · {libraries}",
         "",
     ]
 

@@ -51,7 +51,18 @@ def schema_findings(error: ValidationError, data: Any) -> list[Finding]:
         elif kind != "indicator_type":  # `references` says what is wrong with it
             findings.append(_finding(kind, path, detail, data))
     findings += [_unfit(path, value_at(data, path), wanted) for path, wanted in wishes.items()]
-    return findings
+    return list(dict.fromkeys(_misspelt_transform(finding, data) or finding for finding in findings))
+
+
+def _misspelt_transform(finding: Finding, data: Any) -> Finding | None:
+    """Any other key of a fuzzy set is a membership; one that is like `input_transform` and holds no points is that, misspelt."""
+    path = finding.path[:3]
+    if len(path) < 3 or path[0] != "fuzzy_sets" or path[2] == "input_transform":
+        return None
+    content = value_at(data, path)
+    if not isinstance(content, dict) or "parameters" in content or not vocabulary.nearest(path[2], ["input_transform"]):
+        return None
+    return Finding(path, f"unknown key '{path[2]}', did you mean 'input_transform'?", at_key=True)
 
 
 def dotted(path: Path) -> str:

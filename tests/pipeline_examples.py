@@ -32,7 +32,7 @@ modest = settings(
     report_multiple_bugs=False,
     suppress_health_check=list(HealthCheck),
 )
-thorough = settings(modest, max_examples=60)
+thorough = settings(modest, max_examples=40)
 
 AVAILABLE = sorted(name for name, kind in INDICATORS.items() if kind.available)
 PAIRS = [(base, higher) for base in TIMEFRAMES for higher in TIMEFRAMES if TIMEFRAMES[base] < TIMEFRAMES[higher]]

@@ -135,9 +135,13 @@ def test_lags_are_the_rows_before_even_those_before_the_start(seed: int, lags: i
     width = unlagged.shape[1]
     assert lagged.shape[1] == width * (lags + 1)
     assert (times >= start).all()
-    position = np.searchsorted(bar_times(frames["1h"]), times)
+    base = bar_times(frames["1h"])
+    whole = np.isin(base, all_times)
+    there = [all(bar >= k and whole[bar - k] for k in range(lags + 1)) and base[bar] >= start for bar in range(len(base))]
+    assert times.tolist() == base[np.array(there)].tolist()
+    position = np.searchsorted(base, times)
     for k in range(lags + 1):
-        earlier = np.searchsorted(all_times, bar_times(frames["1h"])[position - k])
+        earlier = np.searchsorted(all_times, base[position - k])
         assert np.array_equal(lagged[:, k * width : (k + 1) * width], unlagged[earlier])
 
 

@@ -115,6 +115,12 @@ def test_a_row_without_its_whole_look_ahead_has_no_label(section: dict[str, Any]
     assert (ends < len(frame)).all()
 
 
+def test_a_gain_as_large_as_the_loss_is_no_signal() -> None:
+    section = {"source": "zigzag", "zigzag_threshold": 0.01, "label_lookahead": 2, "min_swing_length": 1}
+    found = assert_parity(ticks([0, 2, -4, 2, -2, 4, -2]), section)
+    assert found.values[[0, 3]].tolist() == [1, 1]
+
+
 def test_an_early_touch_in_the_tail_is_no_label() -> None:
     frame = ticks([0, 1, -1, 1, -1, 1, -1, 1, 20, 0, 0])
     section = {"source": "triple_barrier", "max_holding_period": 5, "vol_span": 3, "pt_multiplier": 1.0}

@@ -153,6 +153,8 @@ ERRORS = [
         ("fuzzy_sets.rsi_zone.indicatr", 10, 5, "unknown key 'indicatr', did you mean 'indicator'?")]),
     ("indicator: rsi_14", "indicator: rsi_14\n    input_transform: {type: price_ration}", [
         ("fuzzy_sets.rsi_zone.input_transform.type", 11, 29, "unknown value 'price_ration', did you mean 'price_ratio'?")]),
+    ("indicator: rsi_14", "indicator: rsi_14\n    input_transfrom: {type: price_ratio}", [
+        ("fuzzy_sets.rsi_zone.input_transfrom", 11, 5, "unknown key 'input_transfrom', did you mean 'input_transform'?")]),
     ("indicator: rsi_14", "indicator: rsi_14\n    input_transform: price_ratio", [
         ("fuzzy_sets.rsi_zone.input_transform", 11, 22, "seen 'price_ratio', wanted a map such as {type: identity}")]),
     ("low: [0, 25, 45]", "low: [0, 45, 25]", [("fuzzy_sets.rsi_zone.low", 11, 10,

@@ -16,7 +16,7 @@ from strategies_app.models import Strategy, StrategyVersion
 from strategies_app.reader import read_strategy
 from strategies_app.schema import StrategySpec
 from strategies_app.stored import FoundStrategy, find_strategy
-from training import operations
+from training import checkpoints, operations
 from training.models import Operation, Status
 from training.progress import Progress
 from training.terminal import Display, LogFile
@@ -115,6 +115,7 @@ def _say_if_file_differs(version: StrategyVersion, stream: TextIO) -> None:
 
 
 def _run(operation: Operation, attempt: int, stream: TextIO, program: str, hand: Hand, *, allow_inexact: bool = False) -> str:
+    checkpoints.prune(settings.CHECKPOINT_MAX_AGE_DAYS)
     title = f"{operation.name}  {operation.pk}" + (f"  attempt {attempt}" if attempt > 1 else "")
     console = Console(file=stream, highlight=False, soft_wrap=True)
     log_path = Path(settings.LOG_DIR) / f"{operation.pk}-{attempt}.log"

@@ -172,9 +172,12 @@ def _bundle(
         engine=fitted.engine,
         device=fitted.device,
         seed=fitted.seed,
-        metrics={name: e.metrics for name, e in evaluations.items()}
-        | {"test": test.metrics if test else None}
-        | _training(fitted),
+        metrics={
+            "class_names": list(dataset.class_names),
+            "test": None,
+            **{name: e.metrics for name, e in evaluations.items()},
+            **_training(fitted),
+        },
         predictions={name: e.predictions for name, e in evaluations.items()},
         notes=[*prepared.notes, *fitted.warnings],
     )

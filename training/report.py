@@ -27,7 +27,7 @@ def result_tables(metrics: Metrics, split: Metrics) -> RenderableType:
             begin, end = _span(split, name)
             parts += [Text(), _beside_baseline(f"{name.capitalize()}, {begin} to {end}", metrics[name])]
     seen = metrics.get("test") or metrics["validation"]
-    parts += [Text(), _classes(seen)]
+    parts += [Text(), _classes(seen, metrics["class_names"])]
     if len(seen["per_symbol"]) > 1:
         parts += [Text(), _symbols(seen["per_symbol"])]
     training = metrics["training"]
@@ -94,8 +94,7 @@ def _share(metrics: Metrics, key: str) -> str:
     return f"{value:.1%}" if key == "accuracy" else f"{value:.3f}"
 
 
-def _classes(metrics: Metrics) -> Table:
-    names = list(metrics["per_class"])
+def _classes(metrics: Metrics, names: list[str]) -> Table:
     table = _table("Classes (rows: true, columns: called)", "", *names, "Rows", "Precision", "Recall")
     for name, line in zip(names, metrics["confusion_matrix"], strict=True):
         of = metrics["per_class"][name]

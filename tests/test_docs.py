@@ -1,0 +1,91 @@
+"""What the code offers is in the documentation: settings, commands, options; and every link leads somewhere."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.core.management import load_command_class
+from django.core.management.base import BaseCommand
+
+PROJECT = Path(__file__).resolve().parent.parent
+OPERATIONS = (PROJECT / "docs" / "operations.md").read_text(encoding="utf-8")
+PAGES = [PROJECT / "README.md", PROJECT / "CHANGELOG.md", *sorted((PROJECT / "docs").rglob("*.md"))]
+#: Written by `make bench`.
+MADE_LATER = {"docs/performance.md"}
+#: How settings.py reads an environment variable, by the name of the function.
+READERS = {"_number", "_flag", "_names", "_folder", "get", "setdefault", "getenv"}
+
+
+def settings_read() -> set[str]:
+    """Names of the environment variables that settings.py reads."""
+    tree = ast.parse((PROJECT / "ktrdr_site" / "settings.py").read_text(encoding="utf-8"))
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) in READERS:
+            found |= {str(a.value) for a in node.args[:1] if isinstance(a, ast.Constant)}
+    return {name for name in found if re.fullmatch("[A-Z][A-Z_]+", name)}
+
+
+def commands() -> list[tuple[str, str]]:
+    folders = {app: PROJECT / app / "management" / "commands" for app in ("strategies_app", "training")}
+    return [(app, p.stem) for app, folder in folders.items() for p in sorted(folder.glob("*.py")) if p.stem != "__init__"]
+
+
+def options(parser: argparse.ArgumentParser) -> Iterator[str]:
+    """Long options of a command and of its actions."""
+    for action in parser._actions:
+        yield from (o for o in action.option_strings if o.startswith("--"))
+        if isinstance(action, argparse._SubParsersAction):
+            for inner in action.choices.values():
+                yield from options(inner)
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_settings_are_found() -> None:
+    assert {"KTRDR_HOME", "DATABASE_URL", "KTRDR_DEBUG", "CHECKPOINT_DIR", "NUMBA_CACHE_DIR"} <= settings_read()
+
+
+@pytest.mark.parametrize("name", sorted(settings_read()))
+def test_every_setting_is_documented(name: str) -> None:
+    assert f"\n| `{name}` |" in OPERATIONS, f"{name} is not in the table of settings of docs/operations.md"
+
+
+@pytest.mark.parametrize(("app", "name"), commands())
+def test_every_command_and_option_is_documented(app: str, name: str) -> None:
+    assert f"\n| `{name}` |" in OPERATIONS, f"{name} is not in the table of commands of docs/operations.md"
+    own = set(options(load_command_class(app, name).create_parser("ktrdr", name)))
+    own -= set(options(BaseCommand().create_parser("ktrdr", "any"))) - {"--version"}
+    if name != "strategies":  # the only one with a --version of its own
+        own.discard("--version")
+    tables = "\n".join(line for line in OPERATIONS.splitlines() if line.startswith("|"))
+    assert {option for option in own - {"--help"} if f"`{option}`" not in tables} == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(PROJECT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    broken = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if re.match("[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        if (not file.exists() and str(file.relative_to(PROJECT)) not in MADE_LATER) or (anchor and anchor not in anchors(file)):
+            broken.append(target)
+    assert broken == []
+
+
+@pytest.mark.parametrize("path", sorted((PROJECT / "docs" / "decisions").glob("*.md")), ids=lambda p: p.stem)
+def test_a_decision_is_short_and_says_why(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert re.match(r"\d{4}-[a-z-]+$", path.stem) and len(text.splitlines()) <= 25
+    assert [word for word in ("**Context.**", "**Decision.**", "**Consequence.**") if word not in text] == []
