@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import secrets
@@ -46,6 +47,15 @@ def _folder(name: str, default: Path) -> Path:
     """The folder in environment variable `name`, as an absolute path; it need not exist."""
     text = os.environ.get(name, "").strip()
     return Path(text).expanduser().absolute() if text else default
+
+
+def _socket(home: Path) -> Path:
+    """Where the embedded Redis listens: in the home, or, where that path is too long for a socket, in a short folder."""
+    inside = home / "redis" / "redis.sock"
+    if len(str(inside)) <= 100:  # the system cuts a longer path silently
+        return inside
+    short = hashlib.sha256(str(home).encode()).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"ktrdr-{short}" / "redis.sock"
 
 
 def _stored_secret(path: Path) -> str:
@@ -125,18 +135,60 @@ DEBUG = _flag("KTRDR_DEBUG", False)
 SECRET_KEY = os.environ.get("KTRDR_SECRET_KEY", "").strip() or _stored_secret(HOME_DIR / "secret_key")
 ALLOWED_HOSTS = _names("KTRDR_ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
 
-# The admin, once there is one, is wanted as `SimpleAdminConfig`: finding its registrations at start costs every command.
+#: A running operation whose heartbeat has not changed for so long has lost its process.
+ORPHAN_TIMEOUT_SECONDS = _number("ORPHAN_TIMEOUT_SECONDS", 60, low=0.1)
+ORPHAN_CHECK_INTERVAL_SECONDS = _number("ORPHAN_CHECK_INTERVAL_SECONDS", 15, low=0.1)
+HEARTBEAT_SECONDS = _number("HEARTBEAT_SECONDS", 5, low=0.1)
+
+#: Without REDIS_URL, `up` starts a Redis of its own on this socket; its address is known to every process of this home.
+REDIS_SOCKET = _socket(HOME_DIR)
+REDIS_EMBEDDED = not os.environ.get("REDIS_URL", "").strip()
+REDIS_URL = f"unix://{REDIS_SOCKET}?db=0" if REDIS_EMBEDDED else os.environ["REDIS_URL"].strip()
+RQ_QUEUES = {
+    name: {"URL": REDIS_URL, "DEFAULT_TIMEOUT": timeout, "SERIALIZER": "rq.serializers.JSONSerializer"}
+    for name, timeout in (("gpu", -1), ("cpu", -1), ("quick", 30))
+}
+RQ = {"COMMIT_MODE": "auto"}
+CHANNEL_LAYERS = {
+    "default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [REDIS_URL]}},
+}
+
+# SimpleAdminConfig: finding the admin's registrations at start would cost every command; urls.py does it.
 INSTALLED_APPS = [
+    "django.contrib.admin.apps.SimpleAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django_rq",
+    "ninja",
     "strategies_app",
     "training",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
 ]
 ROOT_URLCONF = "ktrdr_site.urls"
 ASGI_APPLICATION = "ktrdr_site.asgi.application"
@@ -157,3 +209,9 @@ LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = False
+
+STATIC_URL = "static/"
+STATIC_ROOT = HOME_DIR / "static"
+LOGIN_URL = "admin:login"
+SESSION_COOKIE_HTTPONLY = True
+CSRF_COOKIE_SAMESITE = SESSION_COOKIE_SAMESITE = "Lax"

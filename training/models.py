@@ -6,6 +6,7 @@ import secrets
 from datetime import datetime
 from typing import ClassVar
 
+from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
@@ -39,6 +40,14 @@ class Operation(models.Model):
     id = models.CharField(primary_key=True, max_length=64, default=new_operation_id, editable=False)
     status = models.CharField(max_length=12, choices=Status.choices, default=Status.PENDING, db_index=True)
     attempt = models.PositiveIntegerField(default=1)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="operations")
+    task_id = models.CharField(  # noqa: DJ001 - null, since only what is given must be unique
+        max_length=200, null=True, unique=True, help_text="the requester's own id: asked twice, started once"
+    )
+    request_sha256 = models.CharField(max_length=64, blank=True, help_text="of the request, to tell a repeated one from another")
+    allow_inexact = models.BooleanField(default=False, help_text="the present attempt may continue where it is not bit for bit")
+    queue = models.CharField(max_length=16, blank=True, help_text="empty for a run in the starter's own process")
+    reason = models.TextField(blank=True, help_text="why it was cancelled, in the words of who did")
     strategy_version = models.ForeignKey(StrategyVersion, on_delete=models.PROTECT, related_name="operations")
     # Text, because a database may reorder the keys of its own JSON type, and their order is the order of the features.
     spec = models.TextField(help_text="the effective strategy as JSON: the stored text with the request's values")
@@ -61,6 +70,12 @@ class Operation(models.Model):
 
     class Meta:
         ordering: ClassVar = ["-created"]
+        permissions: ClassVar = [
+            ("start_operation", "Can start a training"),
+            ("cancel_operation", "Can cancel a training"),
+            ("force_operation", "Can stop a training by force"),
+            ("resume_operation", "Can resume a training"),
+        ]
 
     def __str__(self) -> str:
         return self.id
@@ -153,3 +168,46 @@ class BarSeries(models.Model):
 
     def __str__(self) -> str:
         return f"{self.symbol} {self.timeframe}"
+
+
+class ApiToken(models.Model):
+    """A key to the API. Only its sha256 is stored; what it allows is never more than its user may at that moment."""
+
+    class Scope(models.TextChoices):
+        READ = "read"
+        TRAIN = "train"
+        ADMIN = "admin"
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="api_tokens")
+    name = models.CharField(max_length=100)
+    prefix = models.CharField(max_length=12, help_text="the token's beginning, to recognise it by")
+    sha256 = models.CharField(max_length=64, unique=True)
+    scope = models.CharField(max_length=8, choices=Scope.choices, default=Scope.READ)
+    created = models.DateTimeField(default=timezone.now)
+    expires = models.DateTimeField(null=True, blank=True)
+    last_used = models.DateTimeField(null=True, blank=True)
+    revoked = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["-created"]
+
+    def __str__(self) -> str:
+        return f"{self.prefix}… ({self.name})"
+
+
+class AuditEntry(models.Model):
+    """Who did what, when: starts, cancels, resumes, deletions, exports, sign-ins."""
+
+    at = models.DateTimeField(default=timezone.now, db_index=True)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    username = models.CharField(max_length=150, blank=True, help_text="as it was then; empty for the command line")
+    action = models.CharField(max_length=32)
+    target = models.CharField(max_length=200)
+    details = models.JSONField(default=dict)
+
+    class Meta:
+        ordering: ClassVar = ["-at"]
+        verbose_name_plural = "audit trail"
+
+    def __str__(self) -> str:
+        return f"{self.at:%Y-%m-%d %H:%M:%S} {self.username or 'command line'} {self.action} {self.target}"

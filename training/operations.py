@@ -24,9 +24,9 @@ class OperationError(Refusal):
     """The verb does not fit the operation's state: one sentence with the state that was seen."""
 
 
-def start(version: StrategyVersion, spec: dict[str, Any]) -> Operation:
+def start(version: StrategyVersion, spec: dict[str, Any], **fields: Any) -> Operation:
     """A new pending operation for the effective strategy `spec` (plain data) of a stored version."""
-    return Operation.objects.create(strategy_version=version, spec=json.dumps(spec))
+    return Operation.objects.create(strategy_version=version, spec=json.dumps(spec), **fields)
 
 
 def find(operation_id: str) -> Operation:
@@ -57,13 +57,13 @@ def beat(operation_id: str, attempt: int, **progress: Any) -> str | None:
     return live.values_list("status", flat=True).first()
 
 
-def request_cancel(operation_id: str) -> str:
+def request_cancel(operation_id: str, reason: str = "") -> str:
     """pending → cancelled, running → cancelling; gives the new status."""
     now = timezone.now()
     one = Operation.objects.filter(pk=operation_id)
-    if one.filter(status=Status.PENDING).update(status=Status.CANCELLED, finished=now):
+    if one.filter(status=Status.PENDING).update(status=Status.CANCELLED, finished=now, reason=reason):
         return Status.CANCELLED
-    if one.filter(status__in=LIVE).update(status=Status.CANCELLING):
+    if one.filter(status__in=LIVE).update(status=Status.CANCELLING, reason=reason):
         return Status.CANCELLING
     raise OperationError(f"{operation_id} is {_status_of(operation_id)}, only a pending or running operation can be cancelled")
 
@@ -81,11 +81,17 @@ def stop(operation_id: str, attempt: int, status: Status, reason: str) -> bool:
     return _change(operation_id, attempt, LIVE, status, finished=timezone.now(), error=reason)
 
 
-def resume(operation_id: str) -> int:
+def resume(operation_id: str, queue: str = "", *, allow_inexact: bool = False) -> int:
     """failed, cancelled or interrupted → pending with the next attempt, whose number it gives."""
     seen = Operation.objects.filter(pk=operation_id).values_list("attempt", flat=True).first()
     changed = Operation.objects.filter(pk=operation_id, attempt=seen, status__in=RESUMABLE).update(
-        status=Status.PENDING, attempt=F("attempt") + 1, finished=None
+        status=Status.PENDING,
+        attempt=F("attempt") + 1,
+        finished=None,
+        queue=queue,
+        allow_inexact=allow_inexact,
+        reason="",
+        error="",
     )
     if seen is None or not changed:
         raise OperationError(

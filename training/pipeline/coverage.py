@@ -79,7 +79,8 @@ def resolve_dates(spec: StrategySpec, ranges: Ranges) -> tuple[dt.date, dt.date]
     start, end = spec.training_data.start, spec.training_data.end
     if start is None or end is None:
         base = spec.base_timeframe
-        spans = [ranges[s][source_of(ranges, s, base)] for s in spec.symbols]
+        sources = [(symbol, source_of(ranges, symbol, base)) for symbol in spec.symbols]
+        spans = [ranges[symbol][source] for symbol, source in sources]
         start = start or day_of(min(first for first, _ in spans))
         end = end or day_of(max(last for _, last in spans))
     if start > end:

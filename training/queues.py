@@ -1,0 +1,139 @@
+"""Queues: which one a training goes to, its job in Redis, and the workers that listen. The only import of django_rq.
+
+Redis carries messages; the database is the truth. A job's id is `<operation>-<attempt>`, so that the
+same attempt is never queued twice.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from redis.exceptions import RedisError
+
+from training.values import Refusal
+
+QUEUES = ("gpu", "cpu", "quick")
+#: The job, by name: nothing here imports what it needs.
+JOB = "training.workers.train_operation"
+#: A worker that has not been heard of for longer is gone; its heartbeat comes at least every 25 s.
+ALIVE_SECONDS = 35
+
+
+class NoWorker(Refusal):
+    """Nobody is there to train: one sentence with the command that starts a worker."""
+
+
+@dataclass(frozen=True)
+class WorkerState:
+    """One live worker as it reports itself. `environment`: host, device, memory, versions."""
+
+    name: str
+    queue: str
+    state: str
+    job: str | None
+    heartbeat: dt.datetime
+    environment: dict[str, Any]
+
+
+def ping() -> None:
+    """NoWorker if Redis does not answer."""
+    import django_rq
+
+    try:
+        django_rq.get_connection("cpu").ping()
+    except RedisError as error:
+        where = "the embedded Redis is not running" if settings.REDIS_EMBEDDED else f"Redis does not answer ({error})"
+        raise NoWorker(f"{where}: start everything with `manage.py up`, or train in this process with --inline") from None
+
+
+def live_workers(queue: str | None = None) -> list[WorkerState]:
+    """Workers heard of lately, of one queue or of all."""
+    import django_rq
+    from rq import Worker
+
+    connection = django_rq.get_connection("cpu")
+    now = dt.datetime.now(dt.UTC)
+    found = []
+    for worker in Worker.all(connection=connection):
+        names = worker.queue_names()
+        if worker.last_heartbeat is None or not names or (queue is not None and names[0] != queue):
+            continue
+        heartbeat = worker.last_heartbeat.replace(tzinfo=worker.last_heartbeat.tzinfo or dt.UTC)
+        if (now - heartbeat).total_seconds() > ALIVE_SECONDS:
+            continue
+        environment = {k.decode(): v.decode() for k, v in connection.hgetall(environment_key(worker.name)).items()}
+        state = str(getattr(worker.get_state(), "value", worker.get_state()))
+        found.append(WorkerState(worker.name, names[0], state, worker.get_current_job_id(), heartbeat, environment))
+    return sorted(found, key=lambda w: (QUEUES.index(w.queue) if w.queue in QUEUES else len(QUEUES), w.name))
+
+
+def environment_key(worker_name: str) -> str:
+    """Where a worker writes what it is: a hash in Redis, which ends with the worker."""
+    return f"ktrdr:worker:{worker_name}"
+
+
+def choose_queue() -> str:
+    """`gpu` if a live gpu worker listens, else `cpu`, else NoWorker."""
+    ping()
+    tags = {worker.queue for worker in live_workers()}
+    for queue in ("gpu", "cpu"):
+        if queue in tags:
+            return queue
+    raise NoWorker("no worker is running: start one with `manage.py worker --tag cpu`, or everything with `manage.py up`")
+
+
+def job_id(operation_id: str, attempt: int) -> str:
+    return f"{operation_id}-{attempt}"
+
+
+def enqueue(operation_id: str, attempt: int, queue: str) -> None:
+    """Put an attempt's job into a queue; call it in transaction.on_commit."""
+    import django_rq
+
+    django_rq.get_queue(queue).enqueue_call(
+        JOB, args=(operation_id, attempt), job_id=job_id(operation_id, attempt), timeout=-1, result_ttl=3600, failure_ttl=86400
+    )
+
+
+def is_known(operation_id: str, attempt: int) -> bool:
+    """Whether Redis still has the job of an attempt, waiting or at work."""
+    import django_rq
+    from rq.exceptions import NoSuchJobError
+    from rq.job import Job, JobStatus
+
+    queue = django_rq.get_queue("cpu")
+    try:
+        job = Job.fetch(job_id(operation_id, attempt), connection=queue.connection, serializer=queue.serializer)
+    except NoSuchJobError:
+        return False
+    return job.get_status() in (JobStatus.QUEUED, JobStatus.STARTED, JobStatus.DEFERRED, JobStatus.SCHEDULED)
+
+
+def forget(operation_id: str, attempt: int) -> None:
+    """Take an attempt's job out of its queue, if it still waits there."""
+    import django_rq
+    from rq.exceptions import NoSuchJobError
+    from rq.job import Job
+
+    queue = django_rq.get_queue("cpu")
+    try:
+        Job.fetch(job_id(operation_id, attempt), connection=queue.connection, serializer=queue.serializer).delete()
+    except NoSuchJobError:
+        return
+
+
+def kill(operation_id: str, attempt: int) -> bool:
+    """Have the worker end the attempt's process at once, without a checkpoint; whether it was at work."""
+    import django_rq
+    from rq.command import send_stop_job_command
+    from rq.exceptions import InvalidJobOperation, NoSuchJobError
+
+    queue = django_rq.get_queue("cpu")
+    try:
+        send_stop_job_command(queue.connection, job_id(operation_id, attempt), serializer=queue.serializer)
+    except (NoSuchJobError, InvalidJobOperation):
+        return False
+    return True

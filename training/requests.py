@@ -1,0 +1,126 @@
+"""What a person asks for: start, cancel, force, resume; the same by command, API and admin, with a trace of each."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from django.db import IntegrityError, transaction
+
+from strategies_app.models import Strategy
+from strategies_app.reader import read_strategy
+from strategies_app.schema import StrategySpec
+from strategies_app.stored import FoundStrategy
+from training import operations, queues
+from training.models import AuditEntry, BarSeries, Operation, Status
+from training.pipeline.coverage import Ranges, check_stored, resolve_dates
+from training.values import Refusal
+
+
+class Conflict(Refusal):
+    """The same task_id was used for another request."""
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Who asks, and by which way: `command`, `api`, `admin`, `web`."""
+
+    user: Any = None
+    via: str = "command"
+
+    @property
+    def name(self) -> str:
+        return self.user.get_username() if self.user is not None else ""
+
+
+def audit(actor: Actor, action: str, target: str, **details: Any) -> None:
+    """Leave a trace."""
+    AuditEntry.objects.create(
+        user=actor.user, username=actor.name, action=action, target=target, details={"via": actor.via, **details}
+    )
+
+
+def recorded_ranges() -> Ranges:
+    """What is stored, from the database rows: no file is opened."""
+    ranges: dict[str, dict[str, tuple[int, int]]] = {}
+    for symbol, timeframe, first, last in BarSeries.objects.values_list("symbol", "timeframe", "first", "last"):
+        ranges.setdefault(symbol, {})[timeframe] = (round(first.timestamp() * 1e6), round(last.timestamp() * 1e6))
+    return ranges
+
+
+def effective_spec(text: str, options: dict[str, Any]) -> StrategySpec:
+    """The strategy with the request's options, and with days in place of open dates: what is stored with the operation.
+
+    What is wrong with the request, the strategy or the store is said here, before anything is started.
+    """
+    spec = read_strategy(text, **options)
+    ranges = recorded_ranges()
+    start, end = resolve_dates(spec, ranges)
+    spec = read_strategy(text, **options | {"start": start, "end": end})
+    check_stored(spec, ranges)
+    return spec
+
+
+def start_training(
+    found: FoundStrategy, options: dict[str, Any], actor: Actor, *, task_id: str | None = None, inline: bool = False
+) -> tuple[Operation, bool]:
+    """An operation for the request, queued unless inline; the former one and False if the task_id was used for the same request.
+
+    Raises StrategyError, DataError, NoWorker, Conflict.
+    """
+    digest = hashlib.sha256(json.dumps([found.text, options], sort_keys=True, default=str).encode()).hexdigest()
+    if task_id and (former := Operation.objects.filter(task_id=task_id).first()):
+        return _same_request(former, digest), False
+    spec = effective_spec(found.text, options)
+    queue = "" if inline else queues.choose_queue()
+    try:
+        with transaction.atomic():
+            path = str(Path(found.path).absolute()) if found.path else ""
+            version = found.version or Strategy.objects.import_text(found.text, path)
+            operation = operations.start(
+                version, spec.plain(), user=actor.user, queue=queue, task_id=task_id or None, request_sha256=digest
+            )
+            audit(actor, "start", operation.pk, strategy=str(version), queue=queue)
+            if queue:
+                transaction.on_commit(lambda: queues.enqueue(operation.pk, 1, queue))
+    except IntegrityError:
+        former = Operation.objects.filter(task_id=task_id).first() if task_id else None
+        if former is None:
+            raise
+        return _same_request(former, digest), False
+    return operation, True
+
+
+def _same_request(former: Operation, digest: str) -> Operation:
+    if former.request_sha256 != digest:
+        raise Conflict(f"task_id '{former.task_id}' was used for another request, operation {former.pk}")
+    return former
+
+
+def cancel(operation: Operation, actor: Actor, *, reason: str = "", force: bool = False) -> str:
+    """Ask an operation to stop with a checkpoint; with force, end its process now. Gives the new status."""
+    if force and operation.status == Status.CANCELLING:
+        queues.kill(operation.pk, operation.attempt)
+        audit(actor, "force", operation.pk, reason=reason)
+        return Status.CANCELLING
+    status = operations.request_cancel(operation.pk, reason)
+    audit(actor, "cancel", operation.pk, reason=reason, force=force)
+    if status == Status.CANCELLED and operation.queue:
+        queues.forget(operation.pk, operation.attempt)
+    if force and status == Status.CANCELLING:
+        queues.kill(operation.pk, operation.attempt)
+    return status
+
+
+def resume(operation: Operation, actor: Actor, *, inline: bool = False, allow_inexact: bool = False) -> int:
+    """Continue a stopped operation from its last checkpoint as its next attempt, whose number it gives."""
+    queue = "" if inline else queues.choose_queue()
+    with transaction.atomic():
+        attempt = operations.resume(operation.pk, queue, allow_inexact=allow_inexact)
+        audit(actor, "resume", operation.pk, attempt=attempt, queue=queue)
+        if queue:
+            transaction.on_commit(lambda: queues.enqueue(operation.pk, attempt, queue))
+    return attempt
