@@ -12,39 +12,22 @@ from typing import Any, TextIO
 from django.conf import settings
 from rich.console import Console
 
-from strategies_app.models import Strategy, StrategyVersion
-from strategies_app.reader import read_strategy
-from strategies_app.schema import StrategySpec
-from strategies_app.stored import FoundStrategy, find_strategy
+from strategies_app.models import StrategyVersion
+from strategies_app.stored import find_strategy
 from training import checkpoints, operations
 from training.models import Operation, Status
 from training.progress import Progress
+from training.requests import Actor, effective_spec, resume, start_training
 from training.terminal import Display, LogFile
 from training.workers import run_operation
 
 Hand = Callable[[Progress], None]
 
 
-def effective_spec(found: FoundStrategy, request: dict[str, Any]) -> StrategySpec:
-    """The strategy with the request's values, and with days in place of open dates: what is stored with the operation.
-
-    What is wrong with the request, the strategy or the store is said here, before anything is started.
-    """
-    spec = read_strategy(found.text, **request)  # before anything heavy is imported: what is wrong is said at once
-    from training.pipeline.coverage import check_stored, resolve_dates
-    from training.pipeline.loading import stored_ranges
-
-    ranges = stored_ranges(Path(settings.STORE_DIR), spec.symbols)
-    start, end = resolve_dates(spec, ranges)
-    spec = read_strategy(found.text, **request | {"start": start, "end": end})
-    check_stored(spec, ranges)
-    return spec
-
-
 def plan(strategy: str, request: dict[str, Any]) -> dict[str, Any]:
     """What a training would do: reads bars and computes rows, trains and stores nothing but the feature cache."""
     found = find_strategy(strategy)
-    spec = effective_spec(found, request)
+    spec = effective_spec(found.text, request)
     import numpy as np
 
     from training.recipe import FeatureCache, class_shares, load_bars, prepare, split_ledger
@@ -90,11 +73,8 @@ def longest_look_ahead(spec: StrategySpec, dataset: Any) -> int:
 def start_inline(strategy: str, request: dict[str, Any], stream: TextIO, program: str) -> str:
     """Store the strategy and the operation, then train; gives the final status."""
     found = find_strategy(strategy)
-    spec = effective_spec(found, request)
-    path = str(Path(found.path).absolute()) if found.path else ""
     with signals_handed_over() as hand:
-        version = found.version or Strategy.objects.import_text(found.text, path)
-        operation = operations.start(version, spec.plain())
+        operation, _ = start_training(found, request, Actor(), inline=True)
         return _run(operation, operation.attempt, stream, program, hand)
 
 
@@ -102,13 +82,13 @@ def resume_inline(operation_id: str, stream: TextIO, *, allow_inexact: bool, pro
     """Continue a stopped operation from its last checkpoint; one whose process is gone is stopped."""
     operation = operations.find(operation_id)
     operations.reap(operation)
-    _say_if_file_differs(operation.strategy_version, stream)
+    say_if_file_differs(operation.strategy_version, stream)
     with signals_handed_over() as hand:
-        attempt = operations.resume(operation.pk)
+        attempt = resume(operation, Actor(), inline=True, allow_inexact=allow_inexact)
         return _run(operation, attempt, stream, program, hand, allow_inexact=allow_inexact)
 
 
-def _say_if_file_differs(version: StrategyVersion, stream: TextIO) -> None:
+def say_if_file_differs(version: StrategyVersion, stream: TextIO) -> None:
     path = Path(version.source_path)
     if version.source_path and path.is_file() and path.read_bytes() != version.text.encode():
         stream.write(f"note: {path} was changed since; the run continues with the text it was started with\n")
@@ -123,7 +103,7 @@ def _run(operation: Operation, attempt: int, stream: TextIO, program: str, hand:
     with log_path.open("a", encoding="utf-8") as log, Display(title, console) as display:
         display.state.best = _best_so_far(operation)
         status = run_operation(operation.pk, attempt, [display, LogFile(log)], allow_inexact=allow_inexact, on_start=hand)
-    _tell(operation.pk, status, console, program)
+    tell(operation.pk, status, console, program)
     return status
 
 
@@ -133,7 +113,8 @@ def _best_so_far(operation: Operation) -> float:
     return min(losses, default=float("inf"))
 
 
-def _tell(operation_id: str, status: str, console: Console, program: str) -> None:
+def tell(operation_id: str, status: str, console: Console, program: str) -> None:
+    """How a run ended: its result, or what was kept and how to continue."""
     operation = Operation.objects.select_related("strategy_version__strategy").get(pk=operation_id)
     if status == Status.COMPLETED:
         from training.report import result_tables
@@ -146,8 +127,9 @@ def _tell(operation_id: str, status: str, console: Console, program: str) -> Non
         return
     newest = operation.checkpoints.first()
     kept = f"the end of epoch {newest.epoch + 1} is saved" if newest else "no epoch was completed, so nothing had to be saved"
-    console.print(f"{status}: {operation.error}", markup=False)
-    console.print(f"{kept}; continue with: {program} train --resume {operation_id} --inline", markup=False)
+    inline = "" if operation.queue else " --inline"
+    console.print(f"{status}: {operation.error or operation.reason or 'stopped on request'}", markup=False)
+    console.print(f"{kept}; continue with: {program} train --resume {operation_id}{inline}", markup=False)
 
 
 @contextmanager

@@ -24,6 +24,7 @@ STAGES = {
 }  # fmt: skip
 WATCH_SECONDS = 0.1
 ROW_SECONDS = 1.0
+SUPERSEDED = "another process took this operation over"
 log = logging.getLogger(__name__)
 
 
@@ -63,8 +64,11 @@ class Progress:
         self._saved_epoch: int | None = None
 
     def request_stop(self, kind: str) -> None:
-        """Ask the run to end at its next report: `cancellation` or `shutdown`. Safe in a signal handler."""
-        self._stop = kind
+        """Ask the run to end at its next report: `cancellation`, `shutdown` or `superseded` (another attempt owns it).
+
+        Safe in a signal handler and from another thread.
+        """
+        self._stop = kind if kind == "superseded" else self._stop or kind
 
     @property
     def percent(self) -> float:
@@ -118,6 +122,8 @@ class Progress:
             return False
         if self._saved_epoch == self.epoch:
             return True
+        if operations.live_status(self.operation_id, self.attempt) is None:
+            return False  # what an attempt that lost its operation saves would never be swept
         try:
             checkpoints.save(self.operation_id, self.attempt, self.epoch, kind, self._state())
         except checkpoints.CheckpointError as error:
@@ -134,7 +140,7 @@ class Progress:
             self.operation_id, self.attempt, stage=self.stage, percent=self.percent, epoch=self.epoch, notes=self.notes
         )
         if status is None:
-            raise Cancelled("another process took this operation over", kind="superseded")
+            raise Cancelled(SUPERSEDED, kind="superseded")
         if self._unwritten:
             EpochMetric.objects.bulk_create(self._unwritten, ignore_conflicts=True)
             self._unwritten = []
@@ -151,7 +157,7 @@ class Progress:
                 # A database that is busy for a moment must not end hours of training: the next look tries again.
                 log.warning("progress could not be written: %s", error)
         if self._stop is not None:
-            raise Cancelled(self._stop, kind=self._stop)
+            raise Cancelled(SUPERSEDED if self._stop == "superseded" else self._stop, kind=self._stop)
 
 
 def _row(operation_id: str, attempt: int, metrics: EpochMetrics) -> EpochMetric:

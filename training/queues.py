@@ -99,7 +99,7 @@ def enqueue(operation_id: str, attempt: int, queue: str) -> None:
 
 
 def is_known(operation_id: str, attempt: int) -> bool:
-    """Whether Redis still has the job of an attempt, waiting or at work."""
+    """Whether Redis still has the job of an attempt, waiting, or at work with a live worker."""
     import django_rq
     from rq.exceptions import NoSuchJobError
     from rq.job import Job, JobStatus
@@ -109,7 +109,9 @@ def is_known(operation_id: str, attempt: int) -> bool:
         job = Job.fetch(job_id(operation_id, attempt), connection=queue.connection, serializer=queue.serializer)
     except NoSuchJobError:
         return False
-    return job.get_status() in (JobStatus.QUEUED, JobStatus.STARTED, JobStatus.DEFERRED, JobStatus.SCHEDULED)
+    if job.get_status() == JobStatus.STARTED:
+        return job.worker_name in {worker.name for worker in live_workers()}
+    return job.get_status() == JobStatus.QUEUED
 
 
 def forget(operation_id: str, attempt: int) -> None:

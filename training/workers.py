@@ -17,6 +17,7 @@ from django.db import IntegrityError, transaction
 from training import checkpoints, operations
 from training.models import Operation, Status, TrainedModel
 from training.progress import Progress, Watcher
+from training.pulse import Pulse
 from training.values import Cancelled, Parts, Refusal
 
 THREADS = 1
@@ -40,19 +41,19 @@ def run_operation(
     on_start(progress)
     if not operations.claim(operation_id, attempt):
         raise operations.OperationError(f"{operation_id} is not waiting for attempt {attempt}: another process has taken it")
-    try:
-        progress.on_stage("load", 0.0)
-        _train(operation_id, attempt, progress, allow_inexact)
-        status = Status.COMPLETED
-    except Cancelled as stop:
-        status = _stopped(progress, stop)
-    except Refusal as refusal:
-        status = _failed(progress, str(refusal))
-    except Exception as error:
-        _failed(progress, f"{type(error).__name__}: {error}")
-        log.exception("operation %s, attempt %s", operation_id, attempt)
-        raise
-    return status
+    with Pulse(operation_id, attempt, progress.request_stop):
+        try:
+            progress.on_stage("load", 0.0)
+            _train(operation_id, attempt, progress, allow_inexact)
+            return Status.COMPLETED
+        except Cancelled as stop:
+            return _stopped(progress, stop)
+        except Refusal as refusal:
+            return _failed(progress, str(refusal))
+        except Exception as error:
+            _failed(progress, f"{type(error).__name__}: {error}")
+            log.exception("operation %s, attempt %s", operation_id, attempt)
+            raise
 
 
 def _train(operation_id: str, attempt: int, progress: Progress, allow_inexact: bool) -> None:
@@ -156,7 +157,8 @@ def _name(model: TrainedModel) -> None:
 
 def _stopped(progress: Progress, stop: Cancelled) -> str:
     if stop.kind == "superseded":
-        return str(stop)
+        shutil.rmtree(Path(settings.BUNDLE_DIR) / f"{progress.operation_id}-{progress.attempt}", ignore_errors=True)
+        return "superseded"
     _keep(progress, stop.kind)
     status = Status.CANCELLED if stop.kind == "cancellation" else Status.INTERRUPTED
     operations.stop(progress.operation_id, progress.attempt, status, f"stopped on request ({stop.kind})")

@@ -9,11 +9,11 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-EXIT = {"completed": 0, "failed": 1, "interrupted": 1, "cancelled": 130}
+EXIT = {"completed": 0, "dispatched": 0, "detached": 0, "failed": 1, "interrupted": 1, "cancelled": 130}
 
 
 class Command(BaseCommand):
-    help = "Trains a strategy on stored bars, in this process with --inline."
+    help = "Trains a strategy on stored bars: on a worker, or in this process with --inline."
     requires_system_checks = ()
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
@@ -26,7 +26,11 @@ class Command(BaseCommand):
         parser.add_argument("--detailed-analytics", action="store_true", help="not available yet")
         parser.add_argument("--dry-run", action="store_true", help="show the plan and run nothing")
         parser.add_argument("--inline", action="store_true", help="train in this process")
-        parser.add_argument("--follow", action="store_true", help="show the run while it goes on; --inline always does")
+        parser.add_argument(
+            "--follow",
+            action="store_true",
+            help="show the run on its worker; Ctrl-C asks it to stop, a second one leaves it alone",
+        )
         parser.add_argument("--resume", metavar="OPERATION", help="continue a stopped operation from its last checkpoint")
         parser.add_argument("--allow-inexact", action="store_true", help="with --resume: also where it would not be bit for bit")
 
@@ -55,8 +59,8 @@ class Command(BaseCommand):
             problem = f"--resume continues with what was asked for then, without --{(asked or ['dry-run'])[0].replace('_', '-')}"
         elif options["allow_inexact"] and not options["resume"]:
             problem = "--allow-inexact goes with --resume"
-        elif not (options["inline"] or options["dry_run"]):
-            problem = "training on workers is not available yet: add --inline to train in this process"
+        elif options["dry_run"] and options["follow"]:
+            problem = "--dry-run runs nothing that could be followed"
         if problem:
             raise CommandError(problem, returncode=2)
 
@@ -71,11 +75,19 @@ class Command(BaseCommand):
         )
 
     def _run(self, options: dict[str, Any]) -> str:
+        if not options["inline"]:
+            from training.dispatch import dispatch, dispatch_resume
+
+            if options["resume"]:
+                how = {"allow_inexact": options["allow_inexact"], "follow": options["follow"]}
+                return dispatch_resume(options["resume"], self.stdout._out, program=program(), **how)
+            request = _request(options)
+            return dispatch(options["strategy"], request, self.stdout._out, program=program(), follow=options["follow"])
         from training.inline import resume_inline, start_inline
 
         if options["resume"]:
-            return resume_inline(options["resume"], self.stdout._out, allow_inexact=options["allow_inexact"], program=_program())
-        return start_inline(options["strategy"], _request(options), self.stdout._out, program=_program())
+            return resume_inline(options["resume"], self.stdout._out, allow_inexact=options["allow_inexact"], program=program())
+        return start_inline(options["strategy"], _request(options), self.stdout._out, program=program())
 
 
 def _names(text: str) -> list[str]:
@@ -90,7 +102,7 @@ def _request(options: dict[str, Any]) -> dict[str, Any]:
     return {name: options[name] for name in names if options[name] is not None}
 
 
-def _program() -> str:
+def program() -> str:
     """How the user called us, to say how to call us again."""
     name = Path(sys.argv[0]).name
     return f"python {name}" if name == "manage.py" else name

@@ -1,0 +1,60 @@
+"""Training on a worker, from the command line: hand the request over, and follow it if asked to."""
+
+from __future__ import annotations
+
+from typing import TextIO
+
+from rich.console import Console
+
+from strategies_app.stored import find_strategy
+from training import operations, requests
+from training.follow import OPEN, follow
+from training.inline import say_if_file_differs, tell
+from training.models import Operation
+from training.requests import Actor
+from training.terminal import Display
+
+
+def dispatch(strategy: str, request: dict[str, object], stream: TextIO, *, program: str, follow: bool) -> str:
+    """Start on a worker; `dispatched`, or with follow the final status."""
+    operation, _ = requests.start_training(find_strategy(strategy), request, Actor())
+    return _handed_over(operation, stream, program, follow)
+
+
+def dispatch_resume(operation_id: str, stream: TextIO, *, program: str, follow: bool, allow_inexact: bool) -> str:
+    """Continue on a worker from the last checkpoint."""
+    operation = operations.find(operation_id)
+    operations.reap(operation)
+    say_if_file_differs(operation.strategy_version, stream)
+    requests.resume(operation, Actor(), allow_inexact=allow_inexact)
+    operation.refresh_from_db()
+    return _handed_over(operation, stream, program, follow)
+
+
+def _handed_over(operation: Operation, stream: TextIO, program: str, following: bool) -> str:
+    if following:
+        return follow_operation(operation, stream, program)
+    stream.write(f"{operation.name}  {operation.pk}  on queue {operation.queue}\n")
+    stream.write(f"follow with: {program} operations follow {operation.pk}\n")
+    return "dispatched"
+
+
+def follow_operation(operation: Operation, stream: TextIO, program: str) -> str:
+    """Show a run until it ends. Ctrl-C asks it to stop with a checkpoint; a second one leaves it running."""
+    console = Console(file=stream, highlight=False, soft_wrap=True)
+    asked = False
+    with Display(f"{operation.name}  {operation.pk}", console) as display:
+        while True:
+            try:
+                status = follow(operation.pk, display)
+                break
+            except KeyboardInterrupt:
+                operation.refresh_from_db()
+                if asked or operation.status not in OPEN:
+                    display.note(f"left running; look again with: {program} operations follow {operation.pk}")
+                    return "detached"
+                asked = True
+                requests.cancel(operation, Actor(), reason="Ctrl-C")
+                display.note("asked to stop with a checkpoint; Ctrl-C again leaves it alone")
+    tell(operation.pk, status, console, program)
+    return status

@@ -1,0 +1,67 @@
+"""Following an operation that another process runs: messages while it moves, the database for how it ended."""
+
+from __future__ import annotations
+
+import time
+
+from training.broadcast import Listener
+from training.models import LIVE, EpochMetric, Operation, Status
+from training.terminal import Display
+from training.values import BatchMetrics
+
+LOOK_SECONDS = 0.5
+OPEN = (Status.PENDING, *LIVE)
+
+
+def follow(operation_id: str, display: Display) -> str:
+    """Show a run until it ends; gives its final status. Ctrl-C passes through as KeyboardInterrupt."""
+    listener = Listener(operation_id)
+    shown: dict[str, object] = {"notes": 0, "epoch": -1, "queued": False}
+    looked = 0.0
+    try:
+        while True:
+            for message in listener.messages(LOOK_SECONDS):
+                _show(message, display)
+            if time.monotonic() - looked < LOOK_SECONDS:
+                continue
+            looked = time.monotonic()
+            operation = Operation.objects.get(pk=operation_id)
+            _show_row(operation, display, shown)
+            if operation.status not in OPEN:
+                return str(operation.status)
+    finally:
+        listener.close()
+
+
+def _show(message: dict[str, object], display: Display) -> None:
+    percent = float(message["percent"])  # type: ignore[arg-type]
+    stage = str(message["stage"])
+    if stage and stage != display.state.current:
+        display.stage(stage, float(message["fraction"]), percent)  # type: ignore[arg-type]
+    if "batch" in message and stage == "train":
+        display.batch(_batch(message), percent)
+
+
+def _batch(message: dict[str, object]) -> BatchMetrics:
+    metrics = BatchMetrics(int(message["epochs"]), int(message["batches"]))  # type: ignore[call-overload]
+    metrics.epoch, metrics.batch = int(message["epoch"]), int(message["batch"])  # type: ignore[call-overload]
+    metrics.samples = int(message["samples"])  # type: ignore[call-overload]
+    loss = float(message["loss"])  # type: ignore[arg-type]
+    metrics.loss = lambda: loss
+    return metrics
+
+
+def _show_row(operation: Operation, display: Display, shown: dict[str, object]) -> None:
+    """What is kept: notes, epochs, and where the run stands if no message came."""
+    for text in operation.notes[int(shown["notes"]) :]:  # type: ignore[call-overload]
+        display.note(text)
+    shown["notes"] = len(operation.notes)
+    if operation.status == Status.PENDING and not shown["queued"]:
+        display.note("waiting for a free worker")
+        shown["queued"] = True
+    if operation.stage and operation.stage != display.state.current:
+        display.stage(operation.stage, 0.0, operation.percent)
+    row = EpochMetric.objects.filter(operation=operation).order_by("-epoch", "-attempt").first()
+    if row is not None and row.epoch > int(shown["epoch"]):  # type: ignore[call-overload]
+        shown["epoch"] = row.epoch
+        display.epoch(row.metrics, operation.percent)

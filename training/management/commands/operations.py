@@ -1,0 +1,96 @@
+"""`operations list | show | cancel | resume | follow`: trainings, what became of them, and what to do with them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+
+class Command(BaseCommand):
+    help = "Lists trainings, shows one, cancels, resumes or follows it."
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=argparse.ArgumentParser)
+        listing = actions.add_parser("list", help="newest first")
+        listing.add_argument("--status", help="only those in this state, such as running")
+        listing.add_argument("--limit", type=int, default=20, metavar="N")
+        for name, words in (("show", "one operation"), ("follow", "the live display of one that runs on a worker")):
+            actions.add_parser(name, help=words).add_argument("operation", help="an id, or its end")
+        cancel = actions.add_parser("cancel", help="stop with a checkpoint")
+        cancel.add_argument("operation", help="an id, or its end")
+        cancel.add_argument("--reason", default="")
+        cancel.add_argument("--force", action="store_true", help="end the process now: what its last checkpoint holds is kept")
+        resume = actions.add_parser("resume", help="continue from the last checkpoint on a worker")
+        resume.add_argument("operation", help="an id, or its end")
+        resume.add_argument("--allow-inexact", action="store_true", help="also where it would not be bit for bit")
+        resume.add_argument("--follow", action="store_true")
+
+    def handle(self, *args: Any, action: str, **options: Any) -> None:
+        from training.management.refusals import refusals
+
+        with refusals():
+            code = getattr(self, f"_{action}")(options)
+        sys.exit(code or 0)
+
+    def _list(self, options: dict[str, Any]) -> None:
+        from rich.console import Console
+        from rich.table import Table
+
+        from training.models import Operation
+
+        rows = Operation.objects.select_related("strategy_version__strategy").defer("spec", "notes")
+        if options["status"]:
+            rows = rows.filter(status=options["status"])
+        table = Table(
+            "operation", "strategy", "state", "done", "attempt", "created (UTC)", box=None, pad_edge=False, padding=(0, 2)
+        )
+        shown = list(rows[: options["limit"]])
+        for row in shown:
+            done = f"{row.percent:.0f} %"
+            table.add_row(row.pk, row.name, row.status, done, str(row.attempt), f"{row.created:%Y-%m-%d %H:%M:%S}")
+        console = Console(file=self.stdout._out, highlight=False, soft_wrap=True)
+        console.print(table if shown else "No training was started yet: `train STRATEGY` starts one.")
+
+    def _show(self, options: dict[str, Any]) -> None:
+        from training import operations
+
+        row = operations.find(options["operation"])
+        newest = row.checkpoints.first()
+        facts = {
+            "operation": row.pk, "strategy": row.strategy_version, "state": row.status, "stage": row.stage,
+            "done": f"{row.percent:.0f} %", "epoch": None if row.epoch is None else row.epoch + 1, "attempt": row.attempt,
+            "queue": row.queue or "its starter's process", "device": row.device, "host": row.host, "started": row.started,
+            "finished": row.finished, "certificate": row.certificate, "reason": row.reason, "error": row.error,
+            "checkpoint": newest and f"epoch {newest.epoch + 1} ({newest.kind}, {newest.size / 1e3:,.0f} kB)",
+            "model": getattr(row, "trained_model", None),
+        }  # fmt: skip
+        for name, value in facts.items():
+            if value not in (None, ""):
+                self.stdout.write(f"{name:12} {value}")
+        for note in row.notes:
+            self.stdout.write(f"{'note':12} {note}")
+
+    def _cancel(self, options: dict[str, Any]) -> None:
+        from training import operations, requests
+
+        operation = operations.find(options["operation"])
+        status = requests.cancel(operation, requests.Actor(), reason=options["reason"], force=options["force"])
+        self.stdout.write(f"{operation.pk} is {status}")
+
+    def _resume(self, options: dict[str, Any]) -> int:
+        from training.dispatch import dispatch_resume
+        from training.management.commands.train import EXIT, program
+
+        how = {"allow_inexact": options["allow_inexact"], "follow": options["follow"]}
+        return EXIT[dispatch_resume(options["operation"], self.stdout._out, program=program(), **how)]
+
+    def _follow(self, options: dict[str, Any]) -> int:
+        from training import operations
+        from training.dispatch import follow_operation
+        from training.management.commands.train import EXIT, program
+
+        return EXIT[follow_operation(operations.find(options["operation"]), self.stdout._out, program())]
