@@ -59,7 +59,7 @@ def plan(strategy: str, request: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def longest_look_ahead(spec: StrategySpec, dataset: Any) -> int:
+def longest_look_ahead(spec: Any, dataset: Any) -> int:
     """Base bars between a row and the bar that settles its label, at most."""
     import numpy as np
 
