@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django.conf import settings
 from django.core.management import call_command
@@ -49,7 +49,7 @@ class Plan:
 def run_everything(plan: Plan, say: Say) -> None:
     """Until Ctrl-C or SIGTERM. Raises Refusal with what is in the way."""
     with _only_one():
-        _check_port(plan)
+        plan = replace(plan, port=_free_port(plan))
         if not settings.REDIS_EMBEDDED:
             _check_redis()
         _set_up(say)
@@ -110,12 +110,14 @@ def _only_one() -> Iterator[None]:
         os.close(lock)
 
 
-def _check_port(plan: Plan) -> None:
+def _free_port(plan: Plan) -> int:
+    """The port asked for if it can be listened on; for 0 one that can."""
     family = socket.AF_INET6 if ":" in plan.host else socket.AF_INET
     with socket.socket(family) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((plan.host, plan.port))
+            return int(listener.getsockname()[1])
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise CannotStart(

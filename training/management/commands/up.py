@@ -15,7 +15,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--cpu", type=_count, default=1, metavar="N", help="workers that train on the processor (1)")
         parser.add_argument("--gpu", type=_count, metavar="N", help="workers that train on graphics cards (one per card)")
-        parser.add_argument("--port", type=int, default=8000, help="of the web server (8000)")
+        parser.add_argument("--port", type=int, default=8000, help="of the web server (8000); 0 takes any free one")
         parser.add_argument("--host", default="127.0.0.1", help="the address it listens on (127.0.0.1)")
         parser.add_argument("--resume-interrupted", action="store_true", help="continue interrupted trainings by itself")
 
