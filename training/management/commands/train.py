@@ -9,7 +9,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-EXIT = {"completed": 0, "dispatched": 0, "detached": 0, "failed": 1, "interrupted": 1, "cancelled": 130}
+EXIT = {"completed": 0, "dispatched": 0, "detached": 0, "failed": 1, "interrupted": 1, "superseded": 1, "cancelled": 130}
 
 
 class Command(BaseCommand):
@@ -105,4 +105,7 @@ def _request(options: dict[str, Any]) -> dict[str, Any]:
 def program() -> str:
     """How the user called us, to say how to call us again."""
     name = Path(sys.argv[0]).name
-    return f"python {name}" if name == "manage.py" else name
+    if name != "manage.py":
+        return name
+    python = Path(sys.executable)
+    return f"{python.relative_to(Path.cwd()) if python.is_relative_to(Path.cwd()) else python} {name}"
