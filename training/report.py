@@ -56,8 +56,8 @@ def verdict(metrics: Metrics) -> str:
 
 def _span(split: Metrics, name: str) -> tuple[str, str]:
     if name == "validation":
-        return day_of(split["embargo_ends"][0]), day_of(min(split["cuts"][1], split["end"]) - 1)
-    return day_of(split["embargo_ends"][1]), day_of(split["end"] - 1)
+        return str(day_of(split["embargo_ends"][0])), str(day_of(min(split["cuts"][1], split["end"]) - 1))
+    return str(day_of(split["embargo_ends"][1])), str(day_of(split["end"] - 1))
 
 
 def _table(title: str, *columns: str) -> Table:

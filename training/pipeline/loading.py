@@ -170,6 +170,7 @@ class _Reader:
         if source != timeframe:
             self._resampled(symbol, source, timeframe, stored)
         self.fingerprints[symbol][timeframe] = self._fingerprint(stored)
+        self.first_bars[symbol][timeframe] = int(bar_times(frame)[0])
         self.sources[symbol][timeframe] = source
         self.frames[symbol][timeframe] = frame
 

@@ -68,11 +68,13 @@ class Command(BaseCommand):
         from rich.console import Console
 
         from training.inline import plan
+        from training.terminal import Waiting
+
+        with Waiting("planning", self.stderr._out):
+            figures = plan(options["strategy"], _request(options))
         from training.report import plan_tables
 
-        Console(file=self.stdout._out, highlight=False, soft_wrap=True).print(
-            plan_tables(plan(options["strategy"], _request(options)))
-        )
+        Console(file=self.stdout._out, highlight=False, soft_wrap=True).print(plan_tables(figures))
 
     def _run(self, options: dict[str, Any]) -> str:
         if not options["inline"]:
