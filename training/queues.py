@@ -38,6 +38,13 @@ class WorkerState:
     environment: dict[str, Any]
 
 
+def queue_of(tag: str) -> Any:
+    """The library's own queue; its connection is the way to Redis."""
+    import django_rq
+
+    return django_rq.get_queue(tag)
+
+
 def ping() -> None:
     """NoWorker if Redis does not answer."""
     import django_rq

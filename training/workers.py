@@ -8,24 +8,79 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Callable, Sequence
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from django.conf import settings
-from django.db import DatabaseError, IntegrityError, transaction
+from django.db import DatabaseError, IntegrityError, connections, transaction
 
 from training import checkpoints, operations
 from training.models import Operation, Status, TrainedModel
 from training.progress import Progress, Watcher
 from training.pulse import Pulse
+from training.terminal import LogFile, log_path
 from training.values import Cancelled, Parts, Refusal
 
 if TYPE_CHECKING:
     from training.pipeline.loading import RunBars
 
 THREADS = 1
+#: What asks a run on a worker to save and stop; the worker blocks them in its fork until the run can take them.
+STOP_SIGNALS = (signal.SIGUSR1, signal.SIGTERM)
 log = logging.getLogger(__name__)
+
+
+def train_operation(operation_id: str, attempt: int) -> str:
+    """The job of the queues `gpu` and `cpu`, in the process that the worker forked for it; gives the final status."""
+    from rq import get_current_job
+
+    from training.broadcast import Publisher
+
+    connections.close_all()  # what the fork inherited belongs to the worker
+    job = get_current_job()
+    device = "cpu" if job is not None and job.origin == "cpu" else None
+    allow_inexact = bool(Operation.objects.filter(pk=operation_id).values_list("allow_inexact", flat=True).first())
+    publisher, status = Publisher(operation_id, attempt), str(Status.FAILED)
+    try:
+        with stop_signals() as hand, LogFile(log_path(operation_id, attempt)) as written:
+            watchers = (written, publisher)
+            status = run_operation(operation_id, attempt, watchers, allow_inexact=allow_inexact, device=device, on_start=hand)
+    finally:
+        publisher.close(status)
+    return status
+
+
+@contextmanager
+def stop_signals() -> Iterator[Callable[[Progress], None]]:
+    """Inside, a stop signal asks the run to save and stop, however often it comes and however early it came.
+
+    Gives the function that takes the run's progress.
+    """
+    watched: list[Progress] = []
+    asked: list[int] = []
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        asked.append(number)
+        for progress in watched:
+            progress.request_stop("shutdown")
+
+    def hand(progress: Progress) -> None:
+        watched.append(progress)
+        if asked:
+            progress.request_stop("shutdown")
+
+    handlers = {number: signal.signal(number, ask) for number in STOP_SIGNALS}
+    mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+    try:
+        yield hand
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def run_operation(
@@ -34,10 +89,12 @@ def run_operation(
     watchers: Sequence[Watcher] = (),
     *,
     allow_inexact: bool = False,
+    device: str | None = None,
     on_start: Callable[[Progress], None] = lambda progress: None,
 ) -> str:
     """Train what the operation asks for and record how it ended; gives its final status.
 
+    `device`: `cpu` on a cpu worker; the best of this machine if None.
     `on_start` gets the progress before anything is done, so that the caller can hand signals to it.
     """
     schedule = checkpoints.Schedule(settings.CHECKPOINT_EPOCH_INTERVAL, settings.CHECKPOINT_TIME_INTERVAL_SECONDS)
@@ -48,7 +105,7 @@ def run_operation(
     with Pulse(operation_id, attempt, progress.request_stop):
         try:
             progress.on_stage("load", 0.0)
-            _train(operation_id, attempt, progress, allow_inexact)
+            _train(operation_id, attempt, progress, allow_inexact, device)
             return Status.COMPLETED
         except Cancelled as stop:
             return _stopped(progress, stop)
@@ -62,7 +119,7 @@ def run_operation(
             raise
 
 
-def _train(operation_id: str, attempt: int, progress: Progress, allow_inexact: bool) -> None:
+def _train(operation_id: str, attempt: int, progress: Progress, allow_inexact: bool, device: str | None) -> None:
     from strategies_app.schema import StrategySpec
     from training.pipeline.loading import load_bars
     from training.recipe import FeatureCache, train_strategy
@@ -71,7 +128,7 @@ def _train(operation_id: str, attempt: int, progress: Progress, allow_inexact: b
 
     operation = Operation.objects.select_related("strategy_version__strategy").get(pk=operation_id)
     spec = StrategySpec.model_validate(json.loads(operation.spec))
-    device = choose_device()
+    device = device or choose_device()
     # A later attempt reads from where the first one did, whatever has been stored before that or beside it since.
     again = {"first_bars": operation.first_bars or None, "sources": operation.sources or None}
     bars = load_bars(spec, Path(settings.STORE_DIR), progress.on_stage, **again)
