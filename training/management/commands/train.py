@@ -65,16 +65,14 @@ class Command(BaseCommand):
             raise CommandError(problem, returncode=2)
 
     def _show_plan(self, options: dict[str, Any]) -> None:
-        from rich.console import Console
-
         from training.inline import plan
-        from training.terminal import Waiting
+        from training.terminal import Waiting, console_on
 
         with Waiting("planning", self.stderr._out):
             figures = plan(options["strategy"], _request(options))
         from training.report import plan_tables
 
-        Console(file=self.stdout._out, highlight=False, soft_wrap=True).print(plan_tables(figures))
+        console_on(self.stdout._out).print(plan_tables(figures))
 
     def _run(self, options: dict[str, Any]) -> str:
         if not options["inline"]:
