@@ -49,6 +49,8 @@ def train_operation(operation_id: str, attempt: int) -> str:
         with stop_signals() as hand, LogFile(log_path(operation_id, attempt)) as written:
             watchers = (written, publisher)
             status = run_operation(operation_id, attempt, watchers, allow_inexact=allow_inexact, device=device, on_start=hand)
+    except operations.OperationError as refusal:
+        log.info("nothing to do: %s", refusal)  # cancelled, or taken over, while it waited
     finally:
         publisher.close(status)
     return status

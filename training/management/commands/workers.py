@@ -27,7 +27,7 @@ class Command(BaseCommand):
             console.print("No worker is running: `worker --tag cpu` starts one, `up` starts everything.")
             return
         names = ("worker", "tag", "state", "operation", "device", "memory", "heard of")
-        table = Table(*(Column(name, no_wrap=True, overflow="fold") for name in names), box=None, pad_edge=False, padding=(0, 2))
+        table = Table(*(Column(name, overflow="fold") for name in names), box=None, pad_edge=False, padding=(0, 2))
         for worker in workers:
             told, age = worker.environment, (timezone.now() - worker.heartbeat).total_seconds()
             memory = int(told.get("memory") or 0)
