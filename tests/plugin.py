@@ -25,5 +25,8 @@ for name in [n for n in os.environ if n.startswith("KTRDR_") or n in SETTINGS]:
 home = tempfile.mkdtemp(prefix="ktrdr-test-")
 atexit.register(shutil.rmtree, home, ignore_errors=True)
 os.environ["KTRDR_HOME"] = home
+Path(home, "static").mkdir()
+# A server listens there only while a test asks for one (tests.redis_server).
+os.environ["REDIS_URL"] = f"unix://{home}/redis.sock?db=0"
 # Compiled kernels are shared between runs: compiling them takes longer than most tests.
 os.environ["NUMBA_CACHE_DIR"] = str(PROJECT / "var" / "numba")

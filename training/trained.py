@@ -48,6 +48,8 @@ def predict_stored(
     The bars begin where the training's began, so that indicators are in the same state; with `recent`,
     or for another symbol, only the warm-up before `start` is read.
     """
+    from pydantic import ValidationError
+
     from strategies_app.schema import StrategySpec
     from training.pipeline.coverage import day_start
     from training.recipe import load_bars, predict_bars
@@ -55,7 +57,10 @@ def predict_stored(
     trained = StrategySpec.model_validate(bundle.spec)
     if timeframe != trained.base_timeframe:
         raise ModelError(f"this model predicts on {trained.base_timeframe} bars, seen {timeframe}")
-    spec = StrategySpec.model_validate(_for_symbol(bundle.spec, symbol, _day(start), _day(end)))
+    try:
+        spec = StrategySpec.model_validate(_for_symbol(bundle.spec, symbol, _day(start), _day(end)))
+    except ValidationError as error:
+        raise ModelError(f"{symbol} from {start} to {end}: {error.errors()[0]['msg']}") from None
     known = symbol in bundle.first_bars and not recent
     bars = load_bars(
         spec,

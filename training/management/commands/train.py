@@ -67,12 +67,13 @@ class Command(BaseCommand):
     def _show_plan(self, options: dict[str, Any]) -> None:
         from rich.console import Console
 
-        from training.inline import plan
+        from strategies_app.stored import find_strategy
+        from training.plans import plan
         from training.report import plan_tables
 
-        Console(file=self.stdout._out, highlight=False, soft_wrap=True).print(
-            plan_tables(plan(options["strategy"], _request(options)))
-        )
+        found = find_strategy(options["strategy"])
+        tables = plan_tables(plan(found.text, found.label, _request(options)))
+        Console(file=self.stdout._out, highlight=False, soft_wrap=True).print(tables)
 
     def _run(self, options: dict[str, Any]) -> str:
         if not options["inline"]:
