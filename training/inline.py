@@ -14,16 +14,80 @@ from rich.console import Console
 
 from strategies_app.models import StrategyVersion
 from strategies_app.stored import find_strategy
+from strategies_app.vocabulary import TIMEFRAMES
 from training import checkpoints, operations
 from training.models import Operation, Status
+<<<<<<< HEAD
 from training.progress import Progress
 from training.requests import Actor, resume, start_training
 from training.terminal import Display, LogFile
+=======
+from training.progress import SUPERSEDED, Progress
+from training.requests import Actor, effective_spec, resume, start_training
+from training.terminal import Display, LogFile, log_path
+>>>>>>> jobs
 from training.workers import run_operation
 
 Hand = Callable[[Progress], None]
 
 
+<<<<<<< HEAD
+=======
+def plan(strategy: str, request: dict[str, Any]) -> dict[str, Any]:
+    """What a training would do: reads bars and computes rows, trains and stores nothing but the feature cache."""
+    found = find_strategy(strategy)
+    spec = effective_spec(found.text, request)
+    import numpy as np
+
+    from training.recipe import FeatureCache, class_shares, load_bars, prepare, split_ledger
+    from training.trainer.classes import learn_class_weights
+    from training.trainer.device import choose_device, device_name
+    from training.trainer.networks import build_network, parameter_count
+
+    bars = load_bars(spec, Path(settings.STORE_DIR))
+    prepared = prepare(spec, bars, cache=FeatureCache(Path(settings.CACHE_DIR), settings.CACHE_LIMIT_BYTES))
+    dataset, splits = prepared.dataset, prepared.splits
+    parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
+    _, warnings = learn_class_weights(dataset, splits, spec.training.class_weights)  # refuses what training would refuse
+    ones = np.ones(len(dataset.feature_names), dtype=np.float32)
+    network = build_network(spec, len(ones), len(dataset.class_names), 0 * ones, ones)
+    device = choose_device()
+    return {
+        "strategy": f"{spec.name} ({found.label})",
+        "symbols": ", ".join(dataset.symbols),
+        "timeframes": f"{', '.join(spec.timeframes)} (rows on {spec.base_timeframe})",
+        "dates": f"{spec.training_data.start} to {spec.training_data.end}",
+        "network": f"{spec.model.type}, {parameter_count(network):,} parameters, {len(dataset.feature_names)} features, "
+        f"{len(dataset.class_names)} classes",
+        "memory": memory_text(dataset.rows.features.nbytes, parameter_count(network)),
+        "worker": f"this process, {device} ({device_name(device)})",
+        "features": dataset.feature_names,
+        "class_names": dataset.class_names,
+        "split": split_ledger(dataset, splits, bars),
+        "class_shares": {name: class_shares(dataset, positions) for name, positions in parts.items() if len(positions)},
+        "longest_look_ahead": longest_look_ahead(spec, dataset),
+        "notes": [*prepared.notes, *warnings],
+    }
+
+
+def memory_text(features: int, parameters: int) -> str:
+    """Features, and the network: weights, gradients, two moments, and copies of the best, last and saved state."""
+    network = 4 * parameters * 10
+    return f"about {(features + network) / 1e6:,.1f} MB: {features / 1e6:,.1f} features, {network / 1e6:,.1f} network"
+
+
+def longest_look_ahead(spec: Any, dataset: Any) -> int:
+    """Base bars between a row and the bar that settles its label, at most."""
+    import numpy as np
+
+    from training.pipeline.timeframes import duration
+
+    rows = dataset.rows
+    settled = np.searchsorted(dataset.clock, rows.label_ends - duration(spec.base_timeframe))
+    return int((settled - np.searchsorted(dataset.clock, rows.times)).max())
+
+
+>>>>>>> jobs
 def start_inline(strategy: str, request: dict[str, Any], stream: TextIO, program: str) -> str:
     """Store the strategy and the operation, then train; gives the final status."""
     found = find_strategy(strategy)
@@ -52,11 +116,9 @@ def _run(operation: Operation, attempt: int, stream: TextIO, program: str, hand:
     checkpoints.prune(settings.CHECKPOINT_MAX_AGE_DAYS)
     title = f"{operation.name}  {operation.pk}" + (f"  attempt {attempt}" if attempt > 1 else "")
     console = Console(file=stream, highlight=False, soft_wrap=True)
-    log_path = Path(settings.LOG_DIR) / f"{operation.pk}-{attempt}.log"
-    log_path.parent.mkdir(parents=True, exist_ok=True)
-    with log_path.open("a", encoding="utf-8") as log, Display(title, console) as display:
+    with LogFile(log_path(operation.pk, attempt)) as log, Display(title, console) as display:
         display.state.best = _best_so_far(operation)
-        status = run_operation(operation.pk, attempt, [display, LogFile(log)], allow_inexact=allow_inexact, on_start=hand)
+        status = run_operation(operation.pk, attempt, [display, log], allow_inexact=allow_inexact, on_start=hand)
     tell(operation.pk, status, console, program)
     return status
 
@@ -70,6 +132,9 @@ def _best_so_far(operation: Operation) -> float:
 def tell(operation_id: str, status: str, console: Console, program: str) -> None:
     """How a run ended: its result, or what was kept and how to continue."""
     operation = Operation.objects.select_related("strategy_version__strategy").get(pk=operation_id)
+    if status == "superseded":
+        console.print(f"stopped: {SUPERSEDED}")
+        return
     if status == Status.COMPLETED:
         from training.report import result_tables
         from training.trainer.bundle import load_bundle
@@ -77,12 +142,15 @@ def tell(operation_id: str, status: str, console: Console, program: str) -> None
         model = operation.trained_model
         bundle = load_bundle(Path(settings.BUNDLE_DIR) / model.folder)
         console.print(result_tables(bundle.metrics, bundle.split))
-        console.print(f"model {model.name}   predict with: {program} predict {model.name} SYMBOL TIMEFRAME", markup=False)
+        series = f"{bundle.symbols[0]} {min(bundle.timeframes, key=TIMEFRAMES.__getitem__)}"
+        console.print(f"model {model.name}   predict with: {program} predict {model.name} {series}", markup=False)
         return
     newest = operation.checkpoints.first()
-    kept = f"the end of epoch {newest.epoch + 1} is saved" if newest else "no epoch was completed, so nothing had to be saved"
     inline = "" if operation.queue else " --inline"
     console.print(f"{status}: {operation.error or operation.reason or 'stopped on request'}", markup=False)
+    if status == Status.FAILED and newest is None:
+        return  # nothing to continue: what was said has to be mended first
+    kept = f"the end of epoch {newest.epoch + 1} is saved" if newest else "no epoch was completed, so nothing had to be saved"
     console.print(f"{kept}; continue with: {program} train --resume {operation_id}{inline}", markup=False)
 
 
