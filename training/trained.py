@@ -48,6 +48,8 @@ def predict_stored(
     The bars begin where the training's began, so that indicators are in the same state; with `recent`,
     or for another symbol, only the warm-up before `start` is read.
     """
+    from pydantic import ValidationError
+
     from strategies_app.schema import StrategySpec
     from training.pipeline.coverage import day_start
     from training.recipe import load_bars, predict_bars
@@ -58,7 +60,10 @@ def predict_stored(
     first_day, last_day = _day(start), _day(end)
     if first_day and last_day and first_day > last_day:
         raise ModelError(f"the start {first_day} is after the end {last_day}")
-    spec = StrategySpec.model_validate(_for_symbol(bundle.spec, symbol, first_day, last_day))
+    try:
+        spec = StrategySpec.model_validate(_for_symbol(bundle.spec, symbol, first_day, last_day))
+    except ValidationError as error:
+        raise ModelError(f"{symbol}: {error.errors()[0]['msg']}") from None
     known = symbol in bundle.first_bars and not recent
     bars = load_bars(
         spec,

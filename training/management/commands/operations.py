@@ -37,7 +37,7 @@ class Command(BaseCommand):
         sys.exit(code or 0)
 
     def _list(self, options: dict[str, Any]) -> None:
-        from rich.table import Table
+        from rich.table import Column, Table
 
         from training.models import Operation
         from training.terminal import console_on

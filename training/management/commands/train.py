@@ -65,11 +65,13 @@ class Command(BaseCommand):
             raise CommandError(problem, returncode=2)
 
     def _show_plan(self, options: dict[str, Any]) -> None:
-        from training.inline import plan
+        from strategies_app.stored import find_strategy
+        from training.plans import plan
         from training.terminal import Waiting, console_on
 
+        found = find_strategy(options["strategy"])
         with Waiting("planning", self.stderr._out):
-            figures = plan(options["strategy"], _request(options))
+            figures = plan(found.text, found.label, _request(options))
         from training.report import plan_tables
 
         console_on(self.stdout._out).print(plan_tables(figures))
