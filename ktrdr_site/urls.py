@@ -1,7 +1,12 @@
-"""Addresses of the web site: none yet, everything is done from the command line."""
+"""Addresses of the web site."""
 
 from __future__ import annotations
 
-from django.urls import URLPattern, URLResolver
+from django.contrib import admin
+from django.urls import URLPattern, URLResolver, path
 
-urlpatterns: list[URLPattern | URLResolver] = []
+admin.autodiscover()  # here, since at start it would cost every command
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("admin/", admin.site.urls),
+]
