@@ -25,7 +25,13 @@ MEASURES = {
     },
     "confusion_matrix": [[100, 200, 100], [100, 300, 50], [90, 180, 130]],
 }  # fmt: skip
-BASELINE = MEASURES | {"name": "majority class of train", "class": "HOLD", "accuracy": 0.473, "balanced_accuracy": 1 / 3, "mcc": 0.0}
+BASELINE = MEASURES | {
+    "name": "majority class of train",
+    "class": "HOLD",
+    "accuracy": 0.473,
+    "balanced_accuracy": 1 / 3,
+    "mcc": 0.0,
+}
 METRICS = {
     "class_names": ["BUY", "HOLD", "SELL"],
     "training": {"epochs_completed": 41, "best_epoch": 30, "early_stopped": True, "train_loss": 0.9, "val_loss": 0.95},
@@ -109,7 +115,7 @@ def log(of: Operation, text: str = "stage load\nepoch 1\n") -> Path:
 def bars(symbol: str = "AAPL", timeframe: str = "1d") -> BarSeries:
     end = timezone.now()
     quality = {
-        "missing": {}, "gaps": {"runs": 3, "bars": 7, "longest": 4}, "warnings": ["3 gaps, the longest 4 bars at 2008-01-02"],
+        "missing": {}, "gaps": {"count": 3, "bars": 7, "longest": 4}, "warnings": ["3 gaps, the longest 4 bars at 2008-01-02"],
     }  # fmt: skip
     return BarSeries.objects.create(
         symbol=symbol, timeframe=timeframe, first=end - timedelta(days=4000), last=end, rows=2750, sha256="cd" * 32,

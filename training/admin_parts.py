@@ -9,9 +9,11 @@ from typing import Any
 
 import yaml
 from django.contrib import admin
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.utils import quote
 from django.db.models import Model
 from django.http import HttpRequest
+from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
@@ -104,3 +106,24 @@ def as_json(data: Any) -> SafeString | str:
 
 def bullets(lines: Iterable[str]) -> SafeString | str:
     return format_html('<ul class="plain">{}</ul>', format_html_join("", "<li>{}</li>", ((line,) for line in lines)) or NOTHING)
+
+
+def confirmation(
+    model_admin: admin.ModelAdmin, request: HttpRequest, label: str, rows: Iterable[tuple[Model, str]], back: str
+) -> TemplateResponse:
+    """The page that asks once before rows are deleted or revoked; each with a sentence on what goes and what stays."""
+    context = {
+        **model_admin.admin_site.each_context(request),
+        "opts": model_admin.opts,
+        "title": f"{label}?",
+        "label": label,
+        "rows": rows,
+        "back": back,
+        "action": request.POST.get("action", ""),
+        "action_checkbox_name": ACTION_CHECKBOX_NAME,
+    }
+    return TemplateResponse(request, "admin/training/confirm.html", context)
+
+
+def list_address(row: Model | type[Model]) -> str:
+    return reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_changelist")
