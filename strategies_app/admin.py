@@ -36,6 +36,7 @@ class StrategyAdmin(admin.ModelAdmin):
     search_help_text = "part of a strategy's name"
     list_per_page = 50
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
     change_form_template = "admin/strategies_app/strategy_page.html"
 
     class Media:
@@ -171,6 +172,7 @@ class StrategyVersionAdmin(admin.ModelAdmin):
     search_help_text = "part of a strategy's name"
     list_per_page = 50
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
     fields: ClassVar = ("strategy_link", "number", "created", "source_path", "sha256", "operations", "difference", "whole_text")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[StrategyVersion]:

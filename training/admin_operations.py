@@ -75,7 +75,7 @@ def live_values(operation: Operation) -> dict[str, Any]:
     return {
         "status": operation.status,
         "percent": round(operation.percent, 1),
-        "share": f"{operation.percent:.0f} %",
+        "share": f"{operation.percent:.0f}%",
         "doing": ", ".join(filter(None, (doing, epoch))),
         "duration": duration(operation),
         "where": where(operation),
@@ -115,7 +115,7 @@ def _live(operation: Operation, field: str, value: str) -> SafeString:
 @admin.register(Operation)
 class OperationAdmin(ReadOnlyAdmin):
     list_display = (
-        "state", "progress", "strategy", "symbols", "timeframes", "tries", "runs_on", "user", "since", "took", "identity",
+        "state", "progress", "strategy", "bars", "tries", "runs_on", "user", "since", "took", "identity",
     )  # fmt: skip
     list_display_links = ("identity",)
     list_filter = ("status", StrategyFilter, QueueFilter, ("user", admin.RelatedOnlyFieldListFilter), "created")
@@ -182,7 +182,7 @@ class OperationAdmin(ReadOnlyAdmin):
     @admin.display(description="Strategy", ordering="strategy_version__strategy__name")
     def strategy(self, operation: Operation) -> SafeString:
         version = operation.strategy_version
-        return format_html("{} {}", link(version.strategy), link(version, f"version {version.number}"))
+        return format_html("{}<br>{}", link(version.strategy), link(version, f"version {version.number}"))
 
     @admin.display(description="Symbols")
     def symbols(self, operation: Operation) -> str:
@@ -191,6 +191,10 @@ class OperationAdmin(ReadOnlyAdmin):
     @admin.display(description="Timeframes")
     def timeframes(self, operation: Operation) -> str:
         return trained_on(operation)[1]
+
+    @admin.display(description="Symbols, timeframes")
+    def bars(self, operation: Operation) -> SafeString:
+        return format_html('{}<br><span class="quiet">{}</span>', *trained_on(operation))
 
     @admin.display(description="Attempt", ordering="attempt")
     def tries(self, operation: Operation) -> SafeString:

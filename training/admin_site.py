@@ -13,6 +13,9 @@ from django.urls import URLPattern, URLResolver, path, reverse
 APPS = ("training", "strategies_app", "auth", "django_rq")
 MODELS = ("Operation", "TrainedModel", "Worker", "BarSeries", "Checkpoint", "ApiToken", "AuditEntry")
 
+#: Where the words made from a class name read badly.
+NAMES = {"ApiToken": "API tokens", "Dashboard": "Queues of RQ", "Group": "Roles"}
+
 
 def _place(name: str, order: tuple[str, ...]) -> int:
     return order.index(name) if name in order else len(order)
@@ -21,6 +24,9 @@ def _place(name: str, order: tuple[str, ...]) -> int:
 class TrainSite(AdminSite):
     site_title = site_header = "KTRDR Train"
     index_title = "Overview"
+    site_url = None  # there are no pages beside the admin
+    # The lists are wide, and the index is one click away.
+    enable_nav_sidebar = False
 
     def __init__(self, name: str = "admin") -> None:
         super().__init__(name)
@@ -35,6 +41,8 @@ class TrainSite(AdminSite):
         for app in apps:
             if app["app_label"] == "training" and request.user.has_perm("training.view_operation"):
                 app["models"].append(_WORKERS | {"admin_url": reverse(f"{self.name}:workers")})
+            for model in app["models"]:
+                model["name"] = NAMES.get(model["object_name"], model["name"])
             app["models"].sort(key=lambda model: _place(model["object_name"], MODELS))
         return sorted(apps, key=lambda app: _place(app["app_label"], APPS))
 
