@@ -153,9 +153,9 @@ CHANNEL_LAYERS = {
     "default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [REDIS_URL]}},
 }
 
-# SimpleAdminConfig: finding the admin's registrations at start would cost every command; urls.py does it.
+# TrainAdminConfig is a SimpleAdminConfig: finding the admin's registrations at start would cost every command; urls.py does it.
 INSTALLED_APPS = [
-    "django.contrib.admin.apps.SimpleAdminConfig",
+    "ktrdr_site.apps.TrainAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -167,6 +167,7 @@ INSTALLED_APPS = [
     "training",
 ]
 MIDDLEWARE = [
+    "training.api_errors.ApiBoundary",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

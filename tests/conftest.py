@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests import plugin
+from tests.api_examples import Examples, make_examples
 from tests.homes import Home, made_home
 
 
@@ -29,3 +30,9 @@ def empty_redis() -> Iterator[Any]:
     connection.flushdb()
     yield connection
     connection.flushdb()
+
+
+@pytest.fixture
+def examples(db: None) -> Examples:
+    """Users of every role, and something of everything that the API shows."""
+    return make_examples()

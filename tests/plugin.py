@@ -31,6 +31,7 @@ for name in [n for n in os.environ if n.startswith("KTRDR_") or n in SETTINGS]:
 home = tempfile.mkdtemp(prefix="ktrdr-test-")
 atexit.register(shutil.rmtree, home, ignore_errors=True)
 os.environ["KTRDR_HOME"] = home
+Path(home, "static").mkdir()
 # Compiled kernels are shared between runs: compiling them takes longer than most tests.
 os.environ["NUMBA_CACHE_DIR"] = str(PROJECT / "var" / "numba")
 

@@ -13,15 +13,13 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         from django.utils import timezone
-        from rich.console import Console
         from rich.table import Column, Table
 
         from training import queues
         from training.management.refusals import refusals
+        from training.terminal import console_on
 
-        # Where nobody looks at a width, every row is one line.
-        width = None if self.stdout.isatty() else 200
-        console = Console(file=self.stdout._out, highlight=False, soft_wrap=True, width=width)
+        console = console_on(self.stdout._out)
         with refusals():
             queues.ping()
             workers = queues.live_workers()
