@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
-from redis import Redis
 
+from tests import plugin
 from tests.api_examples import Examples, make_examples
 from tests.homes import Home, made_home
-from tests.redis_server import running, test_socket
 
 
 @pytest.fixture(scope="session")
@@ -18,18 +18,18 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     return made_home(tmp_path_factory.mktemp("home"))
 
 
-@pytest.fixture(scope="session")
-def redis_server() -> Iterator[Redis]:
-    """One server per test process."""
-    with running(test_socket()) as connection:
-        yield connection
-
-
 @pytest.fixture
-def redis(redis_server: Redis) -> Redis:
-    """The server that REDIS_URL names, empty."""
-    redis_server.flushall()
-    return redis_server
+def empty_redis() -> Iterator[Any]:
+    """The connection to this test process's own Redis, without a key."""
+    from django.conf import settings
+
+    from training import queues
+
+    assert settings.REDIS_URL == plugin.REDIS_URL, "tests would empty a Redis that is not theirs"
+    connection = queues.queue_of("cpu").connection
+    connection.flushdb()
+    yield connection
+    connection.flushdb()
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from django.test import Client
-from redis import Redis
 
 from tests.api_examples import Examples, register_worker, send, start, store_bars
 from training import api, api_library
@@ -80,7 +79,7 @@ def test_every_route_stands_in_the_table_and_nothing_else_does() -> None:
 
 @pytest.mark.parametrize(("method", "path"), sorted(TABLE))
 def test_a_route_is_open_to_whom_the_table_names_and_to_nobody_else(
-    method: str, path: str, examples: Examples, redis: Redis, monkeypatch: pytest.MonkeyPatch
+    method: str, path: str, examples: Examples, empty_redis: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     allowed, body, statuses = TABLE[method, path]
     for tag in ("cpu", "quick"):
@@ -117,7 +116,7 @@ def filled(path: str, examples: Examples) -> str:
     ("cancel", Status.PENDING, {}), ("cancel", Status.RUNNING, {"force": True}), ("resume", Status.FAILED, {}),
 ])  # fmt: skip
 def test_only_owners_and_admins_control_an_operation(
-    verb: str, status: Status, body: dict[str, Any], examples: Examples, redis: Redis
+    verb: str, status: Status, body: dict[str, Any], examples: Examples, empty_redis: Any
 ) -> None:
     register_worker("cpu")
     for name, client in callers(examples).items():

@@ -14,11 +14,12 @@ from rich.console import Console
 
 from strategies_app.models import StrategyVersion
 from strategies_app.stored import find_strategy
+from strategies_app.vocabulary import TIMEFRAMES
 from training import checkpoints, operations
 from training.models import Operation, Status
-from training.progress import Progress
+from training.progress import SUPERSEDED, Progress
 from training.requests import Actor, resume, start_training
-from training.terminal import Display, LogFile
+from training.terminal import Display, LogFile, log_path
 from training.workers import run_operation
 
 Hand = Callable[[Progress], None]
@@ -52,11 +53,9 @@ def _run(operation: Operation, attempt: int, stream: TextIO, program: str, hand:
     checkpoints.prune(settings.CHECKPOINT_MAX_AGE_DAYS)
     title = f"{operation.name}  {operation.pk}" + (f"  attempt {attempt}" if attempt > 1 else "")
     console = Console(file=stream, highlight=False, soft_wrap=True)
-    log_path = Path(settings.LOG_DIR) / f"{operation.pk}-{attempt}.log"
-    log_path.parent.mkdir(parents=True, exist_ok=True)
-    with log_path.open("a", encoding="utf-8") as log, Display(title, console) as display:
+    with LogFile(log_path(operation.pk, attempt)) as log, Display(title, console) as display:
         display.state.best = _best_so_far(operation)
-        status = run_operation(operation.pk, attempt, [display, LogFile(log)], allow_inexact=allow_inexact, on_start=hand)
+        status = run_operation(operation.pk, attempt, [display, log], allow_inexact=allow_inexact, on_start=hand)
     tell(operation.pk, status, console, program)
     return status
 
@@ -70,6 +69,9 @@ def _best_so_far(operation: Operation) -> float:
 def tell(operation_id: str, status: str, console: Console, program: str) -> None:
     """How a run ended: its result, or what was kept and how to continue."""
     operation = Operation.objects.select_related("strategy_version__strategy").get(pk=operation_id)
+    if status == "superseded":
+        console.print(f"stopped: {SUPERSEDED}")
+        return
     if status == Status.COMPLETED:
         from training.report import result_tables
         from training.trainer.bundle import load_bundle
@@ -77,12 +79,15 @@ def tell(operation_id: str, status: str, console: Console, program: str) -> None
         model = operation.trained_model
         bundle = load_bundle(Path(settings.BUNDLE_DIR) / model.folder)
         console.print(result_tables(bundle.metrics, bundle.split))
-        console.print(f"model {model.name}   predict with: {program} predict {model.name} SYMBOL TIMEFRAME", markup=False)
+        series = f"{bundle.symbols[0]} {min(bundle.timeframes, key=TIMEFRAMES.__getitem__)}"
+        console.print(f"model {model.name}   predict with: {program} predict {model.name} {series}", markup=False)
         return
     newest = operation.checkpoints.first()
-    kept = f"the end of epoch {newest.epoch + 1} is saved" if newest else "no epoch was completed, so nothing had to be saved"
     inline = "" if operation.queue else " --inline"
     console.print(f"{status}: {operation.error or operation.reason or 'stopped on request'}", markup=False)
+    if status == Status.FAILED and newest is None:
+        return  # nothing to continue: what was said has to be mended first
+    kept = f"the end of epoch {newest.epoch + 1} is saved" if newest else "no epoch was completed, so nothing had to be saved"
     console.print(f"{kept}; continue with: {program} train --resume {operation_id}{inline}", markup=False)
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from django.conf import settings
 
-from strategies_app.schema import StrategySpec
 from training.requests import effective_spec
 
 
@@ -17,6 +16,7 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str = "") -> di
     import numpy as np
 
     from training.recipe import FeatureCache, class_shares, load_bars, prepare, split_ledger
+    from training.trainer.classes import learn_class_weights
     from training.trainer.device import choose_device, device_name
     from training.trainer.networks import build_network, parameter_count
 
@@ -24,6 +24,7 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str = "") -> di
     prepared = prepare(spec, bars, cache=FeatureCache(Path(settings.CACHE_DIR), settings.CACHE_LIMIT_BYTES))
     dataset, splits = prepared.dataset, prepared.splits
     parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
+    _, warnings = learn_class_weights(dataset, splits, spec.training.class_weights)  # refuses what training would refuse
     ones = np.ones(len(dataset.feature_names), dtype=np.float32)
     network = build_network(spec, len(ones), len(dataset.class_names), 0 * ones, ones)
     device = choose_device()
@@ -34,18 +35,24 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str = "") -> di
         "dates": f"{spec.training_data.start} to {spec.training_data.end}",
         "network": f"{spec.model.type}, {parameter_count(network):,} parameters, {len(dataset.feature_names)} features, "
         f"{len(dataset.class_names)} classes",
-        "memory": f"{dataset.rows.features.nbytes / 1e6:,.1f} MB of features",
+        "memory": memory_text(dataset.rows.features.nbytes, parameter_count(network)),
         "worker": worker or f"this process, {device} ({device_name(device)})",
         "features": list(dataset.feature_names),
         "class_names": list(dataset.class_names),
         "split": split_ledger(dataset, splits, bars),
         "class_shares": {name: class_shares(dataset, positions) for name, positions in parts.items() if len(positions)},
         "longest_look_ahead": longest_look_ahead(spec, dataset),
-        "notes": list(prepared.notes),
+        "notes": [*prepared.notes, *warnings],
     }
 
 
-def longest_look_ahead(spec: StrategySpec, dataset: Any) -> int:
+def memory_text(features: int, parameters: int) -> str:
+    """Features, and the network: weights, gradients, two moments, and copies of the best, last and saved state."""
+    network = 4 * parameters * 10
+    return f"about {(features + network) / 1e6:,.1f} MB: {features / 1e6:,.1f} features, {network / 1e6:,.1f} network"
+
+
+def longest_look_ahead(spec: Any, dataset: Any) -> int:
     """Base bars between a row and the bar that settles its label, at most."""
     import numpy as np
 

@@ -43,6 +43,13 @@ class WorkerState:
     environment: dict[str, Any]
 
 
+def queue_of(tag: str) -> Any:
+    """The library's own queue; its connection is the way to Redis."""
+    import django_rq
+
+    return django_rq.get_queue(tag)
+
+
 def ping() -> None:
     """NoWorker if Redis does not answer."""
     import django_rq
@@ -148,14 +155,12 @@ def kill(operation_id: str, attempt: int) -> bool:
 
 def enqueue_quick(question: str, arguments: dict[str, Any], owner: int) -> str:
     """Put a question to a quick worker; gives the job's id. NoWorker if none lives."""
-    import django_rq
-
     ping()
     if not live_workers("quick"):
         raise NoWorker(
             "no quick worker is running: start one with `manage.py worker --tag quick`, or everything with `manage.py up`"
         )
-    job = django_rq.get_queue("quick").enqueue_call(
+    job = queue_of("quick").enqueue_call(
         QUICK_JOB, args=(question, arguments), job_id=f"quick-{secrets.token_hex(16)}", meta={"owner": owner},
         ttl=QUICK_TTL_SECONDS, result_ttl=QUICK_TTL_SECONDS, failure_ttl=QUICK_TTL_SECONDS,
     )  # fmt: skip
@@ -164,11 +169,10 @@ def enqueue_quick(question: str, arguments: dict[str, Any], owner: int) -> str:
 
 def quick_job(job: str) -> Any:
     """RQ's job of a question, None if it is unknown or forgotten."""
-    import django_rq
     from rq.exceptions import NoSuchJobError
     from rq.job import Job
 
-    queue = django_rq.get_queue("quick")
+    queue = queue_of("quick")
     try:
         return Job.fetch(job, connection=queue.connection, serializer=queue.serializer)
     except NoSuchJobError:

@@ -14,8 +14,11 @@ MAX_BARS = 20_000
 
 def answer(question: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """The job: `{result}`, or `{refusal}` with what the asker can mend. Both are JSON-ready."""
+    from django.db import connections
+
     from strategies_app.reader import StrategyError
 
+    connections.close_all()  # what the fork inherited belongs to the worker
     try:
         return {"result": QUESTIONS[question](**arguments)}
     except (Refusal, StrategyError) as error:

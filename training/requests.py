@@ -83,7 +83,13 @@ def start_training(
             path = str(Path(found.path).absolute()) if found.path else ""
             version = found.version or Strategy.objects.import_text(found.text, path)
             operation = operations.start(
-                version, spec.plain(), user=actor.user, queue=queue, task_id=task_id or None, request_sha256=digest
+                version,
+                spec.plain(),
+                user=actor.user,
+                queue=queue,
+                task_id=task_id or None,
+                request_sha256=digest,
+                **({} if queue else operations.owner()),
             )
             audit(actor, "start", operation.pk, strategy=str(version), queue=queue)
             if queue:

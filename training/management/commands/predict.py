@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import os
 import sys
 from typing import Any
 
@@ -28,9 +29,10 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         from training.management.refusals import refusals
+        from training.terminal import Waiting
         from training.trained import open_model, predict_stored
 
-        with refusals():
+        with refusals(), Waiting("predicting", self.stderr._out):
             bundle = open_model(options["model"])
             predictions, notes = predict_stored(
                 bundle, options["symbol"], options["timeframe"], options["start"], options["end"], recent=options["recent"]
@@ -41,7 +43,11 @@ class Command(BaseCommand):
         if options["output"]:
             self._write_file(options["output"], predictions)
         elif shape == "csv":
-            _write_csv(self.stdout._out, predictions)
+            try:
+                _write_csv(self.stdout._out, predictions)
+                self.stdout._out.flush()
+            except BrokenPipeError:  # the reader, such as `head`, has seen enough
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         else:
             self._print_table(predictions)
 
