@@ -214,7 +214,8 @@ class OperationAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Operation", ordering="id")
     def identity(self, operation: Operation) -> SafeString:
-        return format_html('<span class="id">{}</span>', operation.pk)
+        # The end is enough for commands and the search; the whole is on hover and on the page.
+        return format_html('<span class="id" title="{}">…{}</span>', operation.pk, operation.pk[-8:])
 
     # --- the page ---
 

@@ -34,7 +34,9 @@ class TrainSite(AdminSite):
         self.disable_action("delete_selected")
 
     def get_urls(self) -> list[URLPattern | URLResolver]:
-        return [path("workers/", self.admin_view(self.workers), name="workers"), *super().get_urls()]
+        # "View on site" looks a row up by any model's name, and no row here has a page beside the admin's.
+        rest = [page for page in super().get_urls() if getattr(page, "name", None) != "view_on_site"]
+        return [path("workers/", self.admin_view(self.workers), name="workers"), *rest]
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[dict[str, Any]]:
         apps = super().get_app_list(request, app_label)
