@@ -21,7 +21,7 @@ CHECK_VERSION := import sys; sys.exit(0 if sys.version_info >= (3, 11) else "KTR
 PIP := $(RUN) -m pip --disable-pip-version-check --quiet --quiet
 
 .DELETE_ON_ERROR:
-.PHONY: demo test lint bench setup clean
+.PHONY: demo test lint bench faults setup clean
 
 demo: setup
 	@$(RUN) manage.py demo
@@ -33,6 +33,11 @@ lint: setup
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
 	@$(RUN) -m mypy
+
+# N kills at random moments; every run is resumed and compared byte for byte with an undisturbed one.
+N ?= 10
+faults: setup
+	@$(RUN) -m tests.faults $(N)
 
 bench: setup
 	@$(RUN) -m benchmarks

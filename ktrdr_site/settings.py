@@ -167,6 +167,7 @@ INSTALLED_APPS = [
     "training",
 ]
 MIDDLEWARE = [
+    "training.api_errors.ApiBoundary",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

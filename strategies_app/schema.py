@@ -62,7 +62,9 @@ Symbol = Annotated[str, Field(pattern=SYMBOL)]
 
 def _known_timeframe(value: str) -> str:
     if value not in vocabulary.TIMEFRAMES:
-        raise ValueError(f"unknown timeframe '{value}', wanted one of {', '.join(vocabulary.TIMEFRAMES)}")
+        near = vocabulary.nearest(value, vocabulary.TIMEFRAMES)
+        hint = f"did you mean '{near}'?" if near else f"wanted one of {', '.join(vocabulary.TIMEFRAMES)}"
+        raise ValueError(f"unknown timeframe '{value}', {hint}")
     return value
 
 

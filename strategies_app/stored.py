@@ -39,7 +39,7 @@ def find_strategy(name_or_path: str, number: int | None = None) -> FoundStrategy
     if looks_like_path(name_or_path):
         return _from_file(name_or_path)
     try:
-        return _from_store(name_or_path, number)
+        return stored_strategy(name_or_path, number)
     except UnknownStrategy:
         if number is None and Path(name_or_path).is_file():
             return _from_file(name_or_path)
@@ -56,7 +56,8 @@ def _from_file(path: str) -> FoundStrategy:
     return FoundStrategy(read_text(path), path, None)
 
 
-def _from_store(name: str, number: int | None) -> FoundStrategy:
+def stored_strategy(name: str, number: int | None = None) -> FoundStrategy:
+    """The stored strategy of this name, never a file: what a request names must not reach the disk."""
     try:
         strategy = Strategy.objects.filter(name=name).first()
         names = [] if strategy else list(Strategy.objects.values_list("name", flat=True))

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 
+from tests import plugin
+from tests.api_examples import Examples, make_examples
 from tests.homes import Home, made_home
 
 
@@ -11,3 +16,23 @@ from tests.homes import Home, made_home
 def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """One home per test process, with sample bars; tests in it use strategies of different names."""
     return made_home(tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture
+def empty_redis() -> Iterator[Any]:
+    """The connection to this test process's own Redis, without a key."""
+    from django.conf import settings
+
+    from training import queues
+
+    assert settings.REDIS_URL == plugin.REDIS_URL, "tests would empty a Redis that is not theirs"
+    connection = queues.queue_of("cpu").connection
+    connection.flushdb()
+    yield connection
+    connection.flushdb()
+
+
+@pytest.fixture
+def examples(db: None) -> Examples:
+    """Users of every role, and something of everything that the API shows."""
+    return make_examples()

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -41,7 +46,13 @@ class Home:
     folder: Path
 
     def environment(self, **settings: object) -> dict[str, str]:
-        return {**os.environ, "KTRDR_HOME": str(self.folder), **{name: str(value) for name, value in settings.items()}}
+        # Without the address of the tests' own Redis: a home's is the embedded one.
+        return {
+            **os.environ,
+            "REDIS_URL": "",
+            "KTRDR_HOME": str(self.folder),
+            **{name: str(value) for name, value in settings.items()},
+        }
 
     def run(self, *arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "manage.py", *arguments]
@@ -61,10 +72,25 @@ class Home:
         path.write_text(STRATEGY.format(name=name, epochs=epochs, batch_size=batch_size))
         return str(path)
 
+    def value(self, operation: str, column: str) -> Any:
+        """A column of the operation's row, read beside whatever runs."""
+        with closing(sqlite3.connect(self.folder / "ktrdr.sqlite3", timeout=20)) as database:
+            row = database.execute(f"SELECT {column} FROM training_operation WHERE id = ?", [operation]).fetchone()
+        return row[0]
+
     def weights(self, operation: str) -> bytes:
         """The weights file of an operation's bundle."""
         (bundle,) = (self.folder / "bundles").glob(f"{operation}-*")
         return (bundle / "weights.safetensors").read_bytes()
+
+
+def until(condition: Callable[[], object], what: str, seconds: float = 30.0) -> Any:
+    """The first truth that the condition gives; AssertionError after so many seconds."""
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, f"{what} did not come within {seconds:g} s"
+        time.sleep(0.01)
+    return found
 
 
 def operation_in(output: str) -> str:

@@ -1,4 +1,4 @@
-"""Loaded before Django's settings (`-p tests.plugin`): tests get a home folder of their own and the defaults of all settings."""
+"""Loaded before Django's settings (`-p tests.plugin`): tests get a home folder, a Redis and the defaults of all settings."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from ktrdr_site import embedded_redis
+
 PROJECT = Path(__file__).resolve().parent.parent
 #: Whatever the developer has set must not reach a test.
 SETTINGS = (
@@ -16,6 +18,10 @@ SETTINGS = (
     "CHECKPOINT_EPOCH_INTERVAL",
     "CHECKPOINT_TIME_INTERVAL_SECONDS",
     "CHECKPOINT_MAX_AGE_DAYS",
+    "ORPHAN_TIMEOUT_SECONDS",
+    "ORPHAN_CHECK_INTERVAL_SECONDS",
+    "HEARTBEAT_SECONDS",
+    "REDIS_URL",
 )
 
 for name in [n for n in os.environ if n.startswith("KTRDR_") or n in SETTINGS]:
@@ -25,5 +31,13 @@ for name in [n for n in os.environ if n.startswith("KTRDR_") or n in SETTINGS]:
 home = tempfile.mkdtemp(prefix="ktrdr-test-")
 atexit.register(shutil.rmtree, home, ignore_errors=True)
 os.environ["KTRDR_HOME"] = home
+Path(home, "static").mkdir()
 # Compiled kernels are shared between runs: compiling them takes longer than most tests.
 os.environ["NUMBA_CACHE_DIR"] = str(PROJECT / "var" / "numba")
+
+# Never the Redis of a running system: tests empty theirs. A short folder of its own, since a socket's path must be short.
+redis_folder = Path(tempfile.mkdtemp(prefix="ktrdr-", dir="/tmp"))
+atexit.register(shutil.rmtree, redis_folder, ignore_errors=True)
+atexit.register(embedded_redis.stop, embedded_redis.start(redis_folder, redis_folder / "redis.sock"))
+REDIS_URL = f"unix://{redis_folder / 'redis.sock'}?db=0"
+os.environ["REDIS_URL"] = REDIS_URL

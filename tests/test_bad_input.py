@@ -5,8 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
 
+from strategies_app.models import Strategy
 from tests.homes import STRATEGY, Home
+from training.bar_series import load_samples
+from training.models import Operation
+
+
+@pytest.fixture
+def bars(db: None, settings, tmp_path: Path) -> None:
+    """The sample bars of one symbol, stored."""
+    settings.STORE_DIR = tmp_path / "bars"
+    load_samples("AAPL", "MSFT")
+
 
 GOOD = STRATEGY.format(name="bad_input", epochs=1, batch_size=128)
 
@@ -16,33 +29,44 @@ GOOD = STRATEGY.format(name="bad_input", epochs=1, batch_size=128)
     [
         (["nowhere", "--inline"], 2, "no strategy 'nowhere' is stored"),
         (["nowhere.yaml", "--inline"], 2, "does not exist"),
-        (["GOOD"], 2, "training on workers is not available yet: add --inline"),
+        (["GOOD"], 1, "the embedded Redis is not running: start everything with `manage.py up`"),
         ([], 2, "wanted a strategy"),
         (["GOOD", "--inline", "--resume", "op_training_1"], 2, "not both"),
         (["--inline", "--resume", "op_training_1"], 1, "no operation 'op_training_1'"),
         (["GOOD", "--inline", "--allow-inexact"], 2, "--allow-inexact goes with --resume"),
         (["GOOD", "--inline", "--detailed-analytics"], 2, "--detailed-analytics is not available yet"),
         (["GOOD", "--inline", "--symbols", "APPL"], 1, "no bars of APPL are stored, did you mean AAPL?"),
-        (["GOOD", "--inline", "--symbols", ","], 2, "wanted at least one name"),
         (["GOOD", "--inline", "--timeframes", "1d,3w"], 2, "1w"),
         (["GOOD", "--inline", "--timeframes", "1h,1d"], 1, "no bars of AAPL at 1h or finer are stored, only 1d"),
         (["GOOD", "--inline", "--start", "1990-01-01", "--end", "1991-01-01"], 1, "no 1d bars of AAPL between 1990-01-01 and 1991-01-01"),
         (["GOOD", "--inline", "--start", "2010-13-01"], 2, "2010-13-01"),
         (["GOOD", "--inline", "--start", "2010-01-01", "--end", "2009-01-01"], 2, "--"),
         (["GOOD", "--inline", "--validation-split", "0.9"], 2, "--validation-split"),
-        (["GOOD", "--inline", "--start", "2010-12-28", "--end", "2010-12-31"], 1, "wanted a shorter look-ahead or more bars"),
-        (["GOOD", "--inline", "--start", "2010-12-01", "--end", "2010-12-31"], 1, "split has no rows"),
     ],
 )  # fmt: skip
-def test_a_wrong_request_is_refused_in_a_sentence(home: Home, arguments: list[str], code: int, words: str) -> None:
-    path = home.folder / "bad_input.yaml"
+def test_a_wrong_request_is_refused_in_a_sentence(
+    bars: None, tmp_path: Path, arguments: list[str], code: int, words: str
+) -> None:
+    path = tmp_path / "bad_input.yaml"
     path.write_text(GOOD)
-    done = home.run("train", *(str(path) if a == "GOOD" else a for a in arguments))
-    told = done.stdout + done.stderr
-    assert done.returncode == code, told
-    assert words in told
-    assert "Traceback" not in told
-    assert "bad_input-1" not in home.run("models", "list").stdout
+    before = Operation.objects.count(), Strategy.objects.count()
+    with pytest.raises(CommandError) as refused:
+        call_command("train", *(str(path) if a == "GOOD" else a for a in arguments))
+    assert words in str(refused.value)
+    assert refused.value.returncode == code
+    assert (Operation.objects.count(), Strategy.objects.count()) == before
+
+
+def test_a_refusal_is_a_line_on_the_error_stream_and_an_exit_code(home: Home) -> None:
+    done = home.run("train", home.strategy("refused"), "--inline", "--start", "1990-01-01", "--end", "1991-01-01")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("CommandError: no 1d bars of AAPL between 1990-01-01 and 1991-01-01: stored are")
+    assert done.stderr.count("\n") == 1
+    wrong = home.run("train", home.strategy("refused"), "--inline", "--symbols", ",")
+    assert wrong.returncode == 2
+    assert "wanted at least one name" in wrong.stderr
+    assert "Traceback" not in wrong.stderr
 
 
 @pytest.mark.parametrize(
@@ -67,15 +91,15 @@ def test_a_wrong_request_is_refused_in_a_sentence(home: Home, arguments: list[st
         ("name: bad_input", "name: &a bad_input", "anchor"),
     ],
 )
-def test_a_wrong_strategy_is_refused_with_its_line(home: Home, old: str, new: str, words: str) -> None:
+def test_a_wrong_strategy_is_refused_with_its_line(db: None, tmp_path: Path, old: str, new: str, words: str) -> None:
     assert old in GOOD
-    path = home.folder / "wrong.yaml"
+    path = tmp_path / "wrong.yaml"
     path.write_text(GOOD.replace(old, new))
-    done = home.run("train", str(path), "--inline")
-    assert done.returncode == 2
-    assert words in done.stderr
-    assert "line " in done.stderr
-    assert "Traceback" not in done.stderr
+    with pytest.raises(CommandError) as refused:
+        call_command("train", str(path), "--inline")
+    assert refused.value.returncode == 2
+    assert words in str(refused.value)
+    assert "line " in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -83,6 +107,8 @@ def test_a_wrong_strategy_is_refused_with_its_line(home: Home, old: str, new: st
     [
         ("label_lookahead: 10", "label_lookahead: 9000", "looks at least 9000 bars ahead"),
         ("zigzag_threshold: 0.04", "zigzag_threshold: 0.9", "every training row has the class HOLD"),
+        ("start_date: 2003-01-01", "start_date: 2010-12-28", "wanted a shorter look-ahead or more bars"),
+        ("start_date: 2003-01-01", "start_date: 2010-12-01", "split has no rows"),
         (
             "2010-12-31\nindicators:\n  rsi_14: {type: rsi, period: 14}",
             "2005-12-31\nindicators:\n  rsi_14: {type: sma, period: 450}",

@@ -12,9 +12,12 @@ class TrainingConfig(AppConfig):
     verbose_name = "Trainings"
 
     def ready(self) -> None:
+        from django.contrib.auth import signals
         from django.db.models.signals import post_migrate
 
         post_migrate.connect(_make_groups, sender=self)
+        for signal in (signals.user_logged_in, signals.user_logged_out, signals.user_login_failed):
+            signal.connect(_record_sign_in, dispatch_uid="audit")
 
 
 def _make_groups(**kwargs: Any) -> None:
@@ -22,3 +25,10 @@ def _make_groups(**kwargs: Any) -> None:
     from training.roles import make_groups
 
     make_groups()
+
+
+def _record_sign_in(**kwargs: Any) -> None:
+    """Imported late: a command's start must not pay for it."""
+    from training.sign_ins import record
+
+    record(**kwargs)

@@ -91,11 +91,12 @@ def store_frame(
     return Loaded(series, merge, notes or [], warnings)
 
 
-def load_samples() -> list[Loaded]:
-    """Put the bars that come with the project into the store."""
+def load_samples(*symbols: str) -> list[Loaded]:
+    """Put the bars that come with the project into the store, all of them or those of the symbols."""
     return [
         store_frame(symbol, timeframe, read_bars(SAMPLE_BARS, symbol, timeframe), source="sample bars")
         for symbol, timeframe in stored_series(SAMPLE_BARS)
+        if not symbols or symbol in symbols
     ]
 
 

@@ -73,7 +73,8 @@ def newest(operation: Operation) -> tuple[Checkpoint | None, Parts, list[str]]:
         try:
             return row, read(row), notes
         except CheckpointError as error:
-            notes.append(f"{error}; the one before it is used")
+            notes.append(f"{error}; it is removed and the one before it is used")
+            remove(row)  # else it would take the place of one that is whole
     return None, {}, notes
 
 
@@ -93,6 +94,8 @@ def adopt(operation: Operation) -> None:
     """Record whole checkpoint folders of an operation that have no row; remove half-written ones."""
     root = Path(settings.CHECKPOINT_DIR)
     known = set(operation.checkpoints.values_list("folder", flat=True))
+    for unfinished in (root / operation.pk).glob("*/.new-*"):
+        shutil.rmtree(unfinished, ignore_errors=True)
     for folder in _folders(root / operation.pk):
         name = str(folder.relative_to(root))
         match = _FOLDER.search(name)
@@ -133,8 +136,8 @@ def prune(max_age_days: float) -> int:
 
 
 def _in_order(operation_id: str) -> list[Checkpoint]:
-    """Newest first: by attempt's epoch, since a later attempt continues an earlier one."""
-    return list(Checkpoint.objects.filter(operation_id=operation_id).order_by("-epoch", "-attempt", "-created"))
+    """Newest first: a later attempt continued from the best that an earlier one had left, even if that was nothing."""
+    return list(Checkpoint.objects.filter(operation_id=operation_id).order_by("-attempt", "-epoch", "-created"))
 
 
 def _folders(operation_folder: Path) -> Iterator[Path]:

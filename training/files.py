@@ -42,7 +42,7 @@ def write_folder(folder: Path, contents: Mapping[str, bytes]) -> str:
     if folder.exists():
         raise FileExistsError(f"{folder} exists already")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=".new-", dir=folder.parent))
+    unfinished = Path(tempfile.mkdtemp(prefix=f".new-{folder.name}-", dir=folder.parent))
     try:
         for name, content in {**contents, MANIFEST: manifest}.items():
             with (unfinished / name).open("xb") as file:

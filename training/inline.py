@@ -14,60 +14,15 @@ from rich.console import Console
 
 from strategies_app.models import StrategyVersion
 from strategies_app.stored import find_strategy
+from strategies_app.vocabulary import TIMEFRAMES
 from training import checkpoints, operations
 from training.models import Operation, Status
-from training.progress import Progress
-from training.requests import Actor, effective_spec, resume, start_training
-from training.terminal import Display, LogFile
+from training.progress import SUPERSEDED, Progress
+from training.requests import Actor, resume, start_training
+from training.terminal import Display, LogFile, console_on, log_path
 from training.workers import run_operation
 
 Hand = Callable[[Progress], None]
-
-
-def plan(strategy: str, request: dict[str, Any]) -> dict[str, Any]:
-    """What a training would do: reads bars and computes rows, trains and stores nothing but the feature cache."""
-    found = find_strategy(strategy)
-    spec = effective_spec(found.text, request)
-    import numpy as np
-
-    from training.recipe import FeatureCache, class_shares, load_bars, prepare, split_ledger
-    from training.trainer.device import choose_device, device_name
-    from training.trainer.networks import build_network, parameter_count
-
-    bars = load_bars(spec, Path(settings.STORE_DIR))
-    prepared = prepare(spec, bars, cache=FeatureCache(Path(settings.CACHE_DIR), settings.CACHE_LIMIT_BYTES))
-    dataset, splits = prepared.dataset, prepared.splits
-    parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
-    ones = np.ones(len(dataset.feature_names), dtype=np.float32)
-    network = build_network(spec, len(ones), len(dataset.class_names), 0 * ones, ones)
-    device = choose_device()
-    return {
-        "strategy": f"{spec.name} ({found.label})",
-        "symbols": ", ".join(dataset.symbols),
-        "timeframes": f"{', '.join(spec.timeframes)} (rows on {spec.base_timeframe})",
-        "dates": f"{spec.training_data.start} to {spec.training_data.end}",
-        "network": f"{spec.model.type}, {parameter_count(network):,} parameters, {len(dataset.feature_names)} features, "
-        f"{len(dataset.class_names)} classes",
-        "memory": f"{dataset.rows.features.nbytes / 1e6:,.1f} MB of features",
-        "worker": f"this process, {device} ({device_name(device)})",
-        "features": dataset.feature_names,
-        "class_names": dataset.class_names,
-        "split": split_ledger(dataset, splits, bars),
-        "class_shares": {name: class_shares(dataset, positions) for name, positions in parts.items() if len(positions)},
-        "longest_look_ahead": longest_look_ahead(spec, dataset),
-        "notes": prepared.notes,
-    }
-
-
-def longest_look_ahead(spec: Any, dataset: Any) -> int:
-    """Base bars between a row and the bar that settles its label, at most."""
-    import numpy as np
-
-    from training.pipeline.timeframes import duration
-
-    rows = dataset.rows
-    settled = np.searchsorted(dataset.clock, rows.label_ends - duration(spec.base_timeframe))
-    return int((settled - np.searchsorted(dataset.clock, rows.times)).max())
 
 
 def start_inline(strategy: str, request: dict[str, Any], stream: TextIO, program: str) -> str:
@@ -97,12 +52,10 @@ def say_if_file_differs(version: StrategyVersion, stream: TextIO) -> None:
 def _run(operation: Operation, attempt: int, stream: TextIO, program: str, hand: Hand, *, allow_inexact: bool = False) -> str:
     checkpoints.prune(settings.CHECKPOINT_MAX_AGE_DAYS)
     title = f"{operation.name}  {operation.pk}" + (f"  attempt {attempt}" if attempt > 1 else "")
-    console = Console(file=stream, highlight=False, soft_wrap=True)
-    log_path = Path(settings.LOG_DIR) / f"{operation.pk}-{attempt}.log"
-    log_path.parent.mkdir(parents=True, exist_ok=True)
-    with log_path.open("a", encoding="utf-8") as log, Display(title, console) as display:
+    console = console_on(stream)
+    with LogFile(log_path(operation.pk, attempt)) as log, Display(title, console) as display:
         display.state.best = _best_so_far(operation)
-        status = run_operation(operation.pk, attempt, [display, LogFile(log)], allow_inexact=allow_inexact, on_start=hand)
+        status = run_operation(operation.pk, attempt, [display, log], allow_inexact=allow_inexact, on_start=hand)
     tell(operation.pk, status, console, program)
     return status
 
@@ -116,6 +69,9 @@ def _best_so_far(operation: Operation) -> float:
 def tell(operation_id: str, status: str, console: Console, program: str) -> None:
     """How a run ended: its result, or what was kept and how to continue."""
     operation = Operation.objects.select_related("strategy_version__strategy").get(pk=operation_id)
+    if status == "superseded":
+        console.print(f"stopped: {SUPERSEDED}")
+        return
     if status == Status.COMPLETED:
         from training.report import result_tables
         from training.trainer.bundle import load_bundle
@@ -123,12 +79,15 @@ def tell(operation_id: str, status: str, console: Console, program: str) -> None
         model = operation.trained_model
         bundle = load_bundle(Path(settings.BUNDLE_DIR) / model.folder)
         console.print(result_tables(bundle.metrics, bundle.split))
-        console.print(f"model {model.name}   predict with: {program} predict {model.name} SYMBOL TIMEFRAME", markup=False)
+        series = f"{bundle.symbols[0]} {min(bundle.timeframes, key=TIMEFRAMES.__getitem__)}"
+        console.print(f"model {model.name}   predict with: {program} predict {model.name} {series}", markup=False)
         return
     newest = operation.checkpoints.first()
-    kept = f"the end of epoch {newest.epoch + 1} is saved" if newest else "no epoch was completed, so nothing had to be saved"
     inline = "" if operation.queue else " --inline"
     console.print(f"{status}: {operation.error or operation.reason or 'stopped on request'}", markup=False)
+    if status == Status.FAILED and newest is None:
+        return  # nothing to continue: what was said has to be mended first
+    kept = f"the end of epoch {newest.epoch + 1} is saved" if newest else "no epoch was completed, so nothing had to be saved"
     console.print(f"{kept}; continue with: {program} train --resume {operation_id}{inline}", markup=False)
 
 

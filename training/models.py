@@ -52,6 +52,8 @@ class Operation(models.Model):
     # Text, because a database may reorder the keys of its own JSON type, and their order is the order of the features.
     spec = models.TextField(help_text="the effective strategy as JSON: the stored text with the request's values")
     fingerprints = models.JSONField(default=dict, help_text="sha256 of exactly the bars used: symbol → timeframe → hex")
+    sources = models.JSONField(default=dict, help_text="stored timeframe that each series was read or resampled from")
+    first_bars = models.JSONField(default=dict, help_text="µs UTC of the first bar of each series: a resumed run begins there")
 
     stage = models.CharField(max_length=32, blank=True)
     percent = models.FloatField(default=0.0)
@@ -104,7 +106,7 @@ class Checkpoint(models.Model):
     created = models.DateTimeField(default=timezone.now)
 
     class Meta:
-        ordering: ClassVar = ["-epoch", "-created"]
+        ordering: ClassVar = ["-attempt", "-epoch", "-created"]
 
     def __str__(self) -> str:
         return self.folder

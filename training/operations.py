@@ -12,6 +12,7 @@ import socket
 from typing import Any
 
 import psutil
+from django.conf import settings
 from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -45,9 +46,8 @@ def find(operation_id: str) -> Operation:
 def claim(operation_id: str, attempt: int) -> bool:
     """pending → running, owned by this process."""
     now = timezone.now()
-    owner = {"host": socket.gethostname(), "process": this_process()}
     fresh = {"started": now, "heartbeat": now, "finished": None, "error": "", "percent": 0.0}
-    return _change(operation_id, attempt, (Status.PENDING,), Status.RUNNING, **owner, **fresh)
+    return _change(operation_id, attempt, (Status.PENDING,), Status.RUNNING, **owner(), **fresh)
 
 
 def beat(operation_id: str, attempt: int, **progress: Any) -> str | None:
@@ -100,6 +100,7 @@ def resume(operation_id: str, queue: str = "", *, allow_inexact: bool = False) -
         allow_inexact=allow_inexact,
         reason="",
         error="",
+        **({} if queue else owner()),
     )
     if seen is None or not changed:
         raise OperationError(
@@ -109,11 +110,28 @@ def resume(operation_id: str, queue: str = "", *, allow_inexact: bool = False) -
 
 
 def reap(operation: Operation) -> bool:
-    """A live operation whose process on this host is gone → interrupted; gives whether it was so."""
-    if operation.status not in LIVE or operation.host != socket.gethostname() or is_running(operation.process):
+    """An operation of its starter's own process, which is gone → interrupted (failed, if it never began); whether it was so.
+
+    On another host (a container that was made anew) the heartbeat tells.
+    """
+    if operation.queue or operation.status not in (Status.PENDING, *LIVE) or _has_process(operation):
         return False
     reason = f"its process {operation.process.partition('@')[0]} ended without a word"
+    if operation.status == Status.PENDING:
+        return fail(operation.pk, operation.attempt, reason)
     return stop(operation.pk, operation.attempt, Status.INTERRUPTED, reason)
+
+
+def _has_process(operation: Operation) -> bool:
+    if operation.host == socket.gethostname():
+        return is_running(operation.process)
+    beaten = operation.heartbeat or operation.created
+    return (timezone.now() - beaten).total_seconds() < settings.ORPHAN_TIMEOUT_SECONDS
+
+
+def owner() -> dict[str, str]:
+    """This process, as the fields of an operation that it owns."""
+    return {"host": socket.gethostname(), "process": this_process()}
 
 
 def this_process() -> str:
@@ -126,6 +144,8 @@ def is_running(process: str) -> bool:
     try:
         alive = psutil.Process(int(pid))
         return f"{alive.create_time():.2f}" == started and alive.status() != psutil.STATUS_ZOMBIE
+    except psutil.AccessDenied:
+        return True  # another user's process: it is there
     except (psutil.NoSuchProcess, ValueError):
         return False
 

@@ -7,6 +7,7 @@ same attempt is never queued twice.
 from __future__ import annotations
 
 import datetime as dt
+import secrets
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,10 @@ from training.values import Refusal
 QUEUES = ("gpu", "cpu", "quick")
 #: The job, by name: nothing here imports what it needs.
 JOB = "training.workers.train_operation"
+#: What the quick queue runs: a question by its name, answered in seconds.
+QUICK_JOB = "training.quick.answer"
+#: A quick job is worth nothing to anyone later: it leaves the queue after so long, and its answer is kept as long.
+QUICK_TTL_SECONDS = 300
 #: A worker that has not been heard of for longer is gone; its heartbeat comes at least every 25 s.
 ALIVE_SECONDS = 35
 
@@ -36,6 +41,13 @@ class WorkerState:
     job: str | None
     heartbeat: dt.datetime
     environment: dict[str, Any]
+
+
+def queue_of(tag: str) -> Any:
+    """The library's own queue; its connection is the way to Redis."""
+    import django_rq
+
+    return django_rq.get_queue(tag)
 
 
 def ping() -> None:
@@ -111,7 +123,8 @@ def is_known(operation_id: str, attempt: int) -> bool:
         return False
     if job.get_status() == JobStatus.STARTED:
         return job.worker_name in {worker.name for worker in live_workers()}
-    return job.get_status() == JobStatus.QUEUED
+    # A worker that dies between taking a job and beginning it leaves it queued, but in no queue.
+    return job.get_status() == JobStatus.QUEUED and job.get_position() is not None
 
 
 def forget(operation_id: str, attempt: int) -> None:
@@ -139,3 +152,29 @@ def kill(operation_id: str, attempt: int) -> bool:
     except (NoSuchJobError, InvalidJobOperation):
         return False
     return True
+
+
+def enqueue_quick(question: str, arguments: dict[str, Any], owner: int) -> str:
+    """Put a question to a quick worker; gives the job's id. NoWorker if none lives."""
+    ping()
+    if not live_workers("quick"):
+        raise NoWorker(
+            "no quick worker is running: start one with `manage.py worker --tag quick`, or everything with `manage.py up`"
+        )
+    job = queue_of("quick").enqueue_call(
+        QUICK_JOB, args=(question, arguments), job_id=f"quick-{secrets.token_hex(16)}", meta={"owner": owner},
+        ttl=QUICK_TTL_SECONDS, result_ttl=QUICK_TTL_SECONDS, failure_ttl=QUICK_TTL_SECONDS,
+    )  # fmt: skip
+    return str(job.id)
+
+
+def quick_job(job: str) -> Any:
+    """RQ's job of a question, None if it is unknown or forgotten."""
+    from rq.exceptions import NoSuchJobError
+    from rq.job import Job
+
+    queue = queue_of("quick")
+    try:
+        return Job.fetch(job, connection=queue.connection, serializer=queue.serializer)
+    except NoSuchJobError:
+        return None

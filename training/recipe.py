@@ -75,7 +75,18 @@ def prepare(
     splits = cut_rows(dataset, spec.training.data_split)
     check_splits(dataset, splits)
     on_stage("split", 1.0)
-    return Prepared(dataset, splits, (*notes, *_class_notes(dataset, splits)))
+    return Prepared(dataset, splits, (*notes, *_absent_symbols(dataset, splits), *_class_notes(dataset, splits)))
+
+
+def _absent_symbols(dataset: Dataset, splits: Splits) -> list[str]:
+    """A symbol may begin late or end early; where it has no row at all, that is said."""
+    parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
+    found = {name: set(dataset.rows.symbols[positions].tolist()) for name, positions in parts.items() if len(positions)}
+    return [
+        f"{symbol} has no row in the {' or the '.join(missing)} split"
+        for number, symbol in enumerate(dataset.symbols)
+        if (missing := [name for name, numbers in found.items() if number not in numbers])
+    ]
 
 
 def _rows(spec: StrategySpec, bars: RunBars, on_stage: OnStage, cache: FeatureCache | None, notes: list[str]) -> Dataset:
@@ -167,7 +178,7 @@ def _bundle(
         sources={s: dict(t) for s, t in bars.sources.items()},
         fingerprints={s: dict(t) for s, t in bars.fingerprints.items()},
         split=split_ledger(dataset, splits, bars),
-        versions=environment() | feature_cache.library_versions(),
+        versions=environment(),
         threads=fitted.threads,
         engine=fitted.engine,
         device=fitted.device,

@@ -10,13 +10,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from training.pipeline.coverage import day_of
+
 Metrics = Mapping[str, Any]
 COLUMNS = (("accuracy", "Labels right"), ("balanced_accuracy", "Balanced"), ("mcc", "MCC"), ("f1_score", "F1 (macro)"))
-
-
-def day(time: int) -> str:
-    """The UTC day of a time in µs."""
-    return str(np.datetime64(time, "us").astype("M8[D]"))
 
 
 def result_tables(metrics: Metrics, split: Metrics) -> RenderableType:
@@ -59,8 +56,8 @@ def verdict(metrics: Metrics) -> str:
 
 def _span(split: Metrics, name: str) -> tuple[str, str]:
     if name == "validation":
-        return day(split["embargo_ends"][0]), day(min(split["cuts"][1], split["end"]) - 1)
-    return day(split["embargo_ends"][1]), day(split["end"] - 1)
+        return str(day_of(split["embargo_ends"][0])), str(day_of(min(split["cuts"][1], split["end"]) - 1))
+    return str(day_of(split["embargo_ends"][1])), str(day_of(split["end"] - 1))
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -121,7 +118,7 @@ def plan_tables(plan: Metrics) -> RenderableType:
         rows.add_row(name, f"{count:,}", *(f"{shares[c]:.1%}" if shares else "" for c in plan["class_names"]))
     for reason, count in split["dropped"].items():
         rows.add_row(f"dropped: {reason}", f"{count:,}")
-    spans = [f"train to {day(split['cuts'][0] - 1)}"]
+    spans = [f"train to {day_of(split['cuts'][0] - 1)}"]
     spans += [f"{name} {' to '.join(_span(split, name))}" for name in ("validation", "test") if split["rows"][name]]
     features = _list(f"Features ({len(plan['features'])}, in order)")
     for number, name in enumerate(plan["features"]):
@@ -136,14 +133,14 @@ def provenance_table(bundle: Any) -> RenderableType:
     facts = _list("Provenance")
     ledger = bundle.split
     facts.add_row("strategy", bundle.spec["name"])
-    facts.add_row("dates", f"{day(ledger['start'])} to {day(ledger['end'] - 1)}")
+    facts.add_row("dates", f"{day_of(ledger['start'])} to {day_of(ledger['end'] - 1)}")
     facts.add_row("features", str(len(bundle.feature_names)))
     facts.add_row("rows", ", ".join(f"{name} {count:,}" for name, count in ledger["rows"].items()))
     facts.add_row("computed on", f"{bundle.device}, {bundle.threads} thread, engine {bundle.engine}, seed {bundle.seed}")
     facts.add_row("versions", ", ".join(f"{name} {version}" for name, version in bundle.versions.items()))
     for symbol, timeframes in bundle.fingerprints.items():
         for timeframe, digest in timeframes.items():
-            first = day(bundle.first_bars[symbol][timeframe])
+            first = day_of(bundle.first_bars[symbol][timeframe])
             facts.add_row(f"bars {symbol} {timeframe}", f"from {first}, sha256 {digest[:16]}…")
     for note in bundle.notes:
         facts.add_row("note", note)

@@ -71,7 +71,9 @@ def start_training(
 
     Raises StrategyError, DataError, NoWorker, Conflict.
     """
-    digest = hashlib.sha256(json.dumps([found.text, options], sort_keys=True, default=str).encode()).hexdigest()
+    # What was said, not what it means today: a stored strategy may have got a new version since the first try.
+    said = found.version.strategy.name if found.version else found.text
+    digest = hashlib.sha256(json.dumps([said, options], sort_keys=True, default=str).encode()).hexdigest()
     if task_id and (former := Operation.objects.filter(task_id=task_id).first()):
         return _same_request(former, digest), False
     spec = effective_spec(found.text, options)
@@ -81,7 +83,13 @@ def start_training(
             path = str(Path(found.path).absolute()) if found.path else ""
             version = found.version or Strategy.objects.import_text(found.text, path)
             operation = operations.start(
-                version, spec.plain(), user=actor.user, queue=queue, task_id=task_id or None, request_sha256=digest
+                version,
+                spec.plain(),
+                user=actor.user,
+                queue=queue,
+                task_id=task_id or None,
+                request_sha256=digest,
+                **({} if queue else operations.owner()),
             )
             audit(actor, "start", operation.pk, strategy=str(version), queue=queue)
             if queue:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 import threading
 import time
 from collections.abc import Callable
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
+from django.conf import settings
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -18,6 +23,7 @@ from training.progress import STAGES
 from training.values import BatchMetrics, EpochMetrics
 
 SILENCE_SECONDS = 1.0
+WIDE = 200
 WORDS = {
     "load": "Load bars", "validate": "Validate", "indicators": "Indicators", "memberships": "Memberships", "features": "Features",
     "labels": "Labels", "split": "Split", "train": "Train", "evaluate": "Evaluate", "save": "Save",
@@ -110,7 +116,7 @@ class Display:
     """A watcher that shows a run; use it as a context. Live on a terminal, plain lines elsewhere."""
 
     def __init__(self, title: str, console: Console | None = None, stream: TextIO | None = None) -> None:
-        self.console = console or Console(file=stream, highlight=False, soft_wrap=True)
+        self.console = console or console_on(stream or sys.stdout)
         self.title = title
         self.state = State()
         self.live: Live | None = None
@@ -168,7 +174,8 @@ class Display:
 
     def _line(self) -> str:
         state = self.state
-        inside = state.training_text() if state.current == "train" else duration_text(state.stage_seconds.get(state.current, 0.0))
+        began = state.stage_began.get(state.current, state.clock())
+        inside = state.training_text() if state.current == "train" else duration_text(state.clock() - began)
         return f"{state.percent:3.0f} %  {WORDS.get(state.current, 'Start')} · {inside}"
 
     def _tick(self) -> None:
@@ -207,16 +214,40 @@ class Display:
         return Group(*lines, self._rail())
 
 
-class LogFile:
-    """A watcher that writes what happened, with the time of day, to the attempt's log."""
+def console_on(stream: TextIO) -> Console:
+    """A console as wide as the terminal, which breaks long lines; what a program reads is wide enough for whole ids."""
+    console = Console(file=stream, highlight=False)
+    if not console.is_terminal:
+        console = Console(file=stream, highlight=False, soft_wrap=True, width=WIDE)
+    return console
 
-    def __init__(self, stream: TextIO) -> None:
-        self.stream = stream
+
+def log_path(operation_id: str, attempt: int) -> Path:
+    """The log of an attempt."""
+    return Path(settings.LOG_DIR) / f"{operation_id}-{attempt}.log"
+
+
+class LogFile:
+    """A watcher that writes what happened, with the time of day, to the attempt's log; rotated at 5 MB. Use it as a context.
+
+    A log that cannot be written (a full disk) is told once by the logging module and stops no training.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._handler = RotatingFileHandler(path, maxBytes=5_000_000, backupCount=2, encoding="utf-8")
+        self._handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+        self._handler.formatter.converter = time.gmtime  # type: ignore[union-attr]
         self._stage = ""
 
+    def __enter__(self) -> LogFile:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._handler.close()
+
     def _write(self, text: str) -> None:
-        self.stream.write(f"{time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())} {text}\n")
-        self.stream.flush()
+        self._handler.handle(logging.makeLogRecord({"msg": text, "levelno": logging.INFO, "levelname": "INFO"}))
 
     def stage(self, name: str, fraction: float, percent: float) -> None:
         if name != self._stage:
@@ -231,3 +262,28 @@ class LogFile:
 
     def note(self, text: str) -> None:
         self._write(text)
+
+
+class Waiting:
+    """Says at once what is being done, and again every second, on the error stream: for commands that show no run."""
+
+    def __init__(self, text: str, stream: TextIO) -> None:
+        self.text, self.stream = text, stream
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._tick, name="waiting", daemon=True)
+
+    def __enter__(self) -> Waiting:
+        self.stream.write(f"{self.text} …\n")
+        self.stream.flush()
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _tick(self) -> None:
+        began = time.monotonic()
+        while not self._ended.wait(SILENCE_SECONDS):
+            self.stream.write(f"{self.text} … {duration_text(time.monotonic() - began)}\n")
+            self.stream.flush()

@@ -23,21 +23,21 @@ class ModelError(Refusal):
 
 def open_model(name: str) -> Bundle:
     """The bundle of a stored model's name, or in the folder of a path; refused if a byte of it was changed."""
+    row = TrainedModel.objects.filter(name=name).first()
+    if row is None and not Path(name).is_dir():
+        names = list(TrainedModel.objects.values_list("name", flat=True))
+        near = nearest(name, names)
+        stored = f"stored are {', '.join(names[:10])}" if names else "no model is trained yet"
+        raise ModelError(f"no model '{name}', {f'did you mean {near}?' if near else stored}")
     from training.trainer.bundle import BundleError, load_bundle, manifest_sha256
 
-    row = TrainedModel.objects.filter(name=name).first()
-    if row is not None:
-        folder = Path(settings.BUNDLE_DIR) / row.folder
-        bundle = load_bundle(folder)
-        if manifest_sha256(folder) != row.sha256:
-            raise BundleError(f"the bundle {folder} is not the one that was recorded for {name}")
-        return bundle
-    if Path(name).is_dir():
+    if row is None:
         return load_bundle(Path(name))
-    names = list(TrainedModel.objects.values_list("name", flat=True))
-    near = nearest(name, names)
-    hint = f"did you mean {near}?" if near else (f"stored are {', '.join(names[:10])}" if names else "no model is trained yet")
-    raise ModelError(f"no model '{name}', {hint}")
+    folder = Path(settings.BUNDLE_DIR) / row.folder
+    bundle = load_bundle(folder)
+    if manifest_sha256(folder) != row.sha256:
+        raise BundleError(f"the bundle {folder} is not the one that was recorded for {name}")
+    return bundle
 
 
 def predict_stored(
@@ -48,6 +48,8 @@ def predict_stored(
     The bars begin where the training's began, so that indicators are in the same state; with `recent`,
     or for another symbol, only the warm-up before `start` is read.
     """
+    from pydantic import ValidationError
+
     from strategies_app.schema import StrategySpec
     from training.pipeline.coverage import day_start
     from training.recipe import load_bars, predict_bars
@@ -55,7 +57,13 @@ def predict_stored(
     trained = StrategySpec.model_validate(bundle.spec)
     if timeframe != trained.base_timeframe:
         raise ModelError(f"this model predicts on {trained.base_timeframe} bars, seen {timeframe}")
-    spec = StrategySpec.model_validate(_for_symbol(bundle.spec, symbol, _day(start), _day(end)))
+    first_day, last_day = _day(start), _day(end)
+    if first_day and last_day and first_day > last_day:
+        raise ModelError(f"the start {first_day} is after the end {last_day}")
+    try:
+        spec = StrategySpec.model_validate(_for_symbol(bundle.spec, symbol, first_day, last_day))
+    except ValidationError as error:
+        raise ModelError(f"{symbol}: {error.errors()[0]['msg']}") from None
     known = symbol in bundle.first_bars and not recent
     bars = load_bars(
         spec,

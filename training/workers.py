@@ -8,20 +8,81 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Callable, Sequence
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import DatabaseError, IntegrityError, connections, transaction
 
 from training import checkpoints, operations
 from training.models import Operation, Status, TrainedModel
 from training.progress import Progress, Watcher
 from training.pulse import Pulse
+from training.terminal import LogFile, log_path
 from training.values import Cancelled, Parts, Refusal
 
+if TYPE_CHECKING:
+    from training.pipeline.loading import RunBars
+
 THREADS = 1
+#: What asks a run on a worker to save and stop; the worker blocks them in its fork until the run can take them.
+STOP_SIGNALS = (signal.SIGUSR1, signal.SIGTERM)
 log = logging.getLogger(__name__)
+
+
+def train_operation(operation_id: str, attempt: int) -> str:
+    """The job of the queues `gpu` and `cpu`, in the process that the worker forked for it; gives the final status."""
+    from rq import get_current_job
+
+    from training.broadcast import Publisher
+
+    connections.close_all()  # what the fork inherited belongs to the worker
+    job = get_current_job()
+    device = "cpu" if job is not None and job.origin == "cpu" else None
+    allow_inexact = bool(Operation.objects.filter(pk=operation_id).values_list("allow_inexact", flat=True).first())
+    publisher, status = Publisher(operation_id, attempt), str(Status.FAILED)
+    try:
+        with stop_signals() as hand, LogFile(log_path(operation_id, attempt)) as written:
+            watchers = (written, publisher)
+            status = run_operation(operation_id, attempt, watchers, allow_inexact=allow_inexact, device=device, on_start=hand)
+    except operations.OperationError as refusal:
+        log.info("nothing to do: %s", refusal)  # cancelled, or taken over, while it waited
+    finally:
+        publisher.close(status)
+    return status
+
+
+@contextmanager
+def stop_signals() -> Iterator[Callable[[Progress], None]]:
+    """Inside, a stop signal asks the run to save and stop, however often it comes and however early it came.
+
+    Gives the function that takes the run's progress.
+    """
+    watched: list[Progress] = []
+    asked: list[int] = []
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        asked.append(number)
+        for progress in watched:
+            progress.request_stop("shutdown")
+
+    def hand(progress: Progress) -> None:
+        watched.append(progress)
+        if asked:
+            progress.request_stop("shutdown")
+
+    handlers = {number: signal.signal(number, ask) for number in STOP_SIGNALS}
+    mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+    try:
+        yield hand
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def run_operation(
@@ -30,10 +91,12 @@ def run_operation(
     watchers: Sequence[Watcher] = (),
     *,
     allow_inexact: bool = False,
+    device: str | None = None,
     on_start: Callable[[Progress], None] = lambda progress: None,
 ) -> str:
     """Train what the operation asks for and record how it ended; gives its final status.
 
+    `device`: `cpu` on a cpu worker; the best of this machine if None.
     `on_start` gets the progress before anything is done, so that the caller can hand signals to it.
     """
     schedule = checkpoints.Schedule(settings.CHECKPOINT_EPOCH_INTERVAL, settings.CHECKPOINT_TIME_INTERVAL_SECONDS)
@@ -44,38 +107,43 @@ def run_operation(
     with Pulse(operation_id, attempt, progress.request_stop):
         try:
             progress.on_stage("load", 0.0)
-            _train(operation_id, attempt, progress, allow_inexact)
+            _train(operation_id, attempt, progress, allow_inexact, device)
             return Status.COMPLETED
         except Cancelled as stop:
             return _stopped(progress, stop)
         except Refusal as refusal:
             return _failed(progress, str(refusal))
+        except MemoryError as error:
+            return _failed(progress, f"there is not enough memory for this run ({error}); wanted a smaller network or fewer rows")
         except Exception as error:
             _failed(progress, f"{type(error).__name__}: {error}")
             log.exception("operation %s, attempt %s", operation_id, attempt)
             raise
 
 
-def _train(operation_id: str, attempt: int, progress: Progress, allow_inexact: bool) -> None:
+def _train(operation_id: str, attempt: int, progress: Progress, allow_inexact: bool, device: str | None) -> None:
     from strategies_app.schema import StrategySpec
     from training.pipeline.loading import load_bars
     from training.recipe import FeatureCache, train_strategy
     from training.trainer.bundle import save_bundle
-    from training.trainer.device import choose_device
+    from training.trainer.device import choose_device, memory_errors
 
     operation = Operation.objects.select_related("strategy_version__strategy").get(pk=operation_id)
     spec = StrategySpec.model_validate(json.loads(operation.spec))
-    device = choose_device()
-    bars = load_bars(spec, Path(settings.STORE_DIR), progress.on_stage)
-    _same_bars(operation, {s: dict(f) for s, f in bars.fingerprints.items()})
+    device = device or choose_device()
+    # A later attempt reads from where the first one did, whatever has been stored before that or beside it since.
+    again = {"first_bars": operation.first_bars or None, "sources": operation.sources or None}
+    bars = load_bars(spec, Path(settings.STORE_DIR), progress.on_stage, **again)
+    _same_bars(operation, bars)
     resume = _continue_from(operation, progress, device, allow_inexact)
     Operation.objects.filter(pk=operation_id, attempt=attempt).update(device=device)
 
     cache = FeatureCache(Path(settings.CACHE_DIR), settings.CACHE_LIMIT_BYTES)
-    bundle = train_strategy(
-        spec, bars, strategy_text=operation.strategy_version.text, callback=progress, note=progress.note,
-        device=device, threads=THREADS, resume=resume, cache=cache,
-    )  # fmt: skip
+    with memory_errors():
+        bundle = train_strategy(
+            spec, bars, strategy_text=operation.strategy_version.text, callback=progress, note=progress.note,
+            device=device, threads=THREADS, resume=resume, cache=cache,
+        )  # fmt: skip
 
     progress.on_stage("save", 0.0)
     folder = f"{operation_id}-{attempt}"
@@ -86,11 +154,13 @@ def _train(operation_id: str, attempt: int, progress: Progress, allow_inexact: b
     _record(operation, attempt, folder, digest, bundle.metrics)
 
 
-def _same_bars(operation: Operation, seen: dict[str, dict[str, str]]) -> None:
+def _same_bars(operation: Operation, bars: RunBars) -> None:
     """The first attempt records which bars it uses; a later one must use the very same."""
+    used = {name: {s: dict(v) for s, v in getattr(bars, name).items()} for name in ("fingerprints", "sources", "first_bars")}
     if not operation.fingerprints:
-        Operation.objects.filter(pk=operation.pk, attempt=operation.attempt).update(fingerprints=seen)
+        Operation.objects.filter(pk=operation.pk, attempt=operation.attempt).update(**used)
         return
+    seen = used["fingerprints"]
     for symbol, timeframes in operation.fingerprints.items():
         for timeframe, digest in timeframes.items():
             if seen.get(symbol, {}).get(timeframe) != digest:
@@ -134,9 +204,10 @@ def _record(operation: Operation, attempt: int, folder: str, digest: str, metric
         model = TrainedModel(operation=operation, folder=folder, sha256=digest, metrics=metrics)
         _name(model)
     checkpoints.remove_all(operation.pk)
-    for rest in Path(settings.BUNDLE_DIR).glob(f"{operation.pk}-*"):  # left by an attempt killed while saving
-        if rest.name != folder:
-            shutil.rmtree(rest, ignore_errors=True)
+    for pattern in (f"{operation.pk}-*", f".new-{operation.pk}-*"):  # left by an attempt killed while saving
+        for rest in Path(settings.BUNDLE_DIR).glob(pattern):
+            if rest.name != folder:
+                shutil.rmtree(rest, ignore_errors=True)
 
 
 def _name(model: TrainedModel) -> None:
@@ -173,8 +244,10 @@ def _failed(progress: Progress, error: str) -> str:
 
 def _keep(progress: Progress, kind: str) -> None:
     """Save what can be saved, and bring the row up to date as far as it is still ours."""
-    progress.save(kind)
     try:
+        progress.save(kind)
         progress.write()
     except Cancelled:
         log.warning("%s attempt %s was taken over while it ended", progress.operation_id, progress.attempt)
+    except DatabaseError as error:  # the reason that the run ended for matters more
+        log.warning("%s: its last state could not be written: %s", progress.operation_id, error)

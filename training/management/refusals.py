@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from django.conf import settings
 from django.core.management.base import CommandError
 
 
@@ -27,10 +28,21 @@ def refusals(label: str = "") -> Iterator[None]:
         raise CommandError(str(error)) from None
     except DatabaseError as error:
         raise CommandError(_database_sentence(error)) from None
+    except MemoryError:
+        raise CommandError(
+            "there is not enough memory for this; wanted a smaller network, fewer bars or fewer features"
+        ) from None
+    except OSError as error:
+        raise CommandError(f"{error.filename or 'a file'}: {error.strerror or error}") from None
 
 
 def _database_sentence(error: Exception) -> str:
     text = str(error).splitlines()[0]
     if "no such table" in text or "does not exist" in text or "no such column" in text:
         return "the database is not set up yet, run: python manage.py migrate"
+    if "full" in text or "I/O error" in text:
+        return (
+            f"the disk below {settings.HOME_DIR} is full or failing ({text}); free space, "
+            "then `operations list` shows what can be continued with `train --resume`"
+        )
     return f"the database could not be used: {text}"

@@ -27,6 +27,7 @@ from strategies_app.vocabulary import BAR_COLUMNS, TIMEFRAMES, nearest
 from training.files import sync_folder
 from training.pipeline.coverage import DataError, load_command
 from training.pipeline.frames import bar_frame, bar_times, bar_values, empty_frame, fingerprint, time_text
+from training.pipeline.series_files import series_path
 
 __all__ = [
     "DataError", "Merge", "bar_frame", "bar_table", "bar_times", "bar_values", "empty_frame", "file_sha256", "fingerprint",
@@ -53,27 +54,6 @@ FORMAT: dict[str, Any] = {
 
 
 # --- the store ---------------------------------------------------------------------------------
-
-
-def series_path(root: Path, symbol: str, timeframe: str) -> Path:
-    """Where a series is stored. `~` marks a change of case, so that `ab` and `AB` are two files everywhere."""
-    if timeframe not in TIMEFRAMES:
-        near = nearest(timeframe, TIMEFRAMES)
-        hint = f"; did you mean '{near}'?" if near else ""
-        raise DataError(f"unknown timeframe '{timeframe}', wanted one of {', '.join(TIMEFRAMES)}{hint}")
-    if not re.fullmatch(SYMBOL, symbol):
-        raise DataError(f"'{symbol}' cannot be a symbol, wanted at most 32 letters, digits and . _ ^ = - such as EURUSD or BRK.B")
-    return root / f"{_marked(symbol)}_{timeframe}.parquet"
-
-
-def _marked(symbol: str) -> str:
-    """`EURusd` → `EUR~usd`, `a1B` → `~a1~B`: each run of lower-case letters is fenced, upper case is the default."""
-    marked, lower = "", False
-    for letter in symbol:
-        if letter.isalpha() and letter.islower() != lower:
-            marked, lower = marked + "~", not lower
-        marked += letter
-    return marked
 
 
 def stored_series(root: Path) -> list[tuple[str, str]]:

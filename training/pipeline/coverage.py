@@ -58,20 +58,20 @@ def load_command(symbol: str, timeframe: str) -> str:
 
 
 def source_of(ranges: Ranges, symbol: str, timeframe: str, start: int | None = None, end: int | None = None) -> str:
-    """The stored timeframe to take a series from: itself, else the finest one below it that covers the range best."""
+    """The stored timeframe to take a series from: itself, or the finest one below it where that covers much more of the range."""
     stored = ranges.get(symbol, {})
-    if timeframe in stored:
-        return timeframe
-    finer = [t for t in stored if TIMEFRAMES[t] < TIMEFRAMES[timeframe]]
-    if not finer:
+    usable = [t for t in stored if TIMEFRAMES[t] <= TIMEFRAMES[timeframe]]
+    if not usable:
         raise DataError(_nothing_stored(ranges, symbol, timeframe))
 
     def overlap(candidate: str) -> int:
         first, last = stored[candidate]
-        return max(0, min(last, last if end is None else end) - max(first, first if start is None else start))
+        until = min(last + duration(candidate), last + duration(candidate) if end is None else end)
+        return max(0, until - max(first, first if start is None else start))
 
-    best = max(overlap(t) for t in finer)
-    return min((t for t in finer if overlap(t) >= 0.99 * best), key=lambda t: TIMEFRAMES[t])
+    best = max(overlap(t) for t in usable)
+    whole = [t for t in usable if overlap(t) >= 0.99 * best]
+    return timeframe if timeframe in whole else min(whole, key=lambda t: TIMEFRAMES[t])
 
 
 def resolve_dates(spec: StrategySpec, ranges: Ranges) -> tuple[dt.date, dt.date]:

@@ -162,7 +162,7 @@ class _Reader:
             source = source_of(self.ranges, symbol, timeframe, self.start, self.end)
         first = self.known_first.get(symbol, {}).get(timeframe)
         if first is not None:
-            stored = self._read(symbol, source, bucket_start(first, timeframe), self._until(source, timeframe))
+            stored = self._read(symbol, source, bucket_start(first, timeframe), self._until(timeframe))
         else:
             stored = self._with_warm_up(symbol, source, timeframe)
         frame = stored if source == timeframe else resample(stored, timeframe)
@@ -170,6 +170,7 @@ class _Reader:
         if source != timeframe:
             self._resampled(symbol, source, timeframe, stored)
         self.fingerprints[symbol][timeframe] = self._fingerprint(stored)
+        self.first_bars[symbol][timeframe] = int(bar_times(frame)[0])
         self.sources[symbol][timeframe] = source
         self.frames[symbol][timeframe] = frame
 
@@ -187,10 +188,9 @@ class _Reader:
         self.last = (asked, frame, known or fingerprint(frame))
         return self.last[2]
 
-    def _until(self, source: str, timeframe: str) -> int:
-        """Where reading ends (µs, exclusive): a bucket that is not whole at the end is no bar, and a higher one never known."""
-        own_base = source == timeframe == self.spec.base_timeframe
-        return self.end if own_base else bucket_start(self.end, timeframe)
+    def _until(self, timeframe: str) -> int:
+        """Where reading ends (µs, exclusive): a bar that is not whole at the end is not known inside the dates."""
+        return bucket_start(self.end, timeframe)
 
     def _resampled(self, symbol: str, source: str, timeframe: str, stored: pd.DataFrame) -> None:
         self.notes.append(f"{symbol} {timeframe} resampled from {source}")
@@ -208,7 +208,7 @@ class _Reader:
         while True:
             # Nights, weekends and holidays have no bars: reach further back until there are enough.
             since = bucket_start(max(self.start - reach, oldest), timeframe)
-            stored = self._read(symbol, source, since, self._until(source, timeframe))
+            stored = self._read(symbol, source, since, self._until(timeframe))
             times = bar_times(stored)
             buckets = _bucket_starts(times[: np.searchsorted(times, bucket_start(self.start, timeframe))], timeframe)
             if len(buckets) >= wanted or since <= oldest:
@@ -231,11 +231,11 @@ class _Reader:
 
     def check(self, symbol: str, timeframe: str) -> None:
         frame = self.frames[symbol][timeframe]
-        self.notes += validate_bars(frame, symbol, timeframe)
+        needs_volume = volume_indicators(self.spec, timeframe)
+        self.notes += validate_bars(frame, symbol, timeframe, needs_volume=bool(needs_volume))
         if timeframe == self.spec.base_timeframe:
             times = bar_times(frame)
             self.clock[symbol] = times[np.searchsorted(times, self.start) :]
-        needs_volume = volume_indicators(self.spec, timeframe)
         columns = [*PRICE_COLUMNS, "volume"] if needs_volume else list(PRICE_COLUMNS)
         whole = frame[columns].notna().all(axis=1).to_numpy()
         if not whole.any():
@@ -249,7 +249,6 @@ class _Reader:
             self.missing[f"{symbol} {timeframe}"] = gone
             self.notes.append(f"{symbol} {timeframe}: {gone:,} bars with missing values taken out")
         self.frames[symbol][timeframe] = frame
-        self.first_bars[symbol][timeframe] = int(bar_times(frame)[0])
 
     def result(self) -> RunBars:
         return RunBars(

@@ -262,8 +262,13 @@ def _sound(values: NDArray[np.float64]) -> bool:
     return True
 
 
-def validate_bars(frame: pd.DataFrame, symbol: str, timeframe: str, minimum_rows: int = 100) -> list[str]:
-    """The warnings about bars that may be trained on; DataError, with a count and the first time, about others."""
+def validate_bars(
+    frame: pd.DataFrame, symbol: str, timeframe: str, minimum_rows: int = 100, *, needs_volume: bool = True
+) -> list[str]:
+    """The warnings about bars that may be trained on; DataError, with a count and the first time, about others.
+
+    A missing volume counts only where something needs it.
+    """
     series = f"{symbol} {timeframe}"
     _check_shape(frame, series, minimum_rows)
     times, values = bar_times(frame), bar_values(frame)
@@ -272,7 +277,7 @@ def validate_bars(frame: pd.DataFrame, symbol: str, timeframe: str, minimum_rows
         first = time_text(times[backward[0]])
         raise DataError(f"{series}: the times do not strictly increase at {_count(len(backward), 'bar')}, first at {first}")
     if not _sound(values):
-        _check_missing(times, values, series)
+        _check_missing(times, values, series, needs_volume)
         for fault, where in bar_faults(values):
             raise DataError(f"{series}: {_count(len(where), 'bar')} with {fault}, first at {time_text(times[where[0]])}")
     return [f"{series}: {warning}" for warning in quality(frame, timeframe).warnings()]
@@ -288,11 +293,11 @@ def _check_shape(frame: pd.DataFrame, series: str, minimum_rows: int) -> None:
         raise DataError(f"{series}: {_count(len(frame), 'bar')} in the range, wanted at least {minimum_rows}")
 
 
-def _check_missing(times: NDArray[np.int64], values: NDArray[np.float64], series: str) -> None:
+def _check_missing(times: NDArray[np.int64], values: NDArray[np.float64], series: str, needs_volume: bool) -> None:
     """A series wholly without volume may pass: prices alone train most strategies."""
     missing = np.isnan(values[: len(PRICE_COLUMNS)]).any(axis=0)
     no_volume = np.isnan(values[4])
-    if not no_volume.all():
+    if needs_volume and not no_volume.all():
         missing |= no_volume
     number = int(np.count_nonzero(missing))
     share = number / max(len(times), 1)

@@ -6,6 +6,7 @@ import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -54,8 +55,22 @@ def environment() -> dict[str, str]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
+        **{name: version(name) for name in ("pandas", "pyarrow", "TA-Lib", "numba")},
         "instructions": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
     }
+
+
+@contextmanager
+def memory_errors() -> Iterator[None]:
+    """torch's several ways of saying that memory is out, as Python's own MemoryError."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise MemoryError(str(error).splitlines()[0]) from error
+    except RuntimeError as error:
+        if "allocate memory" not in str(error):
+            raise
+        raise MemoryError("the allocation failed") from error
 
 
 @contextmanager

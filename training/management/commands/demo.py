@@ -20,7 +20,7 @@ class Command(BaseCommand):
         call_command("migrate", verbosity=0, interactive=False)
         from training.bar_series import load_samples
         from training.inline import start_inline
-        from training.management.commands.train import EXIT
+        from training.management.commands.train import EXIT, program
         from training.management.refusals import refusals
 
         with refusals():
@@ -28,7 +28,7 @@ class Command(BaseCommand):
                 series = loaded.series
                 self.stdout.write(f"{series.symbol} {series.timeframe}: {series.rows:,} sample bars stored")
             self.stdout.write(f"{import_samples()} sample strategies stored; training '{SAMPLE}'\n\n")
-            status = start_inline(SAMPLE, {}, self.stdout._out, program="python manage.py")
+            status = start_inline(SAMPLE, {}, self.stdout._out, program=program())
         sys.exit(EXIT[status])
 
 

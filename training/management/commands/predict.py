@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import os
 import sys
 from typing import Any
 
@@ -28,9 +29,10 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         from training.management.refusals import refusals
+        from training.terminal import Waiting
         from training.trained import open_model, predict_stored
 
-        with refusals():
+        with refusals(), Waiting("predicting", self.stderr._out):
             bundle = open_model(options["model"])
             predictions, notes = predict_stored(
                 bundle, options["symbol"], options["timeframe"], options["start"], options["end"], recent=options["recent"]
@@ -41,7 +43,11 @@ class Command(BaseCommand):
         if options["output"]:
             self._write_file(options["output"], predictions)
         elif shape == "csv":
-            _write_csv(self.stdout._out, predictions)
+            try:
+                _write_csv(self.stdout._out, predictions)
+                self.stdout._out.flush()
+            except BrokenPipeError:  # the reader, such as `head`, has seen enough
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         else:
             self._print_table(predictions)
 
@@ -56,15 +62,16 @@ class Command(BaseCommand):
         self.stdout.write(f"{len(predictions.times):,} bars written to {path}")
 
     def _print_table(self, predictions: Any) -> None:
-        from rich.console import Console
         from rich.table import Table
+
+        from training.terminal import console_on
 
         names = predictions.class_names
         table = Table("time (UTC)", *names, "signal", box=None, pad_edge=False, padding=(0, 2))
         rows = list(_rows(predictions))
         for time, *chances, signal in rows[-SHOWN:]:
             table.add_row(time, *(f"{float(c):.1%}" for c in chances), signal)
-        console = Console(file=self.stdout._out, highlight=False)
+        console = console_on(self.stdout._out)
         console.print(table)
         if len(rows) > SHOWN:
             console.print(f"the last {SHOWN} of {len(rows):,} bars; --output FILE writes all of them")

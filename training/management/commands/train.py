@@ -9,7 +9,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-EXIT = {"completed": 0, "dispatched": 0, "detached": 0, "failed": 1, "interrupted": 1, "cancelled": 130}
+EXIT = {"completed": 0, "dispatched": 0, "detached": 0, "failed": 1, "interrupted": 1, "superseded": 1, "cancelled": 130}
 
 
 class Command(BaseCommand):
@@ -65,14 +65,16 @@ class Command(BaseCommand):
             raise CommandError(problem, returncode=2)
 
     def _show_plan(self, options: dict[str, Any]) -> None:
-        from rich.console import Console
+        from strategies_app.stored import find_strategy
+        from training.plans import plan
+        from training.terminal import Waiting, console_on
 
-        from training.inline import plan
+        found = find_strategy(options["strategy"])
+        with Waiting("planning", self.stderr._out):
+            figures = plan(found.text, found.label, _request(options))
         from training.report import plan_tables
 
-        Console(file=self.stdout._out, highlight=False, soft_wrap=True).print(
-            plan_tables(plan(options["strategy"], _request(options)))
-        )
+        console_on(self.stdout._out).print(plan_tables(figures))
 
     def _run(self, options: dict[str, Any]) -> str:
         if not options["inline"]:
@@ -105,4 +107,7 @@ def _request(options: dict[str, Any]) -> dict[str, Any]:
 def program() -> str:
     """How the user called us, to say how to call us again."""
     name = Path(sys.argv[0]).name
-    return f"python {name}" if name == "manage.py" else name
+    if name != "manage.py":
+        return name
+    python = Path(sys.executable)
+    return f"{python.relative_to(Path.cwd()) if python.is_relative_to(Path.cwd()) else python} {name}"

@@ -1,0 +1,144 @@
+"""Who may do what over the API: one table, walked over every route, with sessions and tokens of every scope."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from tests.api_examples import Examples, register_worker, send, start, store_bars
+from training import api, api_library
+from training.models import Status
+from training.questions import Reply
+
+EVERYBODY = frozenset({"anonymous", "nobody", "viewer", "trainer", "admin", "read", "train", "train of a viewer", "admin of a viewer", "read of an admin", "train of an admin", "admin token"})  # fmt: skip
+READERS = EVERYBODY - {"anonymous", "nobody"}
+TRAINERS = frozenset({"trainer", "admin", "train", "train of an admin", "admin token"})
+ADMINS = frozenset({"admin", "admin token"})
+#: Own: started by `trainer`, to whom the tokens `read` and `train` belong too.
+OWNERS = frozenset({"trainer", "train"}) | ADMINS
+
+START = {"strategy_name": "stored"}
+#: Method and path → who may, with which body, and the statuses of an answer to who may.
+TABLE: dict[tuple[str, str], tuple[frozenset[str], Any, set[int]]] = {
+    ("POST", "/trainings/start"): (TRAINERS, START, {202}),
+    ("POST", "/trainings/plan"): (TRAINERS, START, {200}),
+    ("GET", "/trainings/{operation_id}/status"): (READERS, None, {200}),
+    ("GET", "/trainings/{operation_id}/results"): (READERS, None, {409}),
+    ("GET", "/operations"): (READERS, None, {200}),
+    ("GET", "/operations/{operation_id}"): (READERS, None, {200}),
+    ("GET", "/operations/{operation_id}/metrics"): (READERS, None, {200}),
+    ("GET", "/operations/{operation_id}/log"): (READERS, None, {200}),
+    ("POST", "/operations/{operation_id}/cancel"): (OWNERS, {}, {200}),
+    ("POST", "/operations/{operation_id}/resume"): (OWNERS, {}, {202}),
+    ("GET", "/workers"): (READERS, None, {200}),
+    ("GET", "/checkpoints"): (READERS, None, {200}),
+    ("DELETE", "/checkpoints/{checkpoint_id}"): (ADMINS, None, {204}),
+    ("GET", "/healthz"): (EVERYBODY, None, {200}),
+    ("GET", "/strategies"): (READERS, None, {200}),
+    ("GET", "/strategies/{name}"): (READERS, None, {200}),
+    ("GET", "/strategies/{name}/features"): (READERS, None, {200}),
+    ("POST", "/strategies/validate"): (READERS, {"strategy_yaml": "name: x"}, {200}),
+    ("GET", "/models"): (READERS, None, {200}),
+    ("GET", "/models/{name}"): (READERS, None, {200}),
+    ("GET", "/models/{name}/download"): (READERS, None, {200}),
+    ("POST", "/models/{name}/predict"): (READERS, {"symbol": "AAPL", "timeframe": "1d"}, {200}),
+    ("GET", "/quick/{job}"): (READERS, None, {404}),  # nobody asked this
+    ("GET", "/data"): (READERS, None, {200}),
+    ("GET", "/data/{symbol}/{timeframe}"): (READERS, None, {200}),
+}
+PREDICTED = {"model": "stored-1", "symbol": "AAPL", "timeframe": "1d", "class_names": [], "bars": [], "notes": []}
+
+
+def routes() -> Iterator[tuple[str, str]]:
+    for bound in api.api._get_bound_routers():
+        for path, view in bound.path_operations.items():
+            for operation in view.operations:
+                yield from ((method, path) for method in operation.methods)
+
+
+def callers(examples: Examples) -> dict[str, Client]:
+    clients = {role: examples.signed_in(role) for role in ("nobody", "viewer", "trainer", "admin")}
+    return clients | {
+        "anonymous": Client(),
+        "read": examples.with_token("trainer", "read"),
+        "train": examples.with_token("trainer", "train"),
+        "train of a viewer": examples.with_token("viewer", "train"),
+        "admin of a viewer": examples.with_token("viewer", "admin"),
+        "read of an admin": examples.with_token("admin", "read"),
+        "train of an admin": examples.with_token("admin", "train"),
+        "admin token": examples.with_token("admin", "admin"),
+    }
+
+
+def test_every_route_stands_in_the_table_and_nothing_else_does() -> None:
+    assert sorted(routes()) == sorted(TABLE)
+
+
+@pytest.mark.parametrize(("method", "path"), sorted(TABLE))
+def test_a_route_is_open_to_whom_the_table_names_and_to_nobody_else(
+    method: str, path: str, examples: Examples, empty_redis: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allowed, body, statuses = TABLE[method, path]
+    for tag in ("cpu", "quick"):
+        register_worker(tag)
+    if "data" in path or "trainings/" in path:
+        store_bars()
+    for module in (api, api_library):
+        monkeypatch.setattr(module, "ask", lambda question, arguments, user: Reply("quick-1", PREDICTED))
+    for name, client in callers(examples).items():
+        answer = send(client, method, filled(path, examples), body)
+        if name in allowed:
+            assert answer.status_code in statuses, (name, answer.content)
+        else:
+            assert answer.status_code == (401 if name == "anonymous" else 403), (name, answer.content)
+            assert set(answer.json()) == {"error"}
+
+
+def filled(path: str, examples: Examples) -> str:
+    """The path with examples in it, made anew for each caller, since some of them are used up."""
+    trainer = examples.users["trainer"]
+    if "{operation_id}" in path:
+        status = Status.CANCELLED if path.endswith("resume") else Status.PENDING
+        path = path.replace("{operation_id}", start(examples.version, trainer, status=status).pk)
+    if "{checkpoint_id}" in path:
+        from training import checkpoints
+
+        failed = start(examples.version, trainer, status=Status.FAILED)
+        path = path.replace("{checkpoint_id}", str(checkpoints.save(failed.pk, 1, 0, "failure", {"a": b"b"}).pk))
+    path = path.replace("{name}", "stored-1" if "models" in path else "stored")
+    return path.replace("{job}", "quick-none").replace("{symbol}", "AAPL").replace("{timeframe}", "1d")
+
+
+@pytest.mark.parametrize(("verb", "status", "body"), [
+    ("cancel", Status.PENDING, {}), ("cancel", Status.RUNNING, {"force": True}), ("resume", Status.FAILED, {}),
+])  # fmt: skip
+def test_only_owners_and_admins_control_an_operation(
+    verb: str, status: Status, body: dict[str, Any], examples: Examples, empty_redis: Any
+) -> None:
+    register_worker("cpu")
+    for name, client in callers(examples).items():
+        for owner in ("trainer", "other", None):
+            operation = start(examples.version, owner and examples.users[owner], status=status)
+            answer = send(client, "post", f"/operations/{operation.pk}/{verb}", body)
+            may = name in (OWNERS if owner == "trainer" else ADMINS)
+            assert (answer.status_code < 300) is may, (name, owner, answer.content)
+            operation.refresh_from_db()
+            assert (operation.status != status) is may
+
+
+def test_a_role_that_is_taken_away_counts_at_the_next_request(examples: Examples) -> None:
+    client = examples.with_token("trainer", "train")
+    assert send(client, "get", "/operations").status_code == 200
+    examples.users["trainer"].groups.clear()
+    assert send(client, "get", "/operations").status_code == 403
+
+
+def test_the_description_of_the_api_is_open_and_served_from_here(client: Client) -> None:
+    document = client.get("/api/v1/openapi.json").json()
+    assert {path.removeprefix("/api/v1") for path in document["paths"]} == {path for _, path in TABLE}
+    page = client.get("/api/v1/docs")
+    assert page.status_code == 200
+    assert b"https://" not in page.content and b"ninja/swagger-ui-bundle.js" in page.content

@@ -1,0 +1,133 @@
+"""Whatever goes wrong under /api/ → one shape: `{error: {code, message, details}}`. Nothing internal is told."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, is_dataclass
+from http import HTTPStatus
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from ninja import NinjaAPI
+from ninja.errors import HttpError, ValidationError
+from ninja.responses import Response
+
+PREFIX = "/api/"
+#: A strategy is at most 64 KiB; as a JSON string it may take several times that.
+BODY_LIMIT = 512 * 1024
+#: What an exception of this name, or one that inherits from it, is answered with. By name: some live in heavy modules.
+STATUS = {
+    "UnknownStrategy": (404, "unknown_strategy"),
+    "StrategyError": (422, "invalid_strategy"),
+    "Conflict": (409, "task_id_used"),
+    "NoWorker": (503, "no_worker"),
+    "OperationError": (409, "wrong_state"),
+    "CheckpointError": (409, "checkpoint"),
+    "FolderError": (409, "damaged"),
+    "BundleError": (409, "damaged"),
+    "ModelError": (422, "model"),
+    "DataError": (422, "bars"),
+    "UnknownJob": (404, "not_found"),
+    "TookTooLong": (503, "took_too_long"),
+    "Refusal": (422, "refused"),
+    "RequestDataTooBig": (413, "too_large"),
+    "RedisError": (503, "redis"),
+    "OperationalError": (503, "database"),
+    "Http404": (404, "not_found"),
+}
+#: Messages of these are not ours and may tell too much.
+SENTENCES = {
+    "redis": "Redis does not answer: start everything with `manage.py up`",
+    "database": "the database does not answer or is busy, try again",
+    "too_large": f"the body is larger than {BODY_LIMIT:,} bytes",
+    "not_found": "there is nothing here",
+}
+log = logging.getLogger(__name__)
+
+
+class ApiError(Exception):
+    """An answer other than success, as its sender wants it."""
+
+    def __init__(self, status: int, code: str, message: str, /, *, headers: dict[str, str] | None = None, **details: Any) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message, self.headers, self.details = status, code, message, headers or {}, details
+
+
+def not_found(what: str) -> ApiError:
+    return ApiError(404, "not_found", f"there is no {what}")
+
+
+def error_response(status: int, code: str, message: str, details: dict[str, Any], headers: dict[str, str]) -> HttpResponse:
+    body = {"error": {"code": code, "message": message, "details": details}}
+    return Response(body, status=status, headers=headers)
+
+
+def answer(request: HttpRequest, error: Exception) -> HttpResponse:
+    """The response to an exception; what is unexpected is logged with its traceback and told as nothing but that."""
+    if isinstance(error, ApiError):
+        return error_response(error.status, error.code, error.message, error.details, error.headers)
+    if isinstance(error, ValidationError):
+        return error_response(422, "invalid_request", "the request is not valid", {"problems": _problems(error)}, {})
+    if isinstance(error, HttpError):
+        return error_response(error.status_code, _code(error.status_code), str(error), {}, {})
+    kinds = [getattr(error, "kind", ""), *(c.__name__ for c in type(error).__mro__)]
+    status, code = next((STATUS[kind] for kind in kinds if kind in STATUS), (500, "internal"))
+    if status >= 500 and code != "no_worker":
+        log.error("%s %s", request.method, request.path, exc_info=error)
+    if code == "internal":
+        return error_response(500, code, "something went wrong here; the log of the server says what", {}, {})
+    if code == "invalid_strategy":
+        problems = [asdict(p) if is_dataclass(p) else p for p in error.problems]  # type: ignore[attr-defined]
+        return error_response(status, code, "the strategy is not valid", {"problems": problems}, {})
+    return error_response(status, code, SENTENCES.get(code, str(error)), {}, {})
+
+
+def _problems(error: ValidationError) -> list[dict[str, Any]]:
+    """Path and sentence of each problem of a request; never its value, which may be a secret."""
+    return [{"path": ".".join(str(part) for part in e["loc"] if part != "body"), "message": e["msg"]} for e in error.errors]
+
+
+def _code(status: int) -> str:
+    return HTTPStatus(status).phrase.lower().replace(" ", "_").replace("-", "_")
+
+
+def install(api: NinjaAPI) -> None:
+    """Every exception of every route comes here; the more special classes are ninja's own and would win otherwise."""
+    from django.http import Http404
+
+    for kind in (Exception, Http404, HttpError, ValidationError, ApiError):
+        api.add_exception_handler(kind, answer)
+
+
+class ApiBoundary:
+    """Middleware, the outermost: under /api/ bodies have a limit, and Django's own error pages become our error body."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if not request.path_info.startswith(PREFIX):
+            return self.get_response(request)
+        if refused := _refused(request):
+            return answer(request, refused)
+        response = self.get_response(request)
+        is_json = response.headers.get("Content-Type", "").startswith("application/json")
+        if response.status_code < 400 or is_json or (settings.DEBUG and response.status_code == 500):
+            return response
+        status = response.status_code
+        message = "there is nothing here" if status == 404 else HTTPStatus(status).phrase.lower()
+        headers = {name: response.headers[name] for name in ("Allow", "Retry-After") if name in response.headers}
+        return error_response(status, _code(status), message, {}, headers)
+
+
+def _refused(request: HttpRequest) -> ApiError | None:
+    length = request.META.get("CONTENT_LENGTH") or "0"
+    if "\x00" in request.path_info or "%00" in request.META.get("QUERY_STRING", ""):
+        return ApiError(400, "bad_request", "an address has no zero bytes")
+    if "HTTP_TRANSFER_ENCODING" in request.META:  # its length is only known once all of it is here
+        return ApiError(411, "length_required", "the request must say its length in Content-Length")
+    if not length.isdigit() or int(length) > BODY_LIMIT:
+        return ApiError(413, "too_large", SENTENCES["too_large"])
+    return None

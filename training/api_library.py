@@ -1,0 +1,196 @@
+"""Routes of what is stored, strategies, models and bars, and of the questions that a quick worker answers."""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db.models import Count, F, Max, QuerySet
+from django.http import FileResponse, HttpRequest
+from django.urls import reverse
+from ninja import Query, Router
+from ninja.responses import Status as Answer
+
+from strategies_app.models import Strategy
+from strategies_app.reader import StrategyError, read_strategy, warnings_of
+from strategies_app.schema import feature_names
+from strategies_app.stored import FoundStrategy, stored_strategy
+from training import api_shapes
+from training.api_errors import ApiError, not_found
+from training.api_pages import page
+from training.authentication import Access
+from training.files import MANIFEST, manifest_sha256, read_folder
+from training.models import BarSeries, TrainedModel
+from training.questions import Reply, ask, look
+from training.requests import audit
+
+router = Router()
+ERRORS = dict.fromkeys((400, 401, 403, 404, 409, 413, 422, 429, 500, 503), api_shapes.ErrorBody)
+VIEW_STRATEGIES, VIEW_MODELS = Access("strategies_app.view_strategy"), Access("training.view_trainedmodel")
+VIEW_BARS, VIEW = Access("training.view_barseries"), Access("training.view_operation")
+
+
+# --- strategies --------------------------------------------------------------------------------
+
+
+@router.get("/strategies", auth=VIEW_STRATEGIES, tags=["strategies"], response={200: list[api_shapes.StrategyLine], **ERRORS})
+def list_strategies(request: HttpRequest) -> list[dict[str, Any]]:
+    """The stored strategies by name."""
+    rows = Strategy.objects.annotate(
+        version=Max("versions__number"), versions_count=Count("versions"), changed=Max("versions__created")
+    )
+    fields = ("name", "version", "created", "changed")
+    return [{**{f: getattr(row, f) for f in fields}, "versions": row.versions_count} for row in rows]
+
+
+@router.post("/strategies/validate", auth=VIEW_STRATEGIES, tags=["strategies"], response={200: api_shapes.Validation, **ERRORS})
+def validate_strategy(request: HttpRequest, body: api_shapes.StrategyText) -> dict[str, Any]:
+    """Whether a text is a valid strategy, and if not, everything that is wrong with it. Stores nothing."""
+    try:
+        spec = read_strategy(body.strategy_yaml)
+    except StrategyError as error:
+        return {"valid": False, "problems": error.problems}
+    labels = spec.training.labels.source
+    return {
+        "valid": True, "name": spec.name, "features": len(feature_names(spec)), "labels": labels, "warnings": warnings_of(spec),
+    }  # fmt: skip
+
+
+@router.get("/strategies/{name}", auth=VIEW_STRATEGIES, tags=["strategies"], response={200: api_shapes.StrategyDetail, **ERRORS})
+def show_strategy(request: HttpRequest, name: str, version: int | None = Query(None, ge=1, lt=2**31)) -> dict[str, Any]:
+    """A strategy's text, the newest version if not told otherwise."""
+    _, row = _stored(name, version)
+    numbers = row.strategy.versions.order_by("number").values_list("number", flat=True)
+    return {
+        "name": name, "version": row.number, "text": row.text, "sha256": row.sha256, "path": row.source_path,
+        "created": row.created, "versions": list(numbers),
+    }  # fmt: skip
+
+
+@router.get("/strategies/{name}/features", auth=VIEW_STRATEGIES, tags=["strategies"], response={
+    200: api_shapes.Features, **ERRORS})  # fmt: skip
+def strategy_features(request: HttpRequest, name: str) -> dict[str, Any]:
+    """What the network sees, in its order."""
+    found, row = _stored(name)
+    return {"name": name, "version": row.number, "features": feature_names(read_strategy(found.text))}
+
+
+def _stored(name: str, number: int | None = None) -> tuple[FoundStrategy, Any]:
+    found = stored_strategy(name, number)
+    return found, found.version
+
+
+# --- models ------------------------------------------------------------------------------------
+
+
+def _models() -> QuerySet[TrainedModel]:
+    rows = TrainedModel.objects.select_related("operation__strategy_version__strategy")
+    return rows.defer("operation__strategy_version__text").annotate(
+        test_accuracy=F("metrics__test__accuracy"), validation_accuracy=F("metrics__validation__accuracy")
+    )
+
+
+def _model(name: str) -> TrainedModel:
+    row = _models().filter(name=name).first()
+    if row is None:
+        raise not_found(f"model {name}")
+    return row
+
+
+@router.get("/models", auth=VIEW_MODELS, tags=["models"], response={200: api_shapes.Models, **ERRORS})
+def list_models(request: HttpRequest, limit: int = Query(50, ge=1, le=500), cursor: str = "") -> dict[str, Any]:
+    """Trained models, newest first."""
+    found, next_cursor = page(_models().defer("metrics", "operation__spec", "operation__strategy_version__text"), limit, cursor)
+    return {"models": found, "next_cursor": next_cursor}
+
+
+@router.get("/models/{name}", auth=VIEW_MODELS, tags=["models"], response={200: api_shapes.ModelDetail, **ERRORS})
+def show_model(request: HttpRequest, name: str) -> TrainedModel:
+    """A model, what it reached, and where it comes from."""
+    return _model(name)
+
+
+@router.get("/models/{name}/download", auth=VIEW_MODELS, tags=["models"], response={200: Any, **ERRORS})
+def download_model(request: HttpRequest, name: str) -> FileResponse:
+    """The bundle as a zip file: weights, strategy, split, metrics, predictions, manifest."""
+    row = _model(name)
+    folder = Path(settings.BUNDLE_DIR) / row.folder
+    contents = read_folder(folder)
+    if manifest_sha256(folder) != row.sha256:
+        raise ApiError(409, "damaged", f"the bundle of {name} is not the one that was recorded")
+    audit(request.auth.actor, "export", name, sha256=row.sha256)  # type: ignore[attr-defined]
+    zipped = _zipped(name, {**contents, MANIFEST: (folder / MANIFEST).read_bytes()})
+    return FileResponse(zipped, as_attachment=True, filename=f"{name}.zip", content_type="application/zip")
+
+
+def _zipped(folder: str, contents: dict[str, bytes]) -> io.BytesIO:
+    """A zip with one folder in it; weights do not compress, so nothing is compressed."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in contents.items():
+            archive.writestr(f"{folder}/{name}", content)
+    stream.seek(0)
+    return stream
+
+
+@router.post("/models/{name}/predict", auth=VIEW_MODELS, tags=["models"], response={
+    200: api_shapes.Predictions, 202: api_shapes.Asked, **ERRORS})  # fmt: skip
+def predict(request: HttpRequest, name: str, body: api_shapes.Predict) -> Answer[dict[str, Any]]:
+    """Probabilities and signal of every stored bar between two days; 202 with where to ask if it takes more than 10 s."""
+    _model(name)
+    days = {key: day.isoformat() if day else None for key, day in (("start", body.start), ("end", body.end))}
+    arguments = {"model": name, "symbol": body.symbol, "timeframe": body.timeframe, **days}
+    return asked(ask("predict", arguments, request.auth.user))  # type: ignore[attr-defined]
+
+
+def asked(reply: Reply) -> Answer[dict[str, Any]]:
+    """200 with the result, or 202 with where to ask for it."""
+    if reply.result is not None:
+        return Answer(200, reply.result)
+    return Answer(202, {"job": reply.job, "where": reverse("api:quick_result", args=[reply.job])})
+
+
+@router.get("/quick/{job}", auth=VIEW, tags=["quick"], url_name="quick_result", response={
+    200: dict[str, Any], 202: api_shapes.Asked, **ERRORS})  # fmt: skip
+def quick_result(request: HttpRequest, job: str) -> Answer[dict[str, Any]]:
+    """The answer to a plan or a prediction that took longer; only who asked for it may have it."""
+    return asked(look(job, request.auth.user))  # type: ignore[attr-defined]
+
+
+# --- bars --------------------------------------------------------------------------------------
+
+
+@router.get("/data", auth=VIEW_BARS, tags=["data"], response={200: list[api_shapes.Series], **ERRORS})
+def list_series(request: HttpRequest) -> QuerySet[BarSeries]:
+    """The stored series of bars with coverage and quality."""
+    return BarSeries.objects.all()
+
+
+@router.get("/data/{symbol}/{timeframe}", auth=VIEW_BARS, tags=["data"], response={200: api_shapes.Bars, **ERRORS})
+def show_series(
+    request: HttpRequest, symbol: str, timeframe: str, start: dt.date | None = None, end: dt.date | None = None,
+    limit: int = Query(500, ge=1, le=5000),
+) -> dict[str, Any]:  # fmt: skip
+    """A series: its coverage, and its last bars between two UTC days, at most `limit` of them."""
+    row = BarSeries.objects.filter(symbol=symbol, timeframe=timeframe).first()
+    if row is None:
+        raise not_found(f"series {symbol} {timeframe}")
+    return {"coverage": row, "bars": _bars(symbol, timeframe, start, end, limit)}
+
+
+def _bars(symbol: str, timeframe: str, start: dt.date | None, end: dt.date | None, limit: int) -> list[dict[str, Any]]:
+    import numpy as np
+
+    from training.pipeline.coverage import DAY, day_start
+    from training.pipeline.series_files import read_candles
+
+    first, last = (day_start(start) if start else None, day_start(end) + DAY if end else None)
+    times, values = read_candles(Path(settings.STORE_DIR), symbol, timeframe, first, last, limit)
+    columns = [[None if value != value else value for value in column.tolist()] for column in values]  # JSON has no NaN
+    texts = [f"{text}Z" for text in np.datetime_as_string(times.view("M8[us]"), unit="s").tolist()]
+    names = ("timestamp", "open", "high", "low", "close", "volume")
+    return [dict(zip(names, bar, strict=True)) for bar in zip(texts, *columns, strict=True)]

@@ -1,0 +1,440 @@
+"""What the API takes and gives, as the OpenAPI document shows it: requests are strict, answers are read off rows."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from typing import Annotated, Any, Literal
+
+from django.urls import reverse
+from ninja import Field, Schema
+from pydantic import AfterValidator, ConfigDict, model_validator
+
+from strategies_app.schema import SYMBOL
+from training.models import Operation, TrainedModel
+
+
+def _plain(value: str) -> str:
+    if any(ord(letter) < 32 and letter not in "\t\n\r" for letter in value):
+        raise ValueError("has a control character")
+    return value
+
+
+Text = Annotated[str, AfterValidator(_plain)]
+Name = Annotated[Text, Field(min_length=1, max_length=200)]
+Path = Annotated[Text, Field(max_length=4096)]
+Reason = Annotated[Text, Field(max_length=2000)]
+Symbol = Annotated[Text, Field(pattern=SYMBOL)]
+
+
+class Request(Schema):
+    model_config = ConfigDict(extra="forbid")
+
+
+# --- what is taken -----------------------------------------------------------------------------
+
+
+class Start(Request):
+    """A training: a stored strategy by name, or a strategy's text; the rest stands in place of the strategy's own values."""
+
+    strategy_name: Name | None = None
+    strategy_yaml: str | None = None
+    strategy_path: Path | None = Field(None, description="where the text comes from, kept as provenance")
+    task_id: Name | None = Field(None, description="your own id: asked twice, started once")
+    symbols: Annotated[list[Name], Field(min_length=1, max_length=1000)] | None = None
+    timeframes: Annotated[list[Name], Field(min_length=1, max_length=20)] | None = None
+    start_date: dt.date | None = Field(None, description="first UTC day")
+    end_date: dt.date | None = Field(None, description="last UTC day")
+    validation_split: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)] | None = None
+    detailed_analytics: bool = False
+
+    @model_validator(mode="after")
+    def _one_strategy(self) -> Start:
+        if (self.strategy_name is None) == (self.strategy_yaml is None):
+            raise ValueError("wanted strategy_name or strategy_yaml, and not both")
+        if self.detailed_analytics:
+            raise ValueError("detailed_analytics is not available yet")
+        return self
+
+    def options(self) -> dict[str, Any]:
+        """As `read_strategy` takes them, JSON-ready."""
+        given = {
+            "symbols": self.symbols,
+            "timeframes": self.timeframes,
+            "start": self.start_date and self.start_date.isoformat(),
+            "end": self.end_date and self.end_date.isoformat(),
+            "validation_split": self.validation_split,
+        }
+        return {name: value for name, value in given.items() if value is not None}
+
+
+class StrategyText(Request):
+    strategy_yaml: str
+
+
+class Cancel(Request):
+    reason: Reason = ""
+    force: bool = Field(False, description="end the process now, without a checkpoint")
+
+
+class Resume(Request):
+    allow_inexact: bool = Field(False, description="continue also where it would not be bit for bit")
+
+
+class Predict(Request):
+    symbol: Symbol
+    timeframe: Name
+    start: dt.date | None = Field(None, description="first UTC day; all that is stored if not given")
+    end: dt.date | None = Field(None, description="last UTC day")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Predict:
+        if self.start and self.end and self.start > self.end:
+            raise ValueError("the start is after the end")
+        return self
+
+
+# --- what is given -----------------------------------------------------------------------------
+
+
+class Problem(Schema):
+    path: str
+    line: int | None = None
+    column: int | None = None
+    message: str
+
+
+class Error(Schema):
+    code: str
+    message: str
+    details: dict[str, Any]
+
+
+class ErrorBody(Schema):
+    error: Error
+
+
+class Started(Schema):
+    operation_id: str
+    status: str
+    queue: str
+    symbols: list[str]
+    timeframes: list[str]
+    strategy_name: str
+    strategy_version: int
+    estimated_duration_seconds: float | None
+
+
+class Asked(Schema):
+    """The answer takes longer: ask again at `where`."""
+
+    job: str
+    where: str
+
+
+def _named(section: dict[str, Any], one: str) -> list[str]:
+    return list(section["list"]) if "list" in section else [section[one]]
+
+
+def symbols_of(operation: Operation) -> list[str]:
+    return _named(json.loads(operation.spec)["training_data"]["symbols"], "symbol")
+
+
+def timeframes_of(operation: Operation) -> list[str]:
+    return _named(json.loads(operation.spec)["training_data"]["timeframes"], "timeframe")
+
+
+class Changed(Schema):
+    operation_id: str
+    status: str
+    attempt: int
+
+    @staticmethod
+    def resolve_operation_id(row: Any) -> str:
+        return str(row.pk)
+
+
+class OperationLine(Changed):
+    strategy_name: str
+    strategy_version: int
+    symbols: list[str]
+    timeframes: list[str]
+    user: str | None
+    queue: str
+    stage: str
+    percent: float
+    epoch: int | None = Field(description="the last completed epoch, counted from 0")
+    created: dt.datetime
+    started: dt.datetime | None
+    finished: dt.datetime | None
+    error: str
+    model: str | None
+
+    @staticmethod
+    def resolve_strategy_name(row: Any) -> str:
+        return str(row.strategy_version.strategy.name)
+
+    @staticmethod
+    def resolve_strategy_version(row: Any) -> int:
+        return int(row.strategy_version.number)
+
+    @staticmethod
+    def resolve_symbols(row: Any) -> list[str]:
+        return symbols_of(row)
+
+    @staticmethod
+    def resolve_timeframes(row: Any) -> list[str]:
+        return timeframes_of(row)
+
+    @staticmethod
+    def resolve_user(row: Any) -> str | None:
+        return row.user.get_username() if row.user else None
+
+    @staticmethod
+    def resolve_model(row: Any) -> str | None:
+        model = getattr(row, "trained_model", None)
+        return model.name if model else None
+
+
+class OperationDetail(OperationLine):
+    task_id: str | None
+    reason: str
+    notes: list[str]
+    certificate: str
+    allow_inexact: bool
+    heartbeat: dt.datetime | None
+    host: str
+    device: str
+    strategy_path: str
+    spec: dict[str, Any]
+    fingerprints: dict[str, Any]
+
+    @staticmethod
+    def resolve_strategy_path(row: Any) -> str:
+        return str(row.strategy_version.source_path)
+
+    @staticmethod
+    def resolve_spec(row: Any) -> dict[str, Any]:
+        return dict(json.loads(row.spec))
+
+
+class TrainingStatus(Schema):
+    operation_id: str
+    state: str
+    attempt: int
+    stage: str
+    percent: float
+    epoch: int | None = Field(description="the last completed epoch, counted from 0")
+    batch: int | None = Field(description="the batch at work now, counted from 0; null unless it is in training")
+    batches: int | None
+    eta_seconds: float | None
+    metrics: dict[str, Any] = Field(description="those of the last completed epoch")
+    warnings: list[str]
+    error: str
+
+
+class Bundle(Schema):
+    model: str
+    sha256: str
+    download: str
+
+
+class TrainingResults(Schema):
+    operation_id: str
+    training_metrics: dict[str, Any]
+    validation: dict[str, Any]
+    test: dict[str, Any] | None
+    test_state: Literal["open", "sealed"]
+    class_names: list[str]
+    history: list[dict[str, Any]]
+    baselines: dict[str, Any]
+    bundle: Bundle
+
+
+def results_of(operation: Operation, model: TrainedModel) -> dict[str, Any]:
+    """A completed training's results, from what was kept with its model."""
+    metrics = model.metrics
+    sides = {name: metrics[name] for name in ("validation", "test") if metrics.get(name)}
+    return {
+        "operation_id": operation.pk,
+        "training_metrics": metrics["training"],
+        "validation": metrics["validation"],
+        "test": metrics["test"],
+        "test_state": "open",
+        "class_names": metrics["class_names"],
+        "history": metrics["history"],
+        "baselines": {name: side["baseline"] for name, side in sides.items()},
+        "bundle": {"model": model.name, "sha256": model.sha256, "download": reverse("api:download_model", args=[model.name])},
+    }
+
+
+class Operations(Schema):
+    operations: list[OperationLine]
+    next_cursor: str | None
+
+
+class Metric(Schema):
+    attempt: int
+    epoch: int
+    train_loss: float
+    val_loss: float
+    metrics: dict[str, Any]
+
+
+class Metrics(Schema):
+    """`next` is the `since` of the next call: only what was measured after these is answered then."""
+
+    metrics: list[Metric]
+    next: int
+
+
+class Log(Schema):
+    attempt: int
+    lines: list[str]
+
+
+class Worker(Schema):
+    name: str
+    queue: str
+    state: str
+    job: str | None
+    heartbeat: dt.datetime
+    environment: dict[str, Any]
+
+
+class StrategyLine(Schema):
+    name: str
+    version: int | None
+    versions: int
+    created: dt.datetime
+    changed: dt.datetime | None
+
+
+class StrategyDetail(Schema):
+    name: str
+    version: int
+    text: str
+    sha256: str
+    path: str
+    created: dt.datetime
+    versions: list[int]
+
+
+class Validation(Schema):
+    valid: bool
+    name: str | None = None
+    features: int | None = None
+    labels: str | None = None
+    warnings: list[str] = Field(default_factory=list)
+    problems: list[Problem] = Field(default_factory=list)
+
+
+class Features(Schema):
+    name: str
+    version: int
+    features: list[str] = Field(description="in the order in which the network takes them")
+
+
+class ModelLine(Schema):
+    name: str
+    operation_id: str
+    strategy_name: str
+    strategy_version: int
+    created: dt.datetime
+    accuracy: float | None = Field(description="on the test split, or the validation split if there is no test split")
+
+    @staticmethod
+    def resolve_strategy_name(row: Any) -> str:
+        return str(row.operation.strategy_version.strategy.name)
+
+    @staticmethod
+    def resolve_strategy_version(row: Any) -> int:
+        return int(row.operation.strategy_version.number)
+
+    @staticmethod
+    def resolve_accuracy(row: Any) -> float | None:
+        return row.validation_accuracy if row.test_accuracy is None else row.test_accuracy
+
+
+class Models(Schema):
+    models: list[ModelLine]
+    next_cursor: str | None
+
+
+class ModelDetail(ModelLine):
+    sha256: str
+    metrics: dict[str, Any]
+    spec: dict[str, Any]
+    fingerprints: dict[str, Any]
+
+    @staticmethod
+    def resolve_spec(row: Any) -> dict[str, Any]:
+        return dict(json.loads(row.operation.spec))
+
+    @staticmethod
+    def resolve_fingerprints(row: Any) -> dict[str, Any]:
+        return dict(row.operation.fingerprints)
+
+
+class Predicted(Schema):
+    timestamp: str
+    probabilities: list[float]
+    signal: str
+
+
+class Predictions(Schema):
+    model: str
+    symbol: str
+    timeframe: str
+    class_names: list[str]
+    bars: list[Predicted]
+    notes: list[str]
+
+
+class Series(Schema):
+    symbol: str
+    timeframe: str
+    first: dt.datetime
+    last: dt.datetime
+    rows: int
+    sha256: str
+    source: str
+    updated: dt.datetime
+    quality: dict[str, Any]
+
+
+class Bar(Schema):
+    timestamp: str
+    open: float | None
+    high: float | None
+    low: float | None
+    close: float | None
+    volume: float | None
+
+
+class Bars(Schema):
+    coverage: Series
+    bars: list[Bar]
+
+
+class CheckpointLine(Schema):
+    id: int
+    operation_id: str
+    attempt: int
+    epoch: int
+    kind: str
+    size: int
+    sha256: str
+    created: dt.datetime
+
+
+class Checkpoints(Schema):
+    checkpoints: list[CheckpointLine]
+    next_cursor: str | None
+
+
+class Health(Schema):
+    status: Literal["ok", "failing"]
+    database: str | None = None
+    redis: str | None = None
+    workers: dict[str, int] | None = None

@@ -1,0 +1,70 @@
+"""The caretaker of `up`: a thread that looks for orphans, removes old checkpoints, resumes what was interrupted if told to."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from django.conf import settings
+from django.db import DatabaseError, connection
+from redis.exceptions import RedisError
+
+from training import checkpoints, operations, requests
+from training.models import LIVE, Operation, Status
+from training.queues import NoWorker
+from training.reaper import Reaper
+from training.requests import Actor
+
+DAY_SECONDS = 86400.0
+
+
+class Caretaker(threading.Thread):
+    """Start it once the database is set up; `end` lets it go."""
+
+    def __init__(self, say: Callable[[str], None], *, resume: bool) -> None:
+        super().__init__(name="caretaker", daemon=True)
+        self.say, self.resume = say, resume
+        self._ended = threading.Event()
+
+    def end(self) -> None:
+        self._ended.set()
+
+    def run(self) -> None:
+        reaper, pruned = Reaper(), -DAY_SECONDS
+        while True:
+            try:
+                for sentence in reaper.look():
+                    self.say(sentence)
+                if self.resume:
+                    for sentence in resume_interrupted():
+                        self.say(sentence)
+                if time.monotonic() - pruned >= DAY_SECONDS:
+                    pruned = time.monotonic()
+                    if number := checkpoints.prune(settings.CHECKPOINT_MAX_AGE_DAYS):
+                        self.say(f"{number} old checkpoints were removed")
+            except (DatabaseError, RedisError, OSError) as error:
+                self.say(f"could not look after the trainings, will try again: {error}")
+            finally:
+                connection.close()  # each thread has a connection of its own
+            if self._ended.wait(settings.ORPHAN_CHECK_INTERVAL_SECONDS):
+                return
+
+
+def bury_dead() -> list[str]:
+    """Live operations whose process on this host is gone → interrupted, at once: those of a machine that went down."""
+    return [operation.pk for operation in Operation.objects.filter(status__in=LIVE) if operations.reap(operation)]
+
+
+def resume_interrupted() -> Iterator[str]:
+    """Interrupted operations of workers go on; one whose last attempt came no further is left to a person."""
+    for operation in Operation.objects.filter(status=Status.INTERRUPTED).exclude(queue=""):
+        if operation.attempt > 1 and not operation.epoch_metrics.filter(attempt=operation.attempt).exists():
+            continue
+        try:
+            attempt = requests.resume(operation, Actor(via="up"))
+        except NoWorker:
+            return  # the workers are just starting, the next look finds them
+        except operations.OperationError:
+            continue  # somebody else resumed it meanwhile
+        yield f"{operation.pk} is resumed as attempt {attempt}"

@@ -1,0 +1,65 @@
+"""How long a training will take, from how long earlier ones of similar size took."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from statistics import median
+from typing import Any
+
+from strategies_app.vocabulary import TIMEFRAMES
+from training.models import BarSeries, Operation, Status
+
+#: Earlier runs that are looked at, and by what factor their size may differ.
+RUNS, SIMILAR = 30, 4.0
+#: (symbol, timeframe) → first and last bar (s since 1970) and the number of bars.
+Stored = Mapping[tuple[str, str], tuple[float, float, int]]
+
+
+def seconds_for(spec: Mapping[str, Any]) -> float | None:
+    """Seconds that all epochs of an effective strategy may take: the median per epoch and bar of earlier
+    completed runs of similar size, times its epochs and bars; None if there is no such run. Early stopping shortens it.
+    """
+    stored = {
+        (symbol, timeframe): (first.timestamp(), last.timestamp(), rows)
+        for symbol, timeframe, first, last, rows in BarSeries.objects.values_list("symbol", "timeframe", "first", "last", "rows")
+    }
+    size = _bars(spec, stored)
+    rates = [rate for bars, rate in _rates(stored) if size and size / SIMILAR <= bars <= size * SIMILAR]
+    return round(median(rates) * spec["training"]["epochs"] * size, 1) if rates else None
+
+
+def _rates(stored: Stored) -> list[tuple[float, float]]:
+    """Bars, and seconds per epoch and bar, of the latest runs; a resumed run's times are those of its last attempt only."""
+    done = Operation.objects.filter(status=Status.COMPLETED, attempt=1, trained_model__isnull=False, started__isnull=False)
+    rows = done.order_by("-created").values_list("spec", "started", "finished", "trained_model__metrics__training")[:RUNS]
+    found = []
+    for spec, started, finished, training in rows:
+        bars, epochs = _bars(json.loads(spec), stored), (training or {}).get("epochs_completed") or 0
+        if bars and epochs:
+            found.append((bars, (finished - started).total_seconds() / epochs / bars))
+    return found
+
+
+def _bars(spec: Mapping[str, Any], stored: Stored) -> float:
+    """Base bars of a run, about: what is stored for its symbols between its dates, in bars of the base timeframe."""
+    from strategies_app.schema import StrategySpec
+    from training.pipeline.coverage import DAY, SECOND, day_start
+
+    read = StrategySpec.model_validate(spec)
+    start, end = read.training_data.start, read.training_data.end
+    if start is None or end is None:
+        return 0.0
+    span, base = (day_start(start) / SECOND, (day_start(end) + DAY) / SECOND), TIMEFRAMES[read.base_timeframe]
+    return sum(
+        max((_inside(stored, s, t, span, base) for t in TIMEFRAMES if (s, t) in stored), default=0.0) for s in read.symbols
+    )
+
+
+def _inside(stored: Stored, symbol: str, timeframe: str, span: tuple[float, float], base: int) -> float:
+    first, last, rows = stored[symbol, timeframe]
+    seconds = TIMEFRAMES[timeframe]
+    if seconds > base:
+        return 0.0
+    overlap = min(last + seconds, span[1]) - max(first, span[0])
+    return max(overlap, 0.0) / (last + seconds - first) * rows * seconds / base

@@ -1,0 +1,74 @@
+"""Questions to the quick worker, from the side that asks: put, wait a little, ask again. Nothing heavy is imported here."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from training import queues
+from training.values import Refusal
+
+#: How long the asker waits for an answer before getting a job to ask again.
+WAIT_SECONDS = 10
+
+
+class UnknownJob(Refusal):
+    """No such question, or it was put by somebody else, or it is too long ago."""
+
+
+class TookTooLong(Refusal):
+    """The quick worker gave up."""
+
+
+class Refused(Refusal):
+    """What the quick worker refused: one sentence, the name of the refusal's class, and a strategy's problems."""
+
+    def __init__(self, kind: str, message: str, problems: list[dict[str, Any]]) -> None:
+        super().__init__(message)
+        self.kind, self.problems = kind, problems
+
+
+class Broken(Exception):
+    """The quick worker met something unexpected; its log has the traceback."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """The job to ask again, and the result as soon as there is one."""
+
+    job: str
+    result: dict[str, Any] | None
+
+
+def ask(question: str, arguments: dict[str, Any], user: Any, seconds: float = WAIT_SECONDS) -> Reply:
+    """Put a question (`plan`, `predict`) and wait for its answer so long.
+
+    Raises NoWorker, and Refused with what the worker refused.
+    """
+    return _look(queues.enqueue_quick(question, arguments, user.pk), user, seconds)
+
+
+def look(job: str, user: Any) -> Reply:
+    """How a question stands that this user put before; UnknownJob for everybody else's."""
+    return _look(job, user, 0)
+
+
+def _look(job: str, user: Any, seconds: float) -> Reply:
+    found = queues.quick_job(job) if job.startswith("quick-") else None
+    if found is None or found.get_meta(refresh=False).get("owner") != user.pk:
+        raise UnknownJob(f"there is no question {job} of yours, or it is too long ago")
+    result = found.latest_result(timeout=math.ceil(seconds))
+    if result is None:
+        return Reply(job, None)
+    if result.type != result.Type.SUCCESSFUL:
+        if "JobTimeoutException" in (result.exc_string or ""):
+            raise TookTooLong("it took longer than a quick question may: ask for less, such as fewer days")
+        raise Broken(f"{job} failed:\n{result.exc_string}")
+    return Reply(job, _result(result.return_value))
+
+
+def _result(value: dict[str, Any]) -> dict[str, Any]:
+    if refusal := value.get("refusal"):
+        raise Refused(refusal["kind"], refusal["message"], refusal["problems"])
+    return dict(value["result"])

@@ -1,0 +1,65 @@
+"""The jobs of the quick queue: short questions that need bars or a model. Everything heavy is imported inside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from training.values import Refusal
+
+#: More bars than these are a file's work, not an answer's: `manage.py predict … --output FILE`.
+MAX_BARS = 20_000
+
+
+def answer(question: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The job: `{result}`, or `{refusal}` with what the asker can mend. Both are JSON-ready."""
+    from django.db import connections
+
+    from strategies_app.reader import StrategyError
+
+    connections.close_all()  # what the fork inherited belongs to the worker
+    try:
+        return {"result": QUESTIONS[question](**arguments)}
+    except (Refusal, StrategyError) as error:
+        problems = [asdict(problem) for problem in getattr(error, "problems", ())]
+        return {"refusal": {"kind": type(error).__name__, "message": str(error), "problems": problems}}
+
+
+def plan(text: str, label: str, options: dict[str, Any], worker: str) -> dict[str, Any]:
+    """What a training with this strategy would do; see `plans.plan`."""
+    from training import plans
+
+    return plans.plan(text, label, options, worker)
+
+
+def predict(model: str, symbol: str, timeframe: str, start: str | None, end: str | None) -> dict[str, Any]:
+    """Probabilities and signal of every bar between two days."""
+    from training.trained import ModelError, open_model, predict_stored
+
+    predictions, notes = predict_stored(open_model(model), symbol, timeframe, start, end, recent=False)
+    count = len(predictions.times)
+    if count > MAX_BARS:
+        raise ModelError(f"these are {count:,} bars, at most {MAX_BARS:,} are answered at once: ask for fewer days")
+    return {
+        "model": model,
+        "symbol": symbol,
+        "timeframe": timeframe,
+        "class_names": list(predictions.class_names),
+        "bars": _bars(predictions),
+        "notes": notes,
+    }
+
+
+def _bars(predictions: Any) -> list[dict[str, Any]]:
+    """Each probability is the shortest number that reads back to the same float32."""
+    import numpy as np
+
+    times = np.datetime_as_string(predictions.times.view("M8[us]").astype("M8[s]"))
+    return [
+        {"timestamp": f"{time}Z", "probabilities": [float(str(chance)) for chance in chances], "signal": signal}
+        for time, chances, signal in zip(times, predictions.probabilities, predictions.signals, strict=True)
+    ]
+
+
+QUESTIONS: dict[str, Callable[..., dict[str, Any]]] = {"plan": plan, "predict": predict}

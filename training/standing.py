@@ -1,0 +1,52 @@
+"""Where an operation stands at this moment: from its row, its last epoch, and what the running process publishes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.utils import timezone
+
+from training.broadcast import Listener
+from training.models import Operation, Status
+
+#: A running training publishes ten times a second; who asks waits so long for its next word.
+LISTEN_SECONDS = 0.25
+
+
+def standing_of(operation: Operation) -> dict[str, Any]:
+    """State, stage, percent, epoch, batch, remaining seconds, metrics of the last epoch, warnings."""
+    last = operation.epoch_metrics.order_by("-epoch", "-attempt").first()
+    live = _published(operation) if operation.status == Status.RUNNING and operation.queue else {}
+    in_training = live.get("stage") == "train"
+    return {
+        "operation_id": operation.pk,
+        "state": operation.status,
+        "attempt": operation.attempt,
+        "stage": operation.stage,
+        "percent": max(operation.percent, live.get("percent", 0.0)),
+        "epoch": operation.epoch,
+        "batch": live.get("batch") if in_training else None,
+        "batches": live.get("batches") if in_training else None,
+        "eta_seconds": remaining_seconds(operation),
+        "metrics": last.metrics if last else {},
+        "warnings": operation.notes,
+        "error": operation.error,
+    }
+
+
+def remaining_seconds(operation: Operation) -> float | None:
+    """At the pace so far; None while nothing can be said."""
+    if operation.status != Status.RUNNING or operation.started is None or operation.percent < 1:
+        return None
+    elapsed = (timezone.now() - operation.started).total_seconds()
+    return round(elapsed * (100 - operation.percent) / operation.percent, 1)
+
+
+def _published(operation: Operation) -> dict[str, Any]:
+    """The next message of the present attempt, {} if none comes in time."""
+    listener = Listener(operation.pk)
+    try:
+        message = next(iter(listener.messages(LISTEN_SECONDS)), {})
+    finally:
+        listener.close()
+    return message if message.get("attempt") == operation.attempt else {}

@@ -1,0 +1,181 @@
+"""The worker: takes jobs of one queue and forks a process (the horse) for each; RQ does the work, here are its small hooks.
+
+A stop asked of the worker reaches the horse whenever it comes, and a horse does not outlive its worker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import logging
+import os
+import re
+import secrets
+import signal
+import socket
+from typing import Any
+
+import rq
+from django.conf import settings
+from django.db import DatabaseError, connections
+from redis.exceptions import RedisError
+
+from training import operations, queues
+from training.models import LIVE, Operation, Status
+from training.processes import die_with, end_in_words
+from training.workers import STOP_SIGNALS
+
+#: Imported by the parents of cpu and quick workers, so that a job begins at once. Importing is safe, running would not be:
+#: a fork after a threaded operation of torch hangs.
+PRELOADED = ("training.recipe", "training.pipeline.loading", "training.trainer.bundle", "training.trainer.device")
+WORKER_SECONDS = 25
+MONITORING_SECONDS = 5
+ENVIRONMENT_SECONDS = 120
+log = logging.getLogger(__name__)
+
+
+def make_worker(tag: str, environment: dict[str, str]) -> Worker:
+    """A worker of one queue under a name of its own."""
+    queue = queues.queue_of(tag)
+    host = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())
+    return Worker(
+        [queue], name=f"{tag}-{host}-{secrets.token_hex(4)}", connection=queue.connection, serializer=queue.serializer,
+        environment=environment, worker_ttl=WORKER_SECONDS, job_monitoring_interval=MONITORING_SECONDS,
+        # A turn of the waiting loop and this make up the interval in which orphans are looked for.
+        maintenance_interval=max(0, int(settings.ORPHAN_CHECK_INTERVAL_SECONDS) - waiting_seconds()),
+    )  # fmt: skip
+
+
+def waiting_seconds() -> int:
+    """One turn of the loop that waits for a job."""
+    return max(1, min(WORKER_SECONDS - 15, int(settings.ORPHAN_CHECK_INTERVAL_SECONDS) // 2))
+
+
+def preload() -> None:
+    for name in PRELOADED:
+        importlib.import_module(name)
+
+
+class Worker(rq.Worker):
+    """An RQ worker that hands stops over to its horse, tells what it is, and looks after orphans."""
+
+    max_connection_wait_time = 5.0
+
+    def __init__(self, *args: Any, environment: dict[str, str] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.environment = environment or {}
+        self._end: int | None = None
+        self._reaper: Any = None
+
+    @property
+    def dequeue_timeout(self) -> int:
+        return waiting_seconds()
+
+    # --- stopping ---
+
+    @property
+    def was_asked_to_stop(self) -> bool:
+        return self._shutdown_requested_date is not None
+
+    def fork_work_horse(self, *args: Any, **kwargs: Any) -> None:
+        # Blocked in the horse from its first moment, so that a signal waits until the job takes it.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        try:
+            super().fork_work_horse(*args, **kwargs)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        with contextlib.suppress(OSError):  # it has its group already, or is gone
+            os.setpgid(self.horse_pid, self.horse_pid)
+        if self.was_asked_to_stop:  # asked while the horse had no number yet
+            self.handle_warm_shutdown_request()
+
+    def setup_work_horse_signals(self) -> None:
+        """In the horse, before its job."""
+        super().setup_work_horse_signals()
+        signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+        die_with(self.pid or 0, signal.SIGTERM)
+        if self.was_asked_to_stop:  # asked before the fork
+            os.kill(os.getpid(), signal.SIGUSR1)
+        if self.queue_names() == ["quick"]:  # has nothing to save: ends at once
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+
+    def handle_warm_shutdown_request(self) -> None:
+        if self.horse_pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.horse_pid, signal.SIGUSR1)
+
+    def kill_horse(self, *args: Any, **kwargs: Any) -> None:
+        if self.horse_pid:  # without a number RQ would kill the worker's own group
+            super().kill_horse(*args, **kwargs)
+
+    # --- the end of a horse ---
+
+    def monitor_work_horse(self, job: Any, *args: Any, **kwargs: Any) -> None:
+        self._end = None
+        try:
+            super().monitor_work_horse(job, *args, **kwargs)
+        finally:
+            if self._end is not None and job.func_name == queues.JOB:
+                self._settle(*job.args, self._end)
+
+    def wait_for_horse(self, *args: Any, **kwargs: Any) -> Any:
+        ended = super().wait_for_horse(*args, **kwargs)
+        if ended[1] is not None:
+            self._end = os.waitstatus_to_exitcode(ended[1])
+        return ended
+
+    def _settle(self, operation_id: str, attempt: int, code: int) -> None:
+        """A horse that is gone but whose attempt is still live ended without a word: killed by force, or from outside."""
+        try:
+            seen = Operation.objects.filter(pk=operation_id, attempt=attempt, status__in=LIVE).first()
+            if seen is not None:
+                after = Status.CANCELLED if seen.status == Status.CANCELLING else Status.INTERRUPTED
+                words = "stopped by force" if after == Status.CANCELLED else f"its process was {end_in_words(code)}"
+                operations.stop(operation_id, attempt, after, words)
+                log.warning("%s attempt %s is %s: %s", operation_id, attempt, after, words)
+        except DatabaseError as error:
+            log.warning("the end of %s could not be recorded, which is left to the reaper: %s", operation_id, error)
+        finally:
+            connections.close_all()  # or the next fork would inherit them
+
+    # --- telling and looking after ---
+
+    def register_birth(self) -> None:
+        super().register_birth()
+        self._tell()
+
+    def heartbeat(self, *args: Any, **kwargs: Any) -> None:
+        super().heartbeat(*args, **kwargs)
+        self._tell()
+
+    def _tell(self) -> None:
+        if self.environment:
+            key = queues.environment_key(self.name)
+            with self.connection.pipeline() as pipeline:
+                pipeline.hset(key, mapping=self.environment)
+                pipeline.expire(key, ENVIRONMENT_SECONDS)
+                pipeline.execute()
+
+    def maintain_heartbeats(self, *args: Any, **kwargs: Any) -> None:
+        """While a job runs. A Redis that is away for a moment must not end hours of training."""
+        try:
+            super().maintain_heartbeats(*args, **kwargs)
+            if self.should_run_maintenance_tasks:
+                self.run_maintenance_tasks()
+        except RedisError as error:
+            log.warning("Redis does not answer, the training goes on: %s", error)
+
+    def run_maintenance_tasks(self) -> None:
+        from training.reaper import Reaper
+
+        super().run_maintenance_tasks()
+        if not self.connection.hexists(self.key, "queues"):  # a Redis without persistence was started anew
+            self.register_birth()
+        self._reaper = self._reaper or Reaper()
+        try:
+            for sentence in self._reaper.look():
+                log.info(sentence)
+        except DatabaseError as error:
+            log.warning("the database could not be looked through: %s", error)
+        finally:
+            connections.close_all()
