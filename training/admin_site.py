@@ -9,6 +9,8 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path, reverse
 
+from training.sign_ins import SignInForm
+
 #: What is looked for most comes first; what is not named here comes last.
 APPS = ("training", "strategies_app", "auth", "django_rq")
 MODELS = ("Operation", "TrainedModel", "Worker", "BarSeries", "Checkpoint", "ApiToken", "AuditEntry")
@@ -22,6 +24,7 @@ def _place(name: str, order: tuple[str, ...]) -> int:
 
 
 class TrainSite(AdminSite):
+    login_form = SignInForm  # after too many failed tries it looks at no password
     site_title = site_header = "KTRDR Train"
     index_title = "Overview"
     site_url = None  # there are no pages beside the admin
