@@ -1,11 +1,15 @@
-"""Addresses of the web site."""
+"""Addresses of the web site: the admin and the REST API."""
 
 from __future__ import annotations
 
+from django.contrib import admin
 from django.urls import URLPattern, URLResolver, path
 
 from training.api import api
 
+admin.autodiscover()  # here, since at start it would cost every command
+
 urlpatterns: list[URLPattern | URLResolver] = [
     path("api/v1/", api.urls),
+    path("admin/", admin.site.urls),
 ]

@@ -46,6 +46,20 @@ class Strategy(models.Model):
     def newest(self) -> StrategyVersion | None:
         return self.versions.order_by("-number").first()
 
+    def delete_unused(self) -> None:
+        """Remove it with its versions, all or nothing; StrategyInUse if anything refers to one of them."""
+        try:
+            with transaction.atomic():
+                self.versions.all().delete()
+                self.delete()
+        except models.ProtectedError as error:
+            count = len(error.protected_objects)
+            raise StrategyInUse(f"{count} operation{'s' * (count != 1)} were started with it, delete these first") from None
+
+
+class StrategyInUse(Exception):
+    """A strategy was about to be deleted to which operations refer."""
+
 
 class ImmutableVersion(Exception):
     """A stored version was about to be changed; a changed text is a new version."""

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import TextIO
 
-from rich.console import Console
-
 from strategies_app.stored import find_strategy
 from training import operations, requests
 from training.follow import OPEN, follow
 from training.inline import say_if_file_differs, tell
 from training.models import Operation
 from training.requests import Actor
-from training.terminal import Display
+from training.terminal import Display, console_on
 
 
 def dispatch(strategy: str, request: dict[str, object], stream: TextIO, *, program: str, follow: bool) -> str:
@@ -41,7 +39,7 @@ def _handed_over(operation: Operation, stream: TextIO, program: str, following: 
 
 def follow_operation(operation: Operation, stream: TextIO, program: str) -> str:
     """Show a run until it ends. Ctrl-C asks it to stop with a checkpoint; a second one leaves it running."""
-    console = Console(file=stream, highlight=False, soft_wrap=True)
+    console = console_on(stream)
     asked = False
     with Display(f"{operation.name}  {operation.pk}", console) as display:
         while True:

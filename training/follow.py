@@ -10,6 +10,8 @@ from training.terminal import Display
 from training.values import BatchMetrics
 
 LOOK_SECONDS = 0.5
+#: After so long without a message the row tells where the run stands.
+SILENT_SECONDS = 2.0
 OPEN = (Status.PENDING, *LIVE)
 
 
@@ -17,16 +19,17 @@ def follow(operation_id: str, display: Display) -> str:
     """Show a run until it ends; gives its final status. Ctrl-C passes through as KeyboardInterrupt."""
     listener = Listener(operation_id)
     shown: dict[str, object] = {"notes": 0, "epoch": -1, "queued": False}
-    looked = 0.0
+    looked = heard = 0.0
     try:
         while True:
             for message in listener.messages(LOOK_SECONDS):
+                heard = time.monotonic()
                 _show(message, display)
             if time.monotonic() - looked < LOOK_SECONDS:
                 continue
             looked = time.monotonic()
             operation = Operation.objects.get(pk=operation_id)
-            _show_row(operation, display, shown)
+            _show_row(operation, display, shown, silent=time.monotonic() - heard > SILENT_SECONDS)
             if operation.status not in OPEN:
                 return str(operation.status)
     finally:
@@ -51,7 +54,7 @@ def _batch(message: dict[str, object]) -> BatchMetrics:
     return metrics
 
 
-def _show_row(operation: Operation, display: Display, shown: dict[str, object]) -> None:
+def _show_row(operation: Operation, display: Display, shown: dict[str, object], *, silent: bool) -> None:
     """What is kept: notes, epochs, and where the run stands if no message came."""
     for text in operation.notes[int(shown["notes"]) :]:  # type: ignore[call-overload]
         display.note(text)
@@ -59,8 +62,8 @@ def _show_row(operation: Operation, display: Display, shown: dict[str, object]) 
     if operation.status == Status.PENDING and not shown["queued"]:
         display.note("waiting for a free worker")
         shown["queued"] = True
-    if operation.stage and operation.stage != display.state.current:
-        display.stage(operation.stage, 0.0, operation.percent)
+    if silent and operation.stage and operation.stage != display.state.current:
+        display.stage(operation.stage, 0.0, operation.percent)  # messages are quicker than the row
     row = EpochMetric.objects.filter(operation=operation).order_by("-epoch", "-attempt").first()
     if row is not None and row.epoch > int(shown["epoch"]):  # type: ignore[call-overload]
         shown["epoch"] = row.epoch

@@ -19,7 +19,7 @@ from training import checkpoints, operations
 from training.models import Operation, Status
 from training.progress import SUPERSEDED, Progress
 from training.requests import Actor, resume, start_training
-from training.terminal import Display, LogFile, log_path
+from training.terminal import Display, LogFile, console_on, log_path
 from training.workers import run_operation
 
 Hand = Callable[[Progress], None]
@@ -52,7 +52,7 @@ def say_if_file_differs(version: StrategyVersion, stream: TextIO) -> None:
 def _run(operation: Operation, attempt: int, stream: TextIO, program: str, hand: Hand, *, allow_inexact: bool = False) -> str:
     checkpoints.prune(settings.CHECKPOINT_MAX_AGE_DAYS)
     title = f"{operation.name}  {operation.pk}" + (f"  attempt {attempt}" if attempt > 1 else "")
-    console = Console(file=stream, highlight=False, soft_wrap=True)
+    console = console_on(stream)
     with LogFile(log_path(operation.pk, attempt)) as log, Display(title, console) as display:
         display.state.best = _best_so_far(operation)
         status = run_operation(operation.pk, attempt, [display, log], allow_inexact=allow_inexact, on_start=hand)

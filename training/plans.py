@@ -7,6 +7,7 @@ from typing import Any
 
 from django.conf import settings
 
+from strategies_app.schema import StrategySpec
 from training.requests import effective_spec
 
 
@@ -52,7 +53,7 @@ def memory_text(features: int, parameters: int) -> str:
     return f"about {(features + network) / 1e6:,.1f} MB: {features / 1e6:,.1f} features, {network / 1e6:,.1f} network"
 
 
-def longest_look_ahead(spec: Any, dataset: Any) -> int:
+def longest_look_ahead(spec: StrategySpec, dataset: Any) -> int:
     """Base bars between a row and the bar that settles its label, at most."""
     import numpy as np
 

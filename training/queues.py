@@ -123,7 +123,8 @@ def is_known(operation_id: str, attempt: int) -> bool:
         return False
     if job.get_status() == JobStatus.STARTED:
         return job.worker_name in {worker.name for worker in live_workers()}
-    return job.get_status() == JobStatus.QUEUED
+    # A worker that dies between taking a job and beginning it leaves it queued, but in no queue.
+    return job.get_status() == JobStatus.QUEUED and job.get_position() is not None
 
 
 def forget(operation_id: str, attempt: int) -> None:

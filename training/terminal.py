@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from training.progress import STAGES
 from training.values import BatchMetrics, EpochMetrics
 
 SILENCE_SECONDS = 1.0
+WIDE = 200
 WORDS = {
     "load": "Load bars", "validate": "Validate", "indicators": "Indicators", "memberships": "Memberships", "features": "Features",
     "labels": "Labels", "split": "Split", "train": "Train", "evaluate": "Evaluate", "save": "Save",
@@ -114,9 +116,7 @@ class Display:
     """A watcher that shows a run; use it as a context. Live on a terminal, plain lines elsewhere."""
 
     def __init__(self, title: str, console: Console | None = None, stream: TextIO | None = None) -> None:
-        self.console = console or Console(file=stream, highlight=False)
-        # A line that is too long is broken on a terminal; what a program reads stays one line.
-        self.console.soft_wrap = not self.console.is_terminal
+        self.console = console or console_on(stream or sys.stdout)
         self.title = title
         self.state = State()
         self.live: Live | None = None
@@ -212,6 +212,14 @@ class Display:
         if state.current == "train":
             lines.append(Text(state.training_text()))
         return Group(*lines, self._rail())
+
+
+def console_on(stream: TextIO) -> Console:
+    """A console as wide as the terminal, which breaks long lines; what a program reads is wide enough for whole ids."""
+    console = Console(file=stream, highlight=False)
+    if not console.is_terminal:
+        console = Console(file=stream, highlight=False, soft_wrap=True, width=WIDE)
+    return console
 
 
 def log_path(operation_id: str, attempt: int) -> Path:

@@ -19,11 +19,10 @@ class Command(BaseCommand):
         show.add_argument("model", help="a model's name, or the path of a bundle")
 
     def handle(self, *args: Any, action: str, **options: Any) -> None:
-        from rich.console import Console
-
         from training.management.refusals import refusals
+        from training.terminal import console_on
 
-        console = Console(file=self.stdout._out, highlight=False, soft_wrap=True)
+        console = console_on(self.stdout._out)
         with refusals():
             if action == "list":
                 self._list(console)

@@ -37,22 +37,22 @@ class Command(BaseCommand):
         sys.exit(code or 0)
 
     def _list(self, options: dict[str, Any]) -> None:
-        from rich.console import Console
-        from rich.table import Table
+        from rich.table import Column, Table
 
         from training.models import Operation
+        from training.terminal import console_on
 
         rows = Operation.objects.select_related("strategy_version__strategy").defer("spec", "notes")
         if options["status"]:
             rows = rows.filter(status=options["status"])
-        table = Table(
-            "operation", "strategy", "state", "done", "attempt", "created (UTC)", box=None, pad_edge=False, padding=(0, 2)
-        )
+        names = ("operation", "strategy", "state", "done", "attempt", "created (UTC)")
+        columns = (Column(name, no_wrap=True, overflow="fold") for name in names)
+        table = Table(*columns, box=None, pad_edge=False, padding=(0, 2))
         shown = list(rows[: options["limit"]])
         for row in shown:
             done = f"{row.percent:.0f} %"
             table.add_row(row.pk, row.name, row.status, done, str(row.attempt), f"{row.created:%Y-%m-%d %H:%M:%S}")
-        console = Console(file=self.stdout._out, highlight=False, soft_wrap=True)
+        console = console_on(self.stdout._out)
         console.print(table if shown else "No training was started yet: `train STRATEGY` starts one.")
 
     def _show(self, options: dict[str, Any]) -> None:

@@ -62,15 +62,16 @@ class Command(BaseCommand):
         self.stdout.write(f"{len(predictions.times):,} bars written to {path}")
 
     def _print_table(self, predictions: Any) -> None:
-        from rich.console import Console
         from rich.table import Table
+
+        from training.terminal import console_on
 
         names = predictions.class_names
         table = Table("time (UTC)", *names, "signal", box=None, pad_edge=False, padding=(0, 2))
         rows = list(_rows(predictions))
         for time, *chances, signal in rows[-SHOWN:]:
             table.add_row(time, *(f"{float(c):.1%}" for c in chances), signal)
-        console = Console(file=self.stdout._out, highlight=False)
+        console = console_on(self.stdout._out)
         console.print(table)
         if len(rows) > SHOWN:
             console.print(f"the last {SHOWN} of {len(rows):,} bars; --output FILE writes all of them")

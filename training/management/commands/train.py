@@ -65,18 +65,16 @@ class Command(BaseCommand):
             raise CommandError(problem, returncode=2)
 
     def _show_plan(self, options: dict[str, Any]) -> None:
-        from rich.console import Console
-
         from strategies_app.stored import find_strategy
         from training.plans import plan
-        from training.terminal import Waiting
+        from training.terminal import Waiting, console_on
 
         found = find_strategy(options["strategy"])
         with Waiting("planning", self.stderr._out):
             figures = plan(found.text, found.label, _request(options))
         from training.report import plan_tables
 
-        Console(file=self.stdout._out, highlight=False, soft_wrap=True).print(plan_tables(figures))
+        console_on(self.stdout._out).print(plan_tables(figures))
 
     def _run(self, options: dict[str, Any]) -> str:
         if not options["inline"]:

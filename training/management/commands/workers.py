@@ -13,13 +13,13 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         from django.utils import timezone
-        from rich.console import Console
         from rich.table import Column, Table
 
         from training import queues
         from training.management.refusals import refusals
+        from training.terminal import console_on
 
-        console = Console(file=self.stdout._out, highlight=False, soft_wrap=True)
+        console = console_on(self.stdout._out)
         with refusals():
             queues.ping()
             workers = queues.live_workers()
@@ -27,7 +27,7 @@ class Command(BaseCommand):
             console.print("No worker is running: `worker --tag cpu` starts one, `up` starts everything.")
             return
         names = ("worker", "tag", "state", "operation", "device", "memory", "heard of")
-        table = Table(*(Column(name, no_wrap=True, overflow="fold") for name in names), box=None, pad_edge=False, padding=(0, 2))
+        table = Table(*(Column(name, overflow="fold") for name in names), box=None, pad_edge=False, padding=(0, 2))
         for worker in workers:
             told, age = worker.environment, (timezone.now() - worker.heartbeat).total_seconds()
             memory = int(told.get("memory") or 0)

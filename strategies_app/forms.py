@@ -1,0 +1,63 @@
+"""A strategy's text as a form: all that is wrong with it at once, each with line, column and path; what was typed stays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+
+from strategies_app.models import Strategy
+from strategies_app.reader import StrategyError, read_strategy
+
+
+def plain_lines(text: str) -> str:
+    """Line ends as a browser does not send them: it makes each one CR LF."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+class StrategyTextForm(forms.ModelForm):
+    """The text of a new strategy, or of the next version of a stored one."""
+
+    text = forms.CharField(
+        label="Strategy",
+        strip=False,
+        widget=forms.Textarea(
+            attrs={"class": "strategy-text", "rows": 32, "spellcheck": "false", "autocapitalize": "off", "autocomplete": "off"}
+        ),
+        error_messages={"required": "there is no text yet: paste a strategy, which starts with name:"},
+    )
+
+    class Meta:
+        model = Strategy
+        fields = ()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.newest = self.instance.newest() if self.instance.pk else None
+        field = self.fields["text"]
+        field.validators = []  # a NUL has a place in the text, which the reader tells
+        if self.newest is not None:
+            field.initial = plain_lines(self.newest.text)
+
+    def clean_text(self) -> str:
+        text = plain_lines(self.cleaned_data["text"])
+        if self.newest is not None and text == plain_lines(self.newest.text):
+            return self.newest.text  # the same but for line ends: no new version
+        try:
+            name = read_strategy(text).name
+        except StrategyError as error:
+            raise ValidationError([str(problem) for problem in error.problems]) from None
+        self._check_name(name)
+        self.instance.name = name
+        return text
+
+    def _check_name(self, name: str) -> None:
+        if self.newest is None:
+            if Strategy.objects.filter(name=name).exists():
+                raise ValidationError(f"name: '{name}' is stored already: open it to save this text as its next version")
+        elif name != self.instance.name:
+            raise ValidationError(
+                f"name: seen '{name}', wanted '{self.instance.name}': a stored strategy keeps its name, since models are "
+                "named after it; to have the text under another name, add it as a new strategy"
+            )
