@@ -36,7 +36,14 @@ NEVER = {
 }  # fmt: skip
 
 #: Where heavy names may be imported inside functions, but never when the module is.
-LAZY = ["training/workers.py", "training/quick.py", "training/plans.py", "training/management", "strategies_app/management", "ktrdr_site"]
+LAZY = [
+    "training/workers.py",
+    "training/quick.py",
+    "training/plans.py",
+    "training/management",
+    "strategies_app/management",
+    "ktrdr_site",
+]
 
 
 def modules(places: list[str]) -> list[Path]:
