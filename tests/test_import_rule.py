@@ -17,7 +17,9 @@ SCHEMA = [
 ]
 WEB = ("django", "rq", "django_rq", "redis", "channels", "ninja")
 JOBS = ["models", "operations", "checkpoints", "progress"]
-PAGES = ["api", "views", "websockets", "admin", "urls", "apps"]
+PAGES = ["api", "views", "websockets", "admin", "urls", "apps",
+         "admin_access", "admin_kept", "admin_operations", "admin_parts", "admin_site", "admin_verbs", "admin_workers",
+         "bundles", "deletions", "logs"]  # fmt: skip
 HEAVY = ("torch", "pandas", "talib", "numba")
 
 # What stands in the tree, as files or folders; what it must never import, anywhere in its text.

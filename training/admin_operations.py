@@ -149,7 +149,7 @@ class OperationAdmin(ReadOnlyAdmin):
     ) -> tuple[QuerySet[Operation], bool]:
         """Every word must be found in the id, the strategy's name, or be one of the symbols."""
         for word in search_term.split():
-            listed = rf'"symbols": \{{[^}}]*"{_literal(word)}"'
+            listed = rf'"symbols": \{{[^}}]*("symbol": |"list": \[[^]]*)"{_literal(word)}"'
             queryset = queryset.filter(
                 Q(pk__icontains=word) | Q(strategy_version__strategy__name__icontains=word) | Q(spec__iregex=listed)
             )
