@@ -24,7 +24,7 @@ from strategies_app.models import Strategy, StrategyVersion
 from tests import admin_rows as rows
 from tests.homes import Home
 from training import queues, tokens
-from training.admin_parts import address_of, size, span
+from training.admin_parts import address_of, coarse, size, span
 from training.models import ApiToken, AuditEntry, BarSeries, Checkpoint, Operation, Status, TrainedModel
 
 pytestmark = pytest.mark.django_db
@@ -473,3 +473,4 @@ def test_sizes_and_spans_read_well() -> None:
         "2 h 1 min",
         "2 days",
     ]
+    assert [coarse(n) for n in (0, 59.4, 200, 3599, 7260, 200_000)] == ["0 s", "59 s", "3 min", "59 min", "2 h", "2 days"]
