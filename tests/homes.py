@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -77,6 +78,16 @@ class Home:
         with closing(sqlite3.connect(self.folder / "ktrdr.sqlite3", timeout=20)) as database:
             row = database.execute(f"SELECT {column} FROM training_operation WHERE id = ?", [operation]).fetchone()
         return row[0]
+
+    def log(self, operation: str, attempt: int = 1) -> str:
+        path = self.folder / "logs" / f"{operation}-{attempt}.log"
+        return path.read_text() if path.exists() else ""
+
+    def last_epoch_is_saved(self, operation: str, attempt: int = 1) -> bool:
+        """Whether the newest checkpoint holds the last epoch that the log tells of."""
+        told = [int(number) for number in re.findall(r"epoch (\d+):", self.log(operation, attempt))]
+        saved = [int(p.name.split("_")[1]) + 1 for p in (self.folder / "checkpoints" / operation).glob("*/epoch_*")]
+        return bool(told and saved) and told[-1] == max(saved)
 
     def weights(self, operation: str) -> bytes:
         """The weights file of an operation's bundle."""

@@ -14,7 +14,7 @@ from strategies_app.models import Strategy
 from tests.homes import STRATEGY
 from training import checkpoints, operations
 from training.models import Checkpoint, EpochMetric, Operation
-from training.progress import Progress
+from training.progress import STAGES, Progress, learned_weights
 from training.values import BatchMetrics, Cancelled
 
 pytestmark = pytest.mark.django_db
@@ -148,3 +148,23 @@ def batch(epoch: int) -> BatchMetrics:
     metrics = BatchMetrics(epochs=10, batches=4)
     metrics.epoch, metrics.batch = epoch, 2
     return metrics
+
+
+def test_stages_are_weighed_by_what_the_last_run_took(operation: Operation) -> None:
+    assert learned_weights(operation.pk) is STAGES
+    took = {"load": 8.0, "train": 1.0, "save": 1.0}
+    assert operations.finish(operation.pk, 1, stage_seconds=took)
+    again = operations.start(operation.strategy_version, {})
+    progress = Progress(again.pk, 1, checkpoints.Schedule(10, 1e9), weights=learned_weights(again.pk))
+    operations.claim(again.pk, 1)
+    progress.on_stage("load", 1.0)
+    assert progress.percent == pytest.approx(100 * 8 / (10 + 7 * 0.05))
+
+
+def test_the_time_of_each_stage_is_kept(operation: Operation) -> None:
+    now = [0.0]
+    progress = Progress(operation.pk, 1, checkpoints.Schedule(10, 1e9), clock=lambda: now[0])
+    for name, seconds in (("load", 2.0), ("train", 5.0), ("train", 1.0), ("save", 0.0)):
+        progress.on_stage(name, 0.0)
+        now[0] += seconds
+    assert progress.stage_seconds == {"load": 2.0, "train": 6.0}

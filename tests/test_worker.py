@@ -18,7 +18,7 @@ from ktrdr_site import embedded_redis
 from tests.homes import Home, made_home, operation_in, until
 
 EPOCHS, BATCH = 24, 4
-SETTINGS = {"CHECKPOINT_EPOCH_INTERVAL": 2, "HEARTBEAT_SECONDS": 0.5, "ORPHAN_CHECK_INTERVAL_SECONDS": 1}
+SETTINGS = {"CHECKPOINT_EPOCH_INTERVAL": 3, "HEARTBEAT_SECONDS": 0.5, "ORPHAN_CHECK_INTERVAL_SECONDS": 1}
 
 
 @pytest.fixture(scope="module")
@@ -81,15 +81,10 @@ def wait_for(home: Home, operation: str, *statuses: str) -> str:
 
 def wait_for_epoch(home: Home, operation: str, epoch: int, attempt: int = 1) -> psutil.Process:
     """The training process, alive, with the epoch (from 1) behind it."""
-    log = home.folder / "logs" / f"{operation}-{attempt}.log"
-    until(lambda: log.exists() and f"epoch {epoch}:" in log.read_text(), f"epoch {epoch} of {operation}")
+    until(lambda: f"epoch {epoch}:" in home.log(operation, attempt), f"epoch {epoch} of {operation}")
     horse = psutil.Process(int(home.value(operation, "process").partition("@")[0]))
     assert home.value(operation, "status") == "running", "it ended before it could be disturbed"
     return horse
-
-
-def checkpoints(home: Home, operation: str, kind: str) -> list[Path]:
-    return list((home.folder / "checkpoints" / operation).glob(f"*/epoch_*_{kind}"))
 
 
 def finish(home: Home, operation: str) -> bytes:
@@ -105,7 +100,7 @@ def test_a_worker_ends_in_the_weights_of_the_inline_run(home: Home, workers: Wor
     assert operation in table and "busy" in table
     assert finish(home, operation) == undisturbed
     assert home.value(operation, "queue") == home.value(operation, "device") == "cpu"
-    assert "stage evaluate" in (home.folder / "logs" / f"{operation}-1.log").read_text()
+    assert "stage evaluate" in home.log(operation)
 
 
 def test_a_terminated_worker_saves_within_two_seconds_and_the_next_one_continues(
@@ -118,7 +113,7 @@ def test_a_terminated_worker_saves_within_two_seconds_and_the_next_one_continues
     worker.terminate()
     assert wait_for(home, operation, "interrupted") == "interrupted"
     assert time.monotonic() - asked < 2
-    assert len(checkpoints(home, operation, "shutdown")) == 1
+    assert home.last_epoch_is_saved(operation)
     told, _ = worker.communicate(timeout=10)
     assert worker.returncode == 0, told
     workers.one()
@@ -144,7 +139,7 @@ def test_the_training_of_a_killed_worker_saves_and_stops_by_itself(home: Home, w
     worker.kill()
     worker.communicate()
     wait_for(home, operation, "interrupted")
-    assert len(checkpoints(home, operation, "shutdown")) == 1
+    assert home.last_epoch_is_saved(operation)
     until(lambda: not horse.is_running() or horse.status() == psutil.STATUS_ZOMBIE, "the end of the training process")
     workers.one()
     resumed(home, operation)
@@ -157,7 +152,7 @@ def test_a_signal_before_the_first_epoch_is_not_lost(home: Home, workers: Worker
     until(lambda: psutil.Process(worker.pid).children(), "the training process")
     worker.terminate()
     until(lambda: home.value(operation, "status") in ("interrupted", "pending") and worker.poll() is not None, "the end")
-    assert not checkpoints(home, operation, "*")
+    assert not (home.folder / "checkpoints" / operation).exists()
     if home.value(operation, "status") == "interrupted":
         workers.one()
         resumed(home, operation)
@@ -196,7 +191,7 @@ def test_a_cancelled_operation_is_not_begun_by_a_worker_that_comes_later(home: H
     assert home.value(second, "status") == "cancelled"
     home.run("operations", "cancel", first)
     wait_for(home, first, "cancelled")
-    assert not (home.folder / "logs" / f"{second}-1.log").exists()
+    assert not home.log(second)
 
 
 def test_a_gpu_worker_is_refused_where_there_is_no_graphics_card(home: Home) -> None:

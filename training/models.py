@@ -58,6 +58,7 @@ class Operation(models.Model):
     stage = models.CharField(max_length=32, blank=True)
     percent = models.FloatField(default=0.0)
     epoch = models.PositiveIntegerField(null=True, help_text="the last completed epoch, counted from 0")
+    stage_seconds = models.JSONField(default=dict, help_text="how long each stage took: later runs weigh their stages by it")
     notes = models.JSONField(default=list, help_text="warnings and notes of the run, in order")
     error = models.TextField(blank=True)
     certificate = models.TextField(blank=True, help_text="what is known of the exactness of the last resume")

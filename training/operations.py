@@ -76,8 +76,8 @@ def request_cancel(operation_id: str, reason: str = "") -> str:
     raise OperationError(f"{operation_id} is {_status_of(operation_id)}, only a pending or running operation can be cancelled")
 
 
-def finish(operation_id: str, attempt: int) -> bool:
-    return _change(operation_id, attempt, LIVE, Status.COMPLETED, finished=timezone.now(), percent=100.0)
+def finish(operation_id: str, attempt: int, **fields: Any) -> bool:
+    return _change(operation_id, attempt, LIVE, Status.COMPLETED, finished=timezone.now(), percent=100.0, **fields)
 
 
 def fail(operation_id: str, attempt: int, error: str) -> bool:

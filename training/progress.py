@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from django.db import DatabaseError
 
 from training import checkpoints, operations
-from training.models import EpochMetric, Status
+from training.models import EpochMetric, Operation, Status
 from training.values import BatchMetrics, Cancelled, EpochMetrics, Parts
 
-#: Stage → its usual share of a run; the percentage is their sum and never goes back.
+#: Stage → its usual share of a run, until an earlier run tells better; the percentage is their sum and never goes back.
 STAGES = {
     "load": 3, "validate": 1, "indicators": 3, "memberships": 3, "features": 2,
     "labels": 2, "split": 1, "train": 80, "evaluate": 3, "save": 2,
@@ -50,8 +50,12 @@ class Progress:
         schedule: checkpoints.Schedule,
         watchers: Sequence[Watcher] = (),
         clock: Callable[[], float] = time.monotonic,
+        weights: Mapping[str, float] = STAGES,
     ) -> None:
         self.operation_id, self.attempt = operation_id, attempt
+        self.weights = weights
+        self.stage_seconds: dict[str, float] = {}
+        self._stage_began = clock()
         self.schedule, self.watchers, self.clock = schedule, watchers, clock
         self.stage = ""
         self.epoch: int | None = None
@@ -73,16 +77,19 @@ class Progress:
     @property
     def percent(self) -> float:
         """Share of the whole run that is done, in [0, 100]."""
-        return sum(STAGES[name] * fraction for name, fraction in self._fractions.items()) * 100 / sum(STAGES.values())
+        return sum(self.weights[name] * fraction for name, fraction in self._fractions.items()) * 100 / sum(self.weights.values())
 
     # --- the Callback ---
 
     def on_stage(self, name: str, fraction: float) -> None:
-        self.stage = name
+        now = self.clock()
+        if self.stage:
+            self.stage_seconds[self.stage] = self.stage_seconds.get(self.stage, 0.0) + now - self._stage_began
+        self.stage, self._stage_began = name, now
         self._fractions[name] = max(self._fractions[name], fraction)
         for watcher in self.watchers:
             watcher.stage(name, fraction, self.percent)
-        self._look(self.clock())
+        self._look(now)
 
     def on_batch_end(self, metrics: BatchMetrics) -> None:
         now = self.clock()
@@ -158,6 +165,22 @@ class Progress:
                 log.warning("progress could not be written: %s", error)
         if self._stop is not None:
             raise Cancelled(SUPERSEDED if self._stop == "superseded" else self._stop, kind=self._stop)
+
+
+def learned_weights(operation_id: str) -> Mapping[str, float]:
+    """What the stages of the last completed run of the same strategy took; STAGES if there is none."""
+    own = Operation.objects.filter(pk=operation_id).values("strategy_version__strategy")
+    seconds = (
+        Operation.objects.filter(strategy_version__strategy__in=own, status=Status.COMPLETED, attempt=1)
+        .exclude(stage_seconds={})
+        .order_by("-finished")
+        .values_list("stage_seconds", flat=True)
+        .first()
+    )
+    if not seconds:
+        return STAGES
+    least = sum(seconds.values()) / 200  # a stage that took no time may take some this time
+    return {name: max(seconds.get(name, 0.0), least) for name in STAGES}
 
 
 def _row(operation_id: str, attempt: int, metrics: EpochMetrics) -> EpochMetric:

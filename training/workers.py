@@ -20,7 +20,7 @@ from django.db import DatabaseError, IntegrityError, connections, transaction
 
 from training import checkpoints, operations
 from training.models import Operation, Status, TrainedModel
-from training.progress import Progress, Watcher
+from training.progress import Progress, Watcher, learned_weights
 from training.pulse import Pulse
 from training.terminal import LogFile, log_path
 from training.values import Cancelled, Parts, Refusal
@@ -100,7 +100,7 @@ def run_operation(
     `on_start` gets the progress before anything is done, so that the caller can hand signals to it.
     """
     schedule = checkpoints.Schedule(settings.CHECKPOINT_EPOCH_INTERVAL, settings.CHECKPOINT_TIME_INTERVAL_SECONDS)
-    progress = Progress(operation_id, attempt, schedule, watchers)
+    progress = Progress(operation_id, attempt, schedule, watchers, weights=learned_weights(operation_id))
     on_start(progress)
     if not operations.claim(operation_id, attempt):
         raise operations.OperationError(f"{operation_id} is not waiting for attempt {attempt}: another process has taken it")
@@ -151,7 +151,7 @@ def _train(operation_id: str, attempt: int, progress: Progress, allow_inexact: b
     digest = save_bundle(bundle, path)
     progress.on_stage("save", 1.0)
     progress.write()
-    _record(operation, attempt, folder, digest, bundle.metrics)
+    _record(operation, attempt, folder, digest, bundle.metrics, progress.stage_seconds)
 
 
 def _same_bars(operation: Operation, bars: RunBars) -> None:
@@ -196,10 +196,12 @@ def _continue_from(operation: Operation, progress: Progress, device: str, allow_
     return parts or None
 
 
-def _record(operation: Operation, attempt: int, folder: str, digest: str, metrics: dict[str, object]) -> None:
+def _record(
+    operation: Operation, attempt: int, folder: str, digest: str, metrics: dict[str, object], stage_seconds: dict[str, float]
+) -> None:
     """Completed and its model, in one transaction; only then are the checkpoints not needed any more."""
     with transaction.atomic():
-        if not operations.finish(operation.pk, attempt):
+        if not operations.finish(operation.pk, attempt, stage_seconds=stage_seconds):
             raise Cancelled("another process took this operation over", kind="superseded")
         model = TrainedModel(operation=operation, folder=folder, sha256=digest, metrics=metrics)
         _name(model)
