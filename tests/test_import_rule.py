@@ -18,7 +18,9 @@ SCHEMA = [
 WEB = ("django", "rq", "django_rq", "redis", "channels", "ninja")
 JOBS = ["models", "operations", "checkpoints", "progress"]
 PAGES = ["api", "api_errors", "api_library", "api_pages", "api_shapes", "authentication", "estimates", "questions", "sign_ins",
-         "standing", "tokens", "views", "websockets", "admin", "urls", "apps"]  # fmt: skip
+         "standing", "tokens", "views", "websockets", "admin", "urls", "apps",
+         "admin_access", "admin_kept", "admin_operations", "admin_parts", "admin_site", "admin_verbs", "admin_workers",
+         "bundles", "deletions", "logs"]  # fmt: skip
 HEAVY = ("torch", "pandas", "talib", "numba")
 
 # What stands in the tree, as files or folders; what it must never import, anywhere in its text.
