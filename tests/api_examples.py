@@ -62,8 +62,8 @@ def bearer(secret: str) -> Client:
 
 def send(client: Client, method: str, path: str, body: Any = None, **headers: str) -> Any:
     """A request under /api/v1 with a JSON body."""
-    content = {} if body is None else {"data": json.dumps(body), "content_type": "application/json"}
-    return getattr(client, method.lower())(f"/api/v1{path}", headers=headers or None, **content)
+    content = "" if body is None else json.dumps(body)
+    return client.generic(method.upper(), f"/api/v1{path}", content, "application/json", headers=headers or None)
 
 
 def start(version: StrategyVersion, user: Any = None, **fields: Any) -> Operation:

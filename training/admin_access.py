@@ -224,7 +224,7 @@ class AuditEntryAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Details")
     def more(self, entry: AuditEntry) -> str:
-        said = {k: v for k, v in entry.details.items() if k != "via" and v not in ("", None, False)}
+        said = {k: v for k, v in entry.details.items() if k not in ("via", "sha256") and v not in ("", None, False)}
         text = ", ".join(f"{k} {v if isinstance(v, (str, int)) else json.dumps(v)}" for k, v in said.items())
         return text if len(text) <= 120 else f"{text[:119]}…"
 

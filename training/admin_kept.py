@@ -16,6 +16,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from training import deletions
+from training.admin_operations import UNSEEN_IN_LISTS
 from training.admin_parts import (
     NOTHING,
     ReadOnlyAdmin,
@@ -191,9 +192,7 @@ class TrainedModelAdmin(ReadOnlyAdmin):
 
 
 #: Texts of related rows that no list needs.
-_UNSEEN = tuple(
-    f"operation__{name}" for name in ("spec", "notes", "fingerprints", "error", "certificate", "strategy_version__text")
-)
+_UNSEEN = tuple(f"operation__{name}" for name in (*UNSEEN_IN_LISTS, "spec"))
 
 
 def _judged(model: TrainedModel) -> tuple[str, dict[str, Any]]:
@@ -230,7 +229,7 @@ class CheckpointAdmin(ReadOnlyAdmin):
     fields: ClassVar = ("operation_link", "state", "after", "kind", "attempt", "weight", "since", "folder", "sha256")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Checkpoint]:
-        unseen = (f"operation__{name}" for name in ("spec", "notes", "fingerprints", "error"))
+        unseen = (f"operation__{name}" for name in ("spec", "notes", "fingerprints", "sources", "first_bars", "error"))
         return super().get_queryset(request).select_related("operation").defer(*unseen)
 
     def has_delete_permission(self, request: HttpRequest, obj: Checkpoint | None = None) -> bool:

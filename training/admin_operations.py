@@ -37,12 +37,13 @@ from training.admin_parts import (
 from training.admin_verbs import VERBS, Verb, buttons, is_open, perform, sorted_out
 from training.logs import log_tail
 from training.models import LIVE, AuditEntry, Checkpoint, EpochMetric, Operation, Status
+from training.standing import remaining_seconds
 
 #: More at once is more than anyone looks through on one page.
 MOST_SELECTED = 200
 METRICS_PER_PAGE = 200
 #: Of the row's many texts the list needs only the effective strategy, for symbols and timeframes.
-UNSEEN_IN_LISTS = ("notes", "fingerprints", "error", "certificate", "strategy_version__text")
+UNSEEN_IN_LISTS = ("notes", "fingerprints", "sources", "first_bars", "error", "certificate", "strategy_version__text")
 
 
 class StrategyFilter(admin.SimpleListFilter):
@@ -78,6 +79,7 @@ def live_values(operation: Operation) -> dict[str, Any]:
         "share": f"{operation.percent:.0f}%",
         "doing": ", ".join(filter(None, (doing, epoch))),
         "duration": duration(operation),
+        "left": f"about {span(left)} left" if (left := remaining_seconds(operation)) is not None else "",
         "where": where(operation),
         "attempt": operation.attempt,
         "live": is_open(operation),
@@ -214,7 +216,8 @@ class OperationAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Operation", ordering="id")
     def identity(self, operation: Operation) -> SafeString:
-        return format_html('<span class="id">{}</span>', operation.pk)
+        # The end is enough for commands and the search; the whole is on hover and on the page.
+        return format_html('<span class="id" title="{}">…{}</span>', operation.pk, operation.pk[-8:])
 
     # --- the page ---
 
@@ -294,7 +297,7 @@ class OperationAdmin(ReadOnlyAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         wanted = request.GET.get("ids", "").split(",")[:MOST_SELECTED]
-        rows = Operation.objects.filter(pk__in=wanted).defer("spec", "notes", "fingerprints", "error")
+        rows = Operation.objects.filter(pk__in=wanted).defer(*UNSEEN_IN_LISTS[:-1], "spec")
         answer: dict[str, Any] = {"operations": {row.pk: live_values(row) for row in rows}}
         if "log" in request.GET and len(rows) == 1:
             answer["log"] = log_tail(rows[0].pk, rows[0].attempt)

@@ -9,6 +9,8 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path, reverse
 
+from training.sign_ins import SignInForm
+
 #: What is looked for most comes first; what is not named here comes last.
 APPS = ("training", "strategies_app", "auth", "django_rq")
 MODELS = ("Operation", "TrainedModel", "Worker", "BarSeries", "Checkpoint", "ApiToken", "AuditEntry")
@@ -22,6 +24,7 @@ def _place(name: str, order: tuple[str, ...]) -> int:
 
 
 class TrainSite(AdminSite):
+    login_form = SignInForm  # after too many failed tries it looks at no password
     site_title = site_header = "KTRDR Train"
     index_title = "Overview"
     site_url = None  # there are no pages beside the admin
@@ -34,7 +37,9 @@ class TrainSite(AdminSite):
         self.disable_action("delete_selected")
 
     def get_urls(self) -> list[URLPattern | URLResolver]:
-        return [path("workers/", self.admin_view(self.workers), name="workers"), *super().get_urls()]
+        # "View on site" looks a row up by any model's name, and no row here has a page beside the admin's.
+        rest = [page for page in super().get_urls() if getattr(page, "name", None) != "view_on_site"]
+        return [path("workers/", self.admin_view(self.workers), name="workers"), *rest]
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[dict[str, Any]]:
         apps = super().get_app_list(request, app_label)

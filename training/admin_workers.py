@@ -9,7 +9,7 @@ from typing import Any
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
-from django.urls import URLPattern
+from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django_rq.admin import QueueAdmin
 from django_rq.models import Dashboard
@@ -79,10 +79,9 @@ class DashboardAdmin(QueueAdmin):
         def wrap(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
             return self.admin_site.admin_view(for_superusers(view))
 
-        return [*get_admin_urlpatterns(name_prefix="django_rq_", view_wrapper=wrap), *admin.ModelAdmin.get_urls(self)]
-
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        return for_superusers(super().changelist_view)(request, extra_context)
+        # It has no table, so of a model's pages it has only the first.
+        first = path("", wrap(self.changelist_view), name="django_rq_dashboard_changelist")
+        return [first, *get_admin_urlpatterns(name_prefix="django_rq_", view_wrapper=wrap)]
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return request.user.is_superuser

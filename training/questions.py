@@ -41,12 +41,12 @@ class Reply:
     result: dict[str, Any] | None
 
 
-def ask(question: str, arguments: dict[str, Any], user: Any, seconds: float = WAIT_SECONDS) -> Reply:
-    """Put a question (`plan`, `predict`) and wait for its answer so long.
+def ask(question: str, arguments: dict[str, Any], user: Any, seconds: float | None = None) -> Reply:
+    """Put a question (`plan`, `predict`) and wait for its answer so long, WAIT_SECONDS if not told.
 
     Raises NoWorker, and Refused with what the worker refused.
     """
-    return _look(queues.enqueue_quick(question, arguments, user.pk), user, seconds)
+    return _look(queues.enqueue_quick(question, arguments, user.pk), user, WAIT_SECONDS if seconds is None else seconds)
 
 
 def look(job: str, user: Any) -> Reply:

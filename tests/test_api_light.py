@@ -1,0 +1,41 @@
+"""The web process answers every route without torch, pandas, TA-Lib or numba."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from tests.homes import ROOT, Home
+
+CODE = """
+import django, sys
+django.setup()
+from django.core.management import call_command
+from django.test import Client
+from unittest import mock
+from tests.api_examples import make_examples, send
+from tests.test_api_access import TABLE, PREDICTED
+from training import api, api_library
+from training.questions import Reply
+
+examples = make_examples()
+client = examples.signed_in("admin")
+fake = lambda question, arguments, user: Reply("quick-1", PREDICTED)
+seen = {}
+with mock.patch.object(api, "ask", fake), mock.patch.object(api_library, "ask", fake):
+    for (method, path), (_, body, _) in TABLE.items():
+        filled = path.replace("{operation_id}", examples.completed.pk).replace("{checkpoint_id}", str(examples.checkpoint.pk))
+        filled = filled.replace("{name}", "stored-1" if "models" in path else "stored").replace("{symbol}", "AAPL").replace("{timeframe}", "1d")
+        seen[method, path] = send(client, method, filled, body).status_code
+    seen["docs"] = client.get("/api/v1/docs").status_code, client.get("/api/v1/openapi.json").status_code
+assert seen["GET", "/data/{symbol}/{timeframe}"] == 200, seen
+assert max(code for code in seen.values() if isinstance(code, int)) <= 503 and 500 not in seen.values(), seen
+print(sorted({"torch", "pandas", "talib", "numba"} & set(sys.modules)))
+"""
+
+
+def test_no_route_imports_anything_heavy(home: Home) -> None:
+    environment = home.environment(DJANGO_SETTINGS_MODULE="ktrdr_site.settings", KTRDR_ALLOWED_HOSTS="testserver")
+    done = subprocess.run([sys.executable, "-c", CODE], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
