@@ -13,6 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 import redis
+from rq import Queue
+from rq.serializers import JSONSerializer
 
 from ktrdr_site import embedded_redis
 from tests.homes import Home, made_home, operation_in, until
@@ -160,6 +162,16 @@ def test_force_ends_the_process_and_then_writes_cancelled(home: Home, workers: W
     assert not horse.is_running()
     assert home.value(operation, "error") == "stopped by force"
     assert workers.one().poll() is None, "the worker lives on"
+
+
+def test_a_quick_worker_answers_a_question_in_a_fork(home: Home) -> None:
+    connection = redis.Redis(unix_socket_path=str(home.folder / "redis" / "redis.sock"))
+    text = Path(home.strategy("asked", EPOCHS, BATCH)).read_text()
+    queue = Queue("quick", connection=connection, serializer=JSONSerializer)
+    job = queue.enqueue("training.quick.answer", "plan", {"text": text, "label": "", "options": {}, "worker": "cpu"})
+    done = home.run("worker", "--tag", "quick", "--burst")
+    assert done.returncode == 0, done.stderr
+    assert job.return_value(refresh=True)["result"]["features"][:1] == ["1d_zone_low"], done.stdout + done.stderr
 
 
 def test_a_gpu_worker_is_refused_where_there_is_no_graphics_card(home: Home) -> None:
