@@ -1,4 +1,4 @@
-# `make demo` sets everything up and trains a sample strategy; `make test` sets everything up and tests.
+# `make run` sets everything up and starts it; `make demo` trains a sample strategy; `make test` tests.
 #
 #   PYTHON=python3.12   the Python that the virtual environment is made with (3.11 or newer)
 #   TORCH=default       torch as the package index has it: on Linux with CUDA, several gigabytes.
@@ -21,10 +21,13 @@ CHECK_VERSION := import sys; sys.exit(0 if sys.version_info >= (3, 11) else "KTR
 PIP := $(RUN) -m pip --disable-pip-version-check --quiet --quiet
 
 .DELETE_ON_ERROR:
-.PHONY: demo test lint bench faults setup clean
+.PHONY: demo run test lint bench faults setup clean
 
 demo: setup
 	@$(RUN) manage.py demo
+
+run: setup
+	@exec $(RUN) manage.py up
 
 test: setup
 	@$(RUN) -m pytest -n 2

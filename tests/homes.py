@@ -86,8 +86,12 @@ class Home:
     def last_epoch_is_saved(self, operation: str, attempt: int = 1) -> bool:
         """Whether the newest checkpoint holds the last epoch that the log tells of."""
         told = [int(number) for number in re.findall(r"epoch (\d+):", self.log(operation, attempt))]
-        saved = [int(p.name.split("_")[1]) + 1 for p in (self.folder / "checkpoints" / operation).glob("*/epoch_*")]
+        saved = self.saved_epochs(operation)
         return bool(told and saved) and told[-1] == max(saved)
+
+    def saved_epochs(self, operation: str) -> list[int]:
+        """Epochs (from 1) of the operation's checkpoints."""
+        return [int(p.name.split("_")[1]) + 1 for p in (self.folder / "checkpoints" / operation).glob("*/epoch_*")]
 
     def weights(self, operation: str) -> bytes:
         """The weights file of an operation's bundle."""

@@ -39,13 +39,10 @@ NEVER = {
 
 #: Where heavy names may be imported inside functions, but never when the module is.
 LAZY = [
-    "training/workers.py",
-    "training/quick.py",
-    "training/plans.py",
-    "training/management",
-    "strategies_app/management",
-    "ktrdr_site",
-]
+    "training/workers.py", "training/worker.py", "training/devices.py", "training/supervisor.py", "training/caretaker.py",
+    "training/everything.py", "training/processes.py", "training/quick.py", "training/plans.py", "training/management",
+    "strategies_app/management", "ktrdr_site",
+]  # fmt: skip
 
 
 def modules(places: list[str]) -> list[Path]:

@@ -13,6 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 import redis
+from rq import Queue
+from rq.serializers import JSONSerializer
 
 from ktrdr_site import embedded_redis
 from tests.homes import Home, made_home, operation_in, until
@@ -87,88 +89,66 @@ def wait_for_epoch(home: Home, operation: str, epoch: int, attempt: int = 1) -> 
     return horse
 
 
-def finish(home: Home, operation: str) -> bytes:
-    assert wait_for(home, operation, "completed", "failed", "interrupted") == "completed", home.value(operation, "error")
-    return home.weights(operation)
-
-
-def test_a_worker_ends_in_the_weights_of_the_inline_run(home: Home, workers: Workers, undisturbed: bytes) -> None:
-    workers.one()
-    operation = dispatched(home, "on_worker")
-    wait_for(home, operation, "running")
-    table = home.run("workers").stdout
-    assert operation in table and "busy" in table
-    assert finish(home, operation) == undisturbed
-    assert home.value(operation, "queue") == home.value(operation, "device") == "cpu"
-    assert "stage evaluate" in home.log(operation)
-
-
-def test_a_terminated_worker_saves_within_two_seconds_and_the_next_one_continues(
+def test_a_training_stopped_killed_and_orphaned_on_workers_ends_in_the_weights_of_the_inline_run(
     home: Home, workers: Workers, undisturbed: bytes
 ) -> None:
     worker = workers.one()
-    operation = dispatched(home, "terminated")
-    wait_for_epoch(home, operation, 3)
+    operation = dispatched(home, "hunted")
+
+    # SIGTERM to the worker: saved at once, the worker leaves in peace.
+    wait_for_epoch(home, operation, 2)
     asked = time.monotonic()
     worker.terminate()
-    assert wait_for(home, operation, "interrupted") == "interrupted"
+    wait_for(home, operation, "interrupted")
     assert time.monotonic() - asked < 2
     assert home.last_epoch_is_saved(operation)
     told, _ = worker.communicate(timeout=10)
     assert worker.returncode == 0, told
-    workers.one()
+
+    # SIGKILL to the training process: told at once, with the reason.
+    worker = workers.one()
     resumed(home, operation)
-    assert finish(home, operation) == undisturbed
-    assert "continues bit for bit from epoch" in home.value(operation, "certificate")
-
-
-def test_a_killed_training_is_interrupted_at_once_with_the_reason(home: Home, workers: Workers, undisturbed: bytes) -> None:
-    workers.one()
-    operation = dispatched(home, "killed")
-    wait_for_epoch(home, operation, 3).kill()
+    wait_for_epoch(home, operation, 8, attempt=2).kill()
     wait_for(home, operation, "interrupted")
     assert "killed from outside (signal 9)" in home.value(operation, "error")
+    assert worker.poll() is None, "the worker lives on"
+
+    # SIGKILL to the worker: the training process saves and stops by itself.
     resumed(home, operation)
-    assert finish(home, operation) == undisturbed
-
-
-def test_the_training_of_a_killed_worker_saves_and_stops_by_itself(home: Home, workers: Workers, undisturbed: bytes) -> None:
-    worker = workers.one()
-    operation = dispatched(home, "orphaned")
-    horse = wait_for_epoch(home, operation, 3)
+    horse = wait_for_epoch(home, operation, 14, attempt=3)
     worker.kill()
     worker.communicate()
     wait_for(home, operation, "interrupted")
-    assert home.last_epoch_is_saved(operation)
+    assert home.last_epoch_is_saved(operation, attempt=3)
     until(lambda: not horse.is_running() or horse.status() == psutil.STATUS_ZOMBIE, "the end of the training process")
+
     workers.one()
     resumed(home, operation)
-    assert finish(home, operation) == undisturbed
+    table = home.run("workers").stdout
+    assert operation in table and "busy" in table
+    assert wait_for(home, operation, "completed", "failed", "interrupted") == "completed", home.value(operation, "error")
+    assert home.weights(operation) == undisturbed
+    assert "continues bit for bit from epoch" in home.value(operation, "certificate")
+    assert home.value(operation, "queue") == home.value(operation, "device") == "cpu"
 
 
-def test_a_signal_before_the_first_epoch_is_not_lost(home: Home, workers: Workers) -> None:
+def test_a_signal_or_a_request_before_the_first_epoch_is_not_lost(home: Home, workers: Workers) -> None:
     worker = workers.one()
-    operation = dispatched(home, "early", epochs=5, batch=1)
-    until(lambda: psutil.Process(worker.pid).children(), "the training process")
+    first, second = dispatched(home, "first_in_line", batch=1), dispatched(home, "second_in_line", batch=1)
+    home.run("operations", "cancel", second, "--reason", "wrong symbol")
+    assert home.value(second, "status") == "cancelled"
+    assert home.value(second, "reason") == "wrong symbol"
+
     worker.terminate()
-    until(lambda: home.value(operation, "status") in ("interrupted", "pending") and worker.poll() is not None, "the end")
-    assert not (home.folder / "checkpoints" / operation).exists()
-    if home.value(operation, "status") == "interrupted":
-        workers.one()
-        resumed(home, operation)
-    else:  # it came before the claim
-        workers.one()
-    wait_for(home, operation, "running", "completed")
-    home.run("operations", "cancel", operation)
-
-
-def test_cancelling_before_the_first_epoch_needs_no_checkpoint(home: Home, workers: Workers) -> None:
-    workers.one()
-    operation = dispatched(home, "cancelled", epochs=5, batch=1)
-    wait_for(home, operation, "running")
-    home.run("operations", "cancel", operation, "--reason", "wrong symbol")
-    wait_for(home, operation, "cancelled")
-    assert home.value(operation, "reason") == "wrong symbol"
+    worker.communicate(timeout=10)
+    assert wait_for(home, first, "interrupted")
+    worker = workers.one()
+    resumed(home, first)
+    until(lambda: psutil.Process(worker.pid).children(), "the training process")
+    worker.terminate()  # perhaps before it has claimed the operation: then it waits for the next worker
+    worker.communicate(timeout=10)
+    assert home.value(first, "status") in ("interrupted", "pending")
+    assert not home.log(second), "what was cancelled while it waited is never begun"
 
 
 def test_force_ends_the_process_and_then_writes_cancelled(home: Home, workers: Workers) -> None:
@@ -184,14 +164,14 @@ def test_force_ends_the_process_and_then_writes_cancelled(home: Home, workers: W
     assert workers.one().poll() is None, "the worker lives on"
 
 
-def test_a_cancelled_operation_is_not_begun_by_a_worker_that_comes_later(home: Home, workers: Workers) -> None:
-    workers.one()
-    first, second = dispatched(home, "first_in_line"), dispatched(home, "second_in_line")
-    home.run("operations", "cancel", second)
-    assert home.value(second, "status") == "cancelled"
-    home.run("operations", "cancel", first)
-    wait_for(home, first, "cancelled")
-    assert not home.log(second)
+def test_a_quick_worker_answers_a_question_in_a_fork(home: Home) -> None:
+    connection = redis.Redis(unix_socket_path=str(home.folder / "redis" / "redis.sock"))
+    text = Path(home.strategy("asked", EPOCHS, BATCH)).read_text()
+    queue = Queue("quick", connection=connection, serializer=JSONSerializer)
+    job = queue.enqueue("training.quick.answer", "plan", {"text": text, "label": "", "options": {}, "worker": "cpu"})
+    done = home.run("worker", "--tag", "quick", "--burst")
+    assert done.returncode == 0, done.stderr
+    assert job.return_value(refresh=True)["result"]["features"][:1] == ["1d_zone_low"], done.stdout + done.stderr
 
 
 def test_a_gpu_worker_is_refused_where_there_is_no_graphics_card(home: Home) -> None:

@@ -27,7 +27,10 @@ from training.workers import STOP_SIGNALS
 
 #: Imported by the parents of cpu and quick workers, so that a job begins at once. Importing is safe, running would not be:
 #: a fork after a threaded operation of torch hangs.
-PRELOADED = ("training.recipe", "training.pipeline.loading", "training.trainer.bundle", "training.trainer.device")
+PRELOADED = (
+    "training.recipe", "training.pipeline.loading", "training.trainer.bundle", "training.trainer.device",
+    "training.trainer.state", "training.plans", "training.trained", "training.quick",
+)  # fmt: skip
 WORKER_SECONDS = 25
 MONITORING_SECONDS = 5
 ENVIRONMENT_SECONDS = 120

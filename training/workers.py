@@ -48,11 +48,13 @@ def train_operation(operation_id: str, attempt: int) -> str:
     try:
         with stop_signals() as hand, LogFile(log_path(operation_id, attempt)) as written:
             watchers = (written, publisher)
+            log.info("%s attempt %s begins", operation_id, attempt)
             status = run_operation(operation_id, attempt, watchers, allow_inexact=allow_inexact, device=device, on_start=hand)
     except operations.OperationError as refusal:
         log.info("nothing to do: %s", refusal)  # cancelled, or taken over, while it waited
     finally:
         publisher.close(status)
+    log.info("%s attempt %s: %s", operation_id, attempt, status)
     return status
 
 

@@ -32,7 +32,14 @@ class Command(BaseCommand):
             told, age = worker.environment, (timezone.now() - worker.heartbeat).total_seconds()
             memory = int(told.get("memory") or 0)
             table.add_row(
-                worker.name, worker.queue, worker.state, (worker.job or "").rpartition("-")[0] or "–",
+                worker.name, worker.queue, worker.state, _operation(worker.job),
                 told.get("device_name", "–"), f"{memory / 1e9:.1f} GB" if memory else "–", f"{max(age, 0):.0f} s ago",
             )  # fmt: skip
         console.print(table)
+
+
+def _operation(job: str | None) -> str:
+    """A job is named `<operation>-<attempt>`; jobs of the quick queue belong to no operation."""
+    if not job:
+        return "–"
+    return job.rpartition("-")[0] if job.startswith("op_") else "a short job"
