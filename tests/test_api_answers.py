@@ -14,9 +14,9 @@ from django.test import Client
 from django.utils import timezone
 
 from strategies_app.models import Strategy
-from tests.api_examples import METRICS, TEXT, Examples, make_model, register_worker, send, start, store_bars
+from tests.api_examples import METRICS, TEXT, Examples, register_worker, send, start, store_bars
 from tests.strategy_texts import changed
-from training.models import AuditEntry, BarSeries, Checkpoint, EpochMetric, Operation, Status
+from training.models import AuditEntry, BarSeries, Checkpoint, EpochMetric, Operation, Status, TrainedModel
 
 pytestmark = pytest.mark.django_db
 
@@ -232,8 +232,13 @@ def test_no_list_asks_the_database_more_than_twelve_times_for_500_rows(
     path: str, examples: Examples, empty_redis: Any, django_assert_max_num_queries: Any
 ) -> None:
     if path.startswith(("/operations", "/models")):
-        for number in range(500):
-            make_model(start(examples.version, examples.users["trainer"], status=Status.COMPLETED), f"many-{number}")
+        spec, user = examples.completed.spec, examples.users["trainer"]
+        made = [Operation(strategy_version=examples.version, spec=spec, user=user, status=Status.COMPLETED) for _ in range(500)]
+        Operation.objects.bulk_create(made)
+        TrainedModel.objects.bulk_create(
+            TrainedModel(operation=o, name=f"many-{n}", folder=f"many-{n}", sha256="", metrics=METRICS)
+            for n, o in enumerate(made)
+        )
     if path.startswith("/checkpoints"):
         rows = (
             Checkpoint(operation=examples.own, attempt=1, epoch=n, kind="periodic", folder=f"f{n}", sha256="", size=1)

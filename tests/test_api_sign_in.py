@@ -42,7 +42,8 @@ def sign_in(name: str, password: str, address: str = "192.0.2.1") -> SignInForm:
 
 
 @pytest.fixture
-def admin(examples: Examples) -> Any:
+def admin(examples: Examples, settings: Any) -> Any:
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # dozens of wrong passwords are tried here
     user = examples.users["admin"]
     user.set_password("right-secret")
     user.save()
