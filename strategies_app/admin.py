@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import datetime as dt
 import difflib
 from typing import Any, ClassVar
 
@@ -28,10 +29,14 @@ def _page(row: Strategy | StrategyVersion) -> str:
     return reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[quote(row.pk)])
 
 
+def _minute(time: dt.datetime) -> str:
+    return f"{time:%Y-%m-%d %H:%M} UTC"
+
+
 @admin.register(Strategy)
 class StrategyAdmin(admin.ModelAdmin):
     form = StrategyTextForm
-    list_display = ("name", "newest_number", "operations", "last_used", "created")
+    list_display = ("name", "newest_number", "operations", "last_used", "stored")
     search_fields = ("name",)
     search_help_text = "part of a strategy's name"
     list_per_page = 50
@@ -65,8 +70,12 @@ class StrategyAdmin(admin.ModelAdmin):
         return format_html('<a href="{}?strategy={}">{}</a>', address, strategy.name, strategy.operation_count)
 
     @admin.display(description="Last used", ordering="used")
-    def last_used(self, strategy: Strategy) -> Any:
-        return strategy.used
+    def last_used(self, strategy: Strategy) -> str:
+        return _minute(strategy.used) if strategy.used else "never"
+
+    @admin.display(description="Stored", ordering="created")
+    def stored(self, strategy: Strategy) -> str:
+        return _minute(strategy.created)
 
     @admin.display(description="Versions")
     def versions(self, strategy: Strategy) -> SafeString:
@@ -74,10 +83,7 @@ class StrategyAdmin(admin.ModelAdmin):
         rows = format_html_join(
             "",
             '<tr><td><a href="{}">version {}</a></td><td>{}</td><td class="number">{}</td><td>{}</td></tr>',
-            (
-                (_page(v), v.number, f"{v.created:%Y-%m-%d %H:%M} UTC", v.operation_count, v.source_path)
-                for v in shown[:VERSIONS_SHOWN]
-            ),
+            ((_page(v), v.number, _minute(v.created), v.operation_count, v.source_path) for v in shown[:VERSIONS_SHOWN]),
         )
         return format_html(
             '<table><thead><tr><th>Version</th><th>Stored</th><th class="number">Operations</th><th>Came from</th></tr></thead>'
@@ -167,13 +173,13 @@ class StrategyAdmin(admin.ModelAdmin):
 class StrategyVersionAdmin(admin.ModelAdmin):
     """A version is looked at; it never changes and is only deleted with its strategy."""
 
-    list_display = ("version", "created", "operations", "source_path")
+    list_display = ("version", "stored", "operations", "source_path")
     search_fields = ("strategy__name",)
     search_help_text = "part of a strategy's name"
     list_per_page = 50
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
-    fields: ClassVar = ("strategy_link", "number", "created", "source_path", "sha256", "operations", "difference", "whole_text")
+    fields: ClassVar = ("strategy_link", "number", "stored", "source_path", "sha256", "operations", "difference", "whole_text")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[StrategyVersion]:
         return super().get_queryset(request).select_related("strategy").annotate(operation_count=Count("operations"))
@@ -191,6 +197,10 @@ class StrategyVersionAdmin(admin.ModelAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+    @admin.display(description="Stored", ordering="created")
+    def stored(self, version: StrategyVersion) -> str:
+        return _minute(version.created)
 
     @admin.display(description="Version", ordering="strategy__name")
     def version(self, version: StrategyVersion) -> str:

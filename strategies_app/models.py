@@ -54,7 +54,8 @@ class Strategy(models.Model):
                 self.delete()
         except models.ProtectedError as error:
             count = len(error.protected_objects)
-            raise StrategyInUse(f"{count} operation{'s' * (count != 1)} were started with it, delete these first") from None
+            which = "1 operation was" if count == 1 else f"{count} operations were"
+            raise StrategyInUse(f"{which} started with it, to be deleted first") from None
 
 
 class StrategyInUse(Exception):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.conf import settings
 
 from tests import plugin
 from tests.api_examples import Examples, make_examples
@@ -36,3 +37,8 @@ def empty_redis() -> Iterator[Any]:
 def examples(db: None) -> Examples:
     """Users of every role, and something of everything that the API shows."""
     return make_examples()
+
+
+def pytest_configure() -> None:
+    """Passwords are hashed slowly on purpose; tests make hundreds."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

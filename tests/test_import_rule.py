@@ -17,7 +17,10 @@ SCHEMA = [
 ]
 WEB = ("django", "rq", "django_rq", "redis", "channels", "ninja")
 JOBS = ["models", "operations", "checkpoints", "progress"]
-PAGES = ["api", "views", "websockets", "admin", "urls", "apps"]
+PAGES = ["api", "api_errors", "api_library", "api_pages", "api_shapes", "authentication", "estimates", "questions", "sign_ins",
+         "standing", "tokens", "views", "websockets", "admin", "urls", "apps",
+         "admin_access", "admin_kept", "admin_operations", "admin_parts", "admin_site", "admin_verbs", "admin_workers",
+         "bundles", "deletions", "logs"]  # fmt: skip
 HEAVY = ("torch", "pandas", "talib", "numba")
 
 # What stands in the tree, as files or folders; what it must never import, anywhere in its text.
@@ -37,7 +40,8 @@ NEVER = {
 #: Where heavy names may be imported inside functions, but never when the module is.
 LAZY = [
     "training/workers.py", "training/worker.py", "training/devices.py", "training/supervisor.py", "training/caretaker.py",
-    "training/everything.py", "training/processes.py", "training/quick.py", "training/management", "strategies_app/management", "ktrdr_site",
+    "training/everything.py", "training/processes.py", "training/quick.py", "training/plans.py", "training/management",
+    "strategies_app/management", "ktrdr_site",
 ]  # fmt: skip
 
 

@@ -193,19 +193,23 @@ class TokenForm(forms.ModelForm):
 
 @admin.register(AuditEntry)
 class AuditEntryAdmin(ReadOnlyAdmin):
-    list_display = ("at", "who", "action", "of", "via", "more")
+    list_display = ("time", "who", "action", "of", "via", "more")
     list_filter = ("action", ("user", admin.RelatedOnlyFieldListFilter))
     search_fields = ("username", "action", "target")
     search_help_text = "user, action, operation, model or strategy"
     date_hierarchy = "at"
     list_per_page = 100
-    fields: ClassVar = ("at", "who", "action", "of", "everything")
+    fields: ClassVar = ("time", "who", "action", "of", "everything")
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm(MAY_READ)
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return request.user.has_perm(MAY_READ)
+
+    @admin.display(description="When", ordering="at")
+    def time(self, entry: AuditEntry) -> str:
+        return exact(entry.at)
 
     @admin.display(description="Who", ordering="username")
     def who(self, entry: AuditEntry) -> str:
@@ -295,10 +299,10 @@ class PersonAdmin(DjangoUserAdmin):
     fieldsets = (
         (None, {"fields": ("username", "password", "role", "is_active")}),
         ("Person", {"fields": ("first_name", "last_name", "email")}),
-        ("Dates", {"fields": ("last_login", "date_joined")}),
+        ("Dates", {"fields": ("last_seen", "joined")}),
     )
     add_fieldsets = ((None, {"classes": ("wide",), "fields": ("username", "usable_password", "password1", "password2", "role")}),)
-    readonly_fields = ("last_login", "date_joined")
+    readonly_fields = ("last_seen", "joined")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
         return super().get_queryset(request).prefetch_related("groups")
@@ -310,6 +314,14 @@ class PersonAdmin(DjangoUserAdmin):
     @admin.display(description="Last sign-in", ordering="last_login")
     def seen(self, user: User) -> SafeString | str:
         return ago(user.last_login) if user.last_login else "never"
+
+    @admin.display(description="Last sign-in")
+    def last_seen(self, user: User) -> str:
+        return exact(user.last_login)
+
+    @admin.display(description="Joined")
+    def joined(self, user: User) -> str:
+        return exact(user.date_joined)
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return is_admin(request.user)

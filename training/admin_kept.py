@@ -68,7 +68,18 @@ def _wanted(model_admin: admin.ModelAdmin, request: HttpRequest, object_id: str)
 
 @admin.register(TrainedModel)
 class TrainedModelAdmin(ReadOnlyAdmin):
-    list_display = ("name", "version", "judged_on", "accuracy", "majority", "balanced", "mcc", "made_by", "since", "operation")
+    list_display = (
+        "name",
+        "version",
+        "judged_on",
+        "accuracy",
+        "majority",
+        "balanced",
+        "mcc",
+        "made_by",
+        "since",
+        "operation_link",
+    )
     list_select_related = ("operation__strategy_version__strategy", "operation__user")
     search_fields = ("name", "operation__id", "operation__strategy_version__strategy__name")
     search_help_text = "model, strategy or operation id"
@@ -220,7 +231,8 @@ def verdict_of(model: TrainedModel) -> str:
 
 @admin.register(Checkpoint)
 class CheckpointAdmin(ReadOnlyAdmin):
-    list_display = ("folder", "operation_link", "state", "after", "kind", "attempt", "weight", "since")
+    list_display = ("operation_link", "state", "after", "kind", "attempt", "weight", "since")
+    list_display_links = ("after",)
     list_filter = ("kind", "operation__status")
     list_select_related = ("operation",)
     search_fields = ("operation__id", "folder")

@@ -117,7 +117,7 @@ def _live(operation: Operation, field: str, value: str) -> SafeString:
 @admin.register(Operation)
 class OperationAdmin(ReadOnlyAdmin):
     list_display = (
-        "state", "progress", "strategy", "bars", "tries", "runs_on", "user", "since", "took", "identity",
+        "identity", "state", "progress", "strategy", "bars", "tries", "runs_on", "user", "since", "took",
     )  # fmt: skip
     list_display_links = ("identity",)
     list_filter = ("status", StrategyFilter, QueueFilter, ("user", admin.RelatedOnlyFieldListFilter), "created")
@@ -149,7 +149,7 @@ class OperationAdmin(ReadOnlyAdmin):
     ) -> tuple[QuerySet[Operation], bool]:
         """Every word must be found in the id, the strategy's name, or be one of the symbols."""
         for word in search_term.split():
-            listed = rf'"symbols": \{{[^}}]*"{_literal(word)}"'
+            listed = rf'"symbols": \{{[^}}]*("symbol": |"list": \[[^]]*)"{_literal(word)}"'
             queryset = queryset.filter(
                 Q(pk__icontains=word) | Q(strategy_version__strategy__name__icontains=word) | Q(spec__iregex=listed)
             )
@@ -194,9 +194,12 @@ class OperationAdmin(ReadOnlyAdmin):
     def timeframes(self, operation: Operation) -> str:
         return trained_on(operation)[1]
 
-    @admin.display(description="Symbols, timeframes")
+    @admin.display(description="Bars")
     def bars(self, operation: Operation) -> SafeString:
-        return format_html('{}<br><span class="quiet">{}</span>', *trained_on(operation))
+        symbols, timeframes = trained_on(operation)
+        several = symbols.split(", ")
+        short = f"{', '.join(several[:3])} and {len(several) - 3} more" if len(several) > 4 else symbols
+        return format_html('{}<br><span class="quiet">{}</span>', short, timeframes)
 
     @admin.display(description="Attempt", ordering="attempt")
     def tries(self, operation: Operation) -> SafeString:

@@ -57,7 +57,7 @@ def ago(time: dt.datetime | None) -> SafeString | str:
     if time is None:
         return NOTHING
     seconds = (timezone.now() - time).total_seconds()
-    words = f"in {span(-seconds)}" if seconds < 0 else "just now" if seconds < 5 else f"{span(seconds)} ago"
+    words = f"in {coarse(-seconds)}" if seconds < 0 else "just now" if seconds < 5 else f"{coarse(seconds)} ago"
     return format_html('<time datetime="{}" title="{}">{}</time>', time.isoformat(), exact(time), words)
 
 
@@ -75,6 +75,14 @@ def span(seconds: float) -> str:
         return f"{minutes} min {rest} s" if minutes < 10 else f"{minutes} min"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} days"
+
+
+def coarse(seconds: float) -> str:
+    """A length of time in its largest unit."""
+    for unit, length in (("days", 2 * 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds // (86400 if unit == 'days' else length):.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def size(count: int) -> str:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections import deque
-from pathlib import Path
 from typing import Any
 
-from django.conf import settings
 from django.db import DatabaseError, connection
 from django.http import HttpRequest
 from ninja import NinjaAPI, Query
@@ -21,22 +18,22 @@ from training.api_library import router as library
 from training.api_pages import page
 from training.authentication import Access, identify
 from training.estimates import seconds_for
+from training.logs import log_tail
 from training.models import LIVE, Checkpoint, Operation, Status
 from training.operations import OperationError
 from training.questions import ask
 from training.standing import standing_of
 
+VIEW = Access("training.view_operation")
 api = NinjaAPI(
     title="KTRDR Train",
     version="1",
     description="Strategies as YAML, trained on stored bars. Every error is `{error: {code, message, details}}`.",
     urls_namespace="api",
+    auth=[VIEW],  # a route that names no permission of its own
 )
 api_errors.install(api)
 ERRORS = dict.fromkeys((400, 401, 403, 404, 409, 413, 422, 429, 500, 503), api_shapes.ErrorBody)
-VIEW = Access("training.view_operation")
-#: The end of a log that is read at most.
-LOG_BYTES = 1024 * 1024
 
 
 def _operation(operation_id: str) -> Operation:
@@ -131,24 +128,14 @@ def operation_metrics(
 
 @api.get("/operations/{operation_id}/log", auth=VIEW, tags=["operations"], response={200: api_shapes.Log, **ERRORS})
 def operation_log(
-    request: HttpRequest, operation_id: str, tail: int = Query(200, ge=1, le=10_000), attempt: int | None = Query(None, ge=1)
+    request: HttpRequest, operation_id: str, tail: int = Query(200, ge=1, le=2000), attempt: int | None = Query(None, ge=1)
 ) -> dict[str, Any]:
     """The last lines of an attempt's log, the present attempt's if not told otherwise."""
     operation = _operation(operation_id)
     attempt = attempt or operation.attempt
     if attempt > operation.attempt:
         raise not_found(f"attempt {attempt} of {operation_id}")
-    return {"attempt": attempt, "lines": _last_lines(Path(settings.LOG_DIR) / f"{operation.pk}-{attempt}.log", tail)}
-
-
-def _last_lines(path: Path, count: int) -> list[str]:
-    """[] if nothing was written yet."""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - LOG_BYTES))
-            return list(deque(file.read(LOG_BYTES).decode("utf-8", "replace").splitlines(), count))
-    except FileNotFoundError:
-        return []
+    return {"attempt": attempt, "lines": log_tail(operation.pk, attempt, tail).splitlines()}
 
 
 @api.post("/operations/{operation_id}/cancel", auth=Access("training.cancel_operation"), tags=["operations"], response={

@@ -11,6 +11,7 @@ from ninja import Field, Schema
 from pydantic import AfterValidator, ConfigDict, model_validator
 
 from strategies_app.schema import SYMBOL
+from training.estimates import names_in
 from training.models import Operation, TrainedModel
 
 
@@ -132,16 +133,12 @@ class Asked(Schema):
     where: str
 
 
-def _named(section: dict[str, Any], one: str) -> list[str]:
-    return list(section["list"]) if "list" in section else [section[one]]
-
-
 def symbols_of(operation: Operation) -> list[str]:
-    return _named(json.loads(operation.spec)["training_data"]["symbols"], "symbol")
+    return names_in(json.loads(operation.spec)["training_data"]["symbols"], "symbol")
 
 
 def timeframes_of(operation: Operation) -> list[str]:
-    return _named(json.loads(operation.spec)["training_data"]["timeframes"], "timeframe")
+    return names_in(json.loads(operation.spec)["training_data"]["timeframes"], "timeframe")
 
 
 class Changed(Schema):

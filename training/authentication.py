@@ -54,6 +54,7 @@ class Access(AuthBase):
 
     openapi_type = "http"
     openapi_scheme = "bearer"
+    csrf = True  # so that the page of the API sends the session's CSRF token
 
     def __init__(self, permission: str) -> None:
         self.permission = permission

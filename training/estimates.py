@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from collections.abc import Mapping
 from statistics import median
@@ -42,18 +43,23 @@ def _rates(stored: Stored) -> list[tuple[float, float]]:
 
 
 def _bars(spec: Mapping[str, Any], stored: Stored) -> float:
-    """Base bars of a run, about: what is stored for its symbols between its dates, in bars of the base timeframe."""
-    from strategies_app.schema import StrategySpec
-    from training.pipeline.coverage import DAY, SECOND, day_start
+    """Base bars of a run, about: what is stored for its symbols between its dates, in bars of the base timeframe.
 
-    read = StrategySpec.model_validate(spec)
-    start, end = read.training_data.start, read.training_data.end
-    if start is None or end is None:
+    Reads the plain data: to validate some thirty strategies would cost more than the whole start.
+    """
+    section = spec["training_data"]
+    if not section.get("start_date") or not section.get("end_date"):
         return 0.0
-    span, base = (day_start(start) / SECOND, (day_start(end) + DAY) / SECOND), TIMEFRAMES[read.base_timeframe]
-    return sum(
-        max((_inside(stored, s, t, span, base) for t in TIMEFRAMES if (s, t) in stored), default=0.0) for s in read.symbols
-    )
+    start, end = (dt.datetime.fromisoformat(str(section[key])).replace(tzinfo=dt.UTC) for key in ("start_date", "end_date"))
+    span = (start.timestamp(), end.timestamp() + 86_400)
+    base = min(TIMEFRAMES[timeframe] for timeframe in names_in(section["timeframes"], "timeframe"))
+    stored_of = {s: [t for t in TIMEFRAMES if (s, t) in stored] for s in names_in(section["symbols"], "symbol")}
+    return sum(max((_inside(stored, s, t, span, base) for t in found), default=0.0) for s, found in stored_of.items())
+
+
+def names_in(section: Mapping[str, Any], one: str) -> list[str]:
+    """The symbols or timeframes of a plain strategy, whether it has one or a list of them."""
+    return list(section["list"]) if "list" in section else [section[one]]
 
 
 def _inside(stored: Stored, symbol: str, timeframe: str, span: tuple[float, float], base: int) -> float:

@@ -1,0 +1,36 @@
+"""Every route, error code and scope of the API is in its documentation, and nothing that is not there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tests.test_api_access import routes
+from training import api_errors, api_library, quick, sign_ins
+from training.models import ApiToken
+
+PAGE = (Path(__file__).resolve().parent.parent / "docs" / "api.md").read_text(encoding="utf-8")
+
+
+def test_every_route_has_a_row() -> None:
+    rows = re.findall(r"^\| `([A-Z]+) (\S+)` \|", PAGE, re.MULTILINE)
+    assert sorted(rows) == sorted(routes())
+
+
+def test_every_error_code_is_explained() -> None:
+    errors = PAGE[PAGE.index("## Errors") : PAGE.index("## Long lists")]
+    codes = {code for _, code in api_errors.STATUS.values()}
+    for module in (
+        api_errors,
+        api_library,
+        *(__import__(f"training.{name}", fromlist=["x"]) for name in ("api", "authentication")),
+    ):
+        codes |= set(re.findall(r"ApiError\(\s*\d+, \"(\w+)\"", Path(str(module.__file__)).read_text(encoding="utf-8")))
+    assert {code for code in codes if f"`{code}`" not in errors} == set()
+
+
+def test_limits_and_scopes_are_those_of_the_code() -> None:
+    assert f"{api_errors.BODY_LIMIT // 1024} KiB" in PAGE
+    assert f"{quick.MAX_BARS:,} bars" in PAGE
+    assert f"After {sign_ins.PER_ADDRESS} failed" in PAGE and f"or {sign_ins.PER_NAME} failed" in PAGE
+    assert all(f"| {scope} |" in PAGE for scope in ApiToken.Scope.values)
