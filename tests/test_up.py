@@ -121,8 +121,8 @@ def test_it_keeps_all_alive_saves_at_ctrl_c_resumes_and_leaves_nothing_when_kill
     # What dies is started again; meanwhile the training goes on.
     up.member("redis.sock").kill()
     up.member("daphne").kill()
-    up.heard(r"^redis killed from outside .*; it is started again in 0\.5 s")
-    up.heard(r"^web killed from outside .*; it is started again in 0\.5 s")
+    up.heard(r"^redis +was killed from outside .*; it is started again in 0\.5 s")
+    up.heard(r"^web +was killed from outside .*; it is started again in 0\.5 s")
     assert up.member("redis.sock") and up.member("daphne")
     until(lambda: operation in home.run("workers").stdout, "the return of the worker, still at it")
     assert home.value(operation, "attempt") == 1

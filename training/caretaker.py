@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -52,8 +53,17 @@ class Caretaker(threading.Thread):
 
 
 def bury_dead() -> list[str]:
-    """Live operations whose process on this host is gone → interrupted, at once: those of a machine that went down."""
-    return [operation.pk for operation in Operation.objects.filter(status__in=LIVE) if operations.reap(operation)]
+    """Live operations whose process on this host is gone → interrupted or cancelled, without waiting for their heartbeat.
+
+    Should one live after all, in another container of the same name, its next write matches no row and it ends.
+    """
+    buried = []
+    for operation in Operation.objects.filter(status__in=LIVE, host=socket.gethostname()):
+        if not operations.is_running(operation.process):
+            after = Status.CANCELLED if operation.status == Status.CANCELLING else Status.INTERRUPTED
+            if operations.stop(operation.pk, operation.attempt, after, "its process ended without a word"):
+                buried.append(operation.pk)
+    return buried
 
 
 def resume_interrupted() -> Iterator[str]:

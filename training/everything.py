@@ -65,6 +65,7 @@ def run_everything(plan: Plan, say: Say) -> None:
             caretaker.end()
             began = time.monotonic()
             supervisor.stop()
+        _bury_dead(say)
         say(f"stopped in {time.monotonic() - began:.1f} s")
 
 
@@ -139,8 +140,12 @@ def _set_up(say: Say) -> None:
     call_command("migrate", interactive=False, verbosity=0)
     call_command("collectstatic", interactive=False, verbosity=0)
     _first_user(say)
+    _bury_dead(say)
+
+
+def _bury_dead(say: Say) -> None:
     for operation in bury_dead():
-        say(f"{operation} was running when its process ended; it is interrupted and can be resumed")
+        say(f"{operation} was at work when its process ended; it can be resumed")
 
 
 def _first_user(say: Say) -> None:

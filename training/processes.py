@@ -68,7 +68,7 @@ def note_owner(descriptor: int, pid: int) -> None:
 def end_in_words(code: int) -> str:
     """How a process ended, from its return code (negative: a signal, as Popen gives it)."""
     if code == -signal.SIGKILL:
-        return "killed from outside (signal 9): by hand, or by the system for want of memory"
+        return "was killed from outside (signal 9): by hand, or by the system for want of memory"
     if code < 0:
-        return f"ended by signal {-code} ({signal.Signals(-code).name})"
+        return f"was ended by signal {-code} ({signal.Signals(-code).name})"
     return f"ended with exit code {code}"

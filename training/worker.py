@@ -6,6 +6,7 @@ A stop asked of the worker reaches the horse whenever it comes, and a horse does
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import logging
 import os
@@ -57,6 +58,7 @@ def waiting_seconds() -> int:
 def preload() -> None:
     for name in PRELOADED:
         importlib.import_module(name)
+    gc.freeze()  # what every fork shares need not be looked through, and so copied, in each
 
 
 class Worker(rq.Worker):
@@ -111,6 +113,11 @@ class Worker(rq.Worker):
         if self.horse_pid:  # without a number RQ would kill the worker's own group
             super().kill_horse(*args, **kwargs)
 
+    def unsubscribe(self) -> None:
+        if self.pubsub_thread is not None:  # told before its last message comes, it need not be waited for
+            self.pubsub_thread.stop()
+        super().unsubscribe()
+
     # --- the end of a horse ---
 
     def monitor_work_horse(self, job: Any, *args: Any, **kwargs: Any) -> None:
@@ -133,7 +140,9 @@ class Worker(rq.Worker):
             seen = Operation.objects.filter(pk=operation_id, attempt=attempt, status__in=LIVE).first()
             if seen is not None:
                 after = Status.CANCELLED if seen.status == Status.CANCELLING else Status.INTERRUPTED
-                words = "stopped by force" if after == Status.CANCELLED else f"its process was {end_in_words(code)}"
+                words = f"its process {end_in_words(code)}"
+                if after == Status.CANCELLED or self.was_asked_to_stop:
+                    words = "stopped by force"
                 operations.stop(operation_id, attempt, after, words)
                 log.warning("%s attempt %s is %s: %s", operation_id, attempt, after, words)
         except DatabaseError as error:
