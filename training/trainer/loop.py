@@ -200,9 +200,7 @@ def _memory_warnings(history: tuple[EpochMetrics, ...], batch_size: int) -> list
     if not smaller:
         return []
     first, rows = smaller[0]["epoch"] + 1, smaller[-1]["micro_batch"]
-    return [
-        f"memory ran out in epoch {first}: batches of {batch_size} rows were computed in pieces of {rows}, with the same loss"
-    ]
+    return [f"memory ran out in epoch {first}: batches of {batch_size} rows were computed in pieces of {rows}"]
 
 
 def _named(warning: str, feature_names: tuple[str, ...]) -> str:
