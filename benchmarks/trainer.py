@@ -23,6 +23,7 @@ from strategies_app.schema import StrategySpec
 from training.trainer import batches
 from training.trainer.engine import Reference
 from training.trainer.networks import build_network
+from training.trainer.placement import place
 from training.values import BatchMetrics
 
 FEATURES, CLASSES, HIDDEN, DROPOUT = 20, 3, [128, 64, 32], 0.2
@@ -91,8 +92,7 @@ def _strategy(size: int) -> StrategySpec:
 def _ours(features: NDArray[np.float32], labels: NDArray[np.int64], size: int) -> Callable[[], object]:
     spec = _strategy(size)
     network = build_network(spec, FEATURES, CLASSES, np.zeros(FEATURES, np.float32), np.ones(FEATURES, np.float32))
-    rows = torch.from_numpy(features), torch.from_numpy(labels)
-    engine = Reference(network, spec.training, *rows, torch.ones(CLASSES), True)
+    engine = Reference(network, spec.training, place(features, labels, "cpu"), torch.ones(CLASSES), True)
     metrics = BatchMetrics(1, batches.batch_count(len(labels), size))
     state = {"epoch": 0}
 

@@ -1,4 +1,4 @@
-"""Batches: resident features and labels + the order of an epoch → mini-batches as views of gathered blocks."""
+"""Batches: features and labels + the order of an epoch → mini-batches as views of gathered blocks."""
 
 from __future__ import annotations
 
@@ -65,8 +65,12 @@ def blocks(
 
     features float32 (n, f), labels int64 (n,). Block borders change no bit of any batch.
     """
-    row_bytes = max(1, features.shape[1]) * features.element_size()
-    rows = max(1, block_bytes // (row_bytes * batch_size)) * batch_size
     positions = torch.from_numpy(order).to(features.device)
-    for block in torch.split(positions, rows):
+    for block in torch.split(positions, block_rows(features, batch_size, block_bytes)):
         yield features.index_select(0, block), labels.index_select(0, block)
+
+
+def block_rows(features: torch.Tensor, batch_size: int, block_bytes: int) -> int:
+    """Rows of a block: whole batches of at most `block_bytes`, one batch at least."""
+    row_bytes = max(1, features.shape[1]) * features.element_size()
+    return max(1, block_bytes // (row_bytes * batch_size)) * batch_size

@@ -49,6 +49,15 @@ def device_memory(device: str) -> int | None:
     return None
 
 
+def free_memory(device: str) -> int | None:
+    """Bytes of the device's own memory that are free now, None on the CPU: the rows lie there already."""
+    if device.startswith("cuda"):
+        return int(torch.cuda.mem_get_info(device)[0])
+    if device == "mps":
+        return int(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
+    return None
+
+
 def environment() -> dict[str, str]:
     """Versions, and the processor instructions in use, on which the last bits of a result depend."""
     return {
@@ -60,6 +69,15 @@ def environment() -> dict[str, str]:
     }
 
 
+#: How torch says that memory is out where it has no exception of its own for it: CPU, MPS, cuBLAS.
+_OUT_OF_MEMORY = ("allocate memory", "out of memory", "STATUS_ALLOC_FAILED")
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch means by this error that memory is out."""
+    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in _OUT_OF_MEMORY)
+
+
 @contextmanager
 def memory_errors() -> Iterator[None]:
     """torch's several ways of saying that memory is out, as Python's own MemoryError."""
@@ -68,9 +86,26 @@ def memory_errors() -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         raise MemoryError(str(error).splitlines()[0]) from error
     except RuntimeError as error:
-        if "allocate memory" not in str(error):
+        if not out_of_memory(error):
             raise
         raise MemoryError("the allocation failed") from error
+
+
+def random_state(device: torch.device) -> torch.Tensor:
+    """The state of the generator that this device draws from (dropout), uint8 on the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.get_rng_state(device)
+    return torch.mps.get_rng_state() if device.type == "mps" else torch.default_generator.get_state()
+
+
+def restore_random_state(device: torch.device, state: torch.Tensor) -> None:
+    """Draw again what was drawn after `random_state`."""
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state, device)
+    elif device.type == "mps":
+        torch.mps.set_rng_state(state)
+    else:
+        torch.default_generator.set_state(state)
 
 
 @contextmanager

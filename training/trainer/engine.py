@@ -12,8 +12,10 @@ from torch import nn
 
 from strategies_app.schema import Training
 from training.trainer import batches
-from training.trainer.losses import make_loss
+from training.trainer.gradients import Gradients
+from training.trainer.losses import row_weights
 from training.trainer.optimizers import Clip, Flat, make_clip, make_optimizer, optimizer_tensors, restore_optimizer
+from training.trainer.placement import Placed
 from training.values import BatchMetrics
 
 
@@ -29,6 +31,7 @@ class Engine(Protocol):
 
     name: str
     network: nn.Module
+    micro_batch: int  # rows computed at once; part of the state, because it decides the last bits
 
     def set_rate(self, rate: float) -> None:
         """The learning rate of the steps to come."""
@@ -48,9 +51,9 @@ class Engine(Protocol):
 class Reference:
     """Torch's own operations for any network and device.
 
-    features float32 (n, f) and labels int64 (n,) of the whole dataset on the device; class weights
-    float32 (k,), None for all one. With `fused` all parameters lie in one flat buffer, so clipping
-    and updating are single operations; without it the weights are bit for bit those of a plain loop.
+    rows: the whole dataset, resident or streaming; class weights float32 (k,), None for all one. With
+    `fused` all parameters lie in one flat buffer, so clipping and updating are single operations;
+    without it the weights are bit for bit those of a plain loop.
     """
 
     name = "reference"
@@ -59,19 +62,27 @@ class Reference:
         self,
         network: nn.Module,
         training: Training,
-        features: torch.Tensor,
-        labels: torch.Tensor,
+        rows: Placed,
         class_weights: torch.Tensor | None,
         fused: bool,
     ) -> None:
         self.network = network
         self.training = training
-        self.features, self.labels = features, labels
+        self.rows = rows
         self.class_weights = class_weights
-        self.loss = make_loss(training, class_weights)
         self.flat = Flat(network) if fused else None
         self.optimizer = make_optimizer(training, self.flat.tensors if self.flat else list(network.parameters()), fused)
+        clear = self.flat.gradient.zero_ if self.flat else self.optimizer.zero_grad
+        self.gradients = Gradients(network, training, rows, class_weights, clear)
         self.clip: Clip = make_clip(training.gradient_clip, network, self.flat)
+
+    @property
+    def micro_batch(self) -> int:
+        return self.gradients.micro_batch
+
+    @micro_batch.setter
+    def micro_batch(self, rows: int) -> None:
+        self.gradients.micro_batch = rows
 
     def set_rate(self, rate: float) -> None:
         for group in self.optimizer.param_groups:
@@ -86,7 +97,7 @@ class Reference:
     def train_epoch(
         self, order: NDArray[np.int64], seed: int, metrics: BatchMetrics, on_batch_end: Callable[[BatchMetrics], None]
     ) -> EpochSums:
-        device, size = self.features.device, self.training.batch_size
+        device, size = self.rows.device, self.training.batch_size
         sums = _Sums(batches.batch_count(len(order), size), device)
         metrics.batches, metrics.samples = len(sums.losses), 0
         metrics.loss = lambda: sums.mean_loss(metrics.batch + 1)
@@ -94,7 +105,7 @@ class Reference:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             _seed(device, seed)
             batch = 0
-            for features, labels in batches.blocks(self.features, self.labels, order, size):
+            for features, labels in self.rows.blocks(order, size):
                 sums.add_weights(batch, self._batch_weights(labels))
                 for x, y in zip(torch.split(features, size), torch.split(labels, size), strict=True):
                     sums.losses[batch], sums.norms[batch] = self._step(x, y)
@@ -105,20 +116,15 @@ class Reference:
         return EpochSums(sums.mean_loss(batch), float(sums.norms.max()))
 
     def _step(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        if self.flat:
-            self.flat.gradient.zero_()
-        else:
-            self.optimizer.zero_grad()
-        loss = self.loss(self.network(x), y)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss = self.gradients.of(x, y)
         norm = self.clip()
         self.optimizer.step()
-        return loss.detach(), norm
+        return loss, norm
 
     def _batch_weights(self, labels: torch.Tensor) -> torch.Tensor:
         """Σ w of each batch of a block, in one go."""
         size = self.training.batch_size
-        rows = torch.ones_like(labels, dtype=torch.float32) if self.class_weights is None else self.class_weights[labels]
+        rows = row_weights(labels, self.class_weights)
         missing = -len(rows) % size
         return nn.functional.pad(rows, (0, missing)).view(-1, size).sum(dim=1)
 

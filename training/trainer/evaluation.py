@@ -46,16 +46,20 @@ class Evaluation:
 
 def probabilities(network: nn.Module, features: NDArray[np.float32], device: str = "cpu") -> NDArray[np.float32]:
     """Raw features float32 (n, f) → class probabilities float32 (n, k); n may be 0."""
-    logits = split_logits(network.to(device), batches.resident(features, device), None)
+    logits = split_logits(network.to(device), batches.resident(features, "cpu"), None)
     return softmax(logits).numpy()
 
 
 def split_logits(network: nn.Module, features: torch.Tensor, positions: torch.Tensor | None) -> torch.Tensor:
-    """Logits float32 (n, k) on the CPU for `features[positions]` (all rows if None), both on the network's device."""
+    """Logits float32 (n, k) on the CPU for `features[positions]` (all rows if None).
+
+    features and positions lie on the network's device, or both on the host: then batch by batch is moved.
+    """
     count = len(features) if positions is None else len(positions)
     width = features.shape[1]
     wide = width if not isinstance(network, nn.Sequential) else -(-width // WIDTH_STEP) * WIDTH_STEP
-    buffer = torch.zeros(EVALUATION_BATCH, wide, device=features.device)
+    buffer = torch.zeros(EVALUATION_BATCH, wide, device=next(network.parameters()).device)
+    pinned = buffer.device.type == "cuda" and features.device.type == "cpu"
     parts = []
     with torch.no_grad(), _one_thread():
         network.eval()
@@ -63,7 +67,7 @@ def split_logits(network: nn.Module, features: torch.Tensor, positions: torch.Te
         for start in range(0, count, EVALUATION_BATCH):
             end = min(start + EVALUATION_BATCH, count)
             rows = features[start:end] if positions is None else features.index_select(0, positions[start:end])
-            buffer[: end - start, :width] = rows
+            buffer[: end - start, :width].copy_(rows.pin_memory() if pinned else rows, non_blocking=pinned)
             buffer[end - start :] = 0
             parts.append(prepared(buffer)[: end - start, :classes].cpu())
     return torch.cat(parts).contiguous() if parts else torch.zeros(0, classes)
@@ -92,9 +96,7 @@ def evaluate(
         return None
     rows = dataset.rows
     labels, symbols = rows.labels[positions], rows.symbols[positions]
-    logits = split_logits(
-        network.to(device), batches.resident(rows.features, device), torch.from_numpy(np.ascontiguousarray(positions)).to(device)
-    )
+    logits = split_logits(network.to(device), batches.resident(rows.features, "cpu"), batches.resident(positions, "cpu"))
     answers = logits.argmax(dim=1).numpy()
     loss = mean_loss(logits, torch.from_numpy(labels), training, torch.tensor(class_weights))
     count = len(dataset.class_names)

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from torch import nn
 
 from strategies_app.schema import StrategySpec
-from training.trainer import batches, measures, state
+from training.trainer import batches, state
 from training.trainer.classes import learn_class_weights
 from training.trainer.device import repeatable
 from training.trainer.engine import Engine, EpochSums, Reference
-from training.trainer.evaluation import split_logits
-from training.trainer.losses import mean_loss
 from training.trainer.networks import build_network, fit_normalization
+from training.trainer.placement import place
 from training.trainer.schedule import Monitor, Schedule
+from training.trainer.validation import Validation
 from training.values import BatchMetrics, Callback, Dataset, EpochMetrics, Parts, Refusal, Splits
 
 
@@ -32,8 +32,8 @@ class Fitted:
     """A trained network: best weights, evaluation mode, on the CPU.
 
     history: one dict per epoch (see `fit`). best_epoch counts from 0. class_weights (k,), offset and
-    scale float32 (f,) were learned on the training rows. seed, threads, engine, fused and device say
-    how it was computed.
+    scale float32 (f,) were learned on the training rows. seed, threads, engine, fused, device and
+    micro_batch (rows at once: the batch size, or less after memory ran out) say how it was computed.
     """
 
     network: nn.Module
@@ -50,6 +50,7 @@ class Fitted:
     engine: str
     fused: bool
     device: str
+    micro_batch: int
 
 
 def fit(
@@ -62,13 +63,15 @@ def fit(
     fused: bool = True,
     threads: int = 1,
     resume: Parts | None = None,
+    resident_limit: int | None = None,
 ) -> Fitted:
     """Train, from the first epoch or from a checkpoint; both ways end in the same bits.
 
     Each epoch gives a dict: epoch (from 0), train_loss, val_loss, val_accuracy, val_balanced_accuracy,
     val_mcc, predicted_shares (per class, on validation), learning_rate, gradient_norm (largest before
-    clipping), seconds, samples_per_second. Raises TrainingError, Diverged, CheckpointError, and
-    whatever the callback raises.
+    clipping), seconds, samples_per_second, and micro_batch if it is smaller than the batch. Rows of more
+    bytes than `resident_limit`, or than the device has room for, are streamed: the bits are the same.
+    Raises TrainingError, Diverged, CheckpointError, and whatever the callback raises.
     """
     callback.on_stage("train", 0.0)
     torch.set_num_threads(threads)
@@ -79,20 +82,20 @@ def fit(
 
     with repeatable(device):
         network = build_network(spec, len(dataset.feature_names), len(dataset.class_names), offset, scale).to(device)
-        rows = _Resident(dataset, splits, class_weights, device)
-        weights = rows.class_weights if training.class_weights == "balanced" else None
-        engine: Engine = Reference(network, training, rows.features, rows.labels, weights, fused)
+        rows = place(dataset.rows.features, dataset.rows.labels.astype(np.int64, copy=False), device, resident_limit)
+        validation = Validation(dataset, splits, rows, class_weights)
+        weights = torch.tensor(class_weights, device=device) if training.class_weights == "balanced" else None
+        engine: Engine = Reference(network, training, rows, weights, fused)
         facts = _facts(dataset, splits, spec, class_weights, device, threads, engine.name, fused)
         at = _first_state(engine, training.learning_rate) if resume is None else _restored(resume, facts, engine)
+        symbols = dataset.rows.symbols[splits.train]
         batch = BatchMetrics(training.epochs, batches.batch_count(len(splits.train), training.batch_size))
         callback.on_stage("train", at.epochs_completed / max(training.epochs, at.epochs_completed))
 
         while at.epochs_completed < training.epochs and not at.monitor.exhausted(training.early_stopping):
             epoch = batch.epoch = at.epochs_completed
             engine.set_rate(at.schedule.rate)
-            order = splits.train[
-                batches.epoch_order(training.seed, epoch, len(splits.train), rows.train_symbols, training.sampling)
-            ]
+            order = splits.train[batches.epoch_order(training.seed, epoch, len(splits.train), symbols, training.sampling)]
             started = time.perf_counter()
             sums = engine.train_epoch(order, batches.torch_seed(training.seed, epoch), batch, callback.on_batch_end)
             seconds = time.perf_counter() - started
@@ -100,11 +103,12 @@ def fit(
             metrics: EpochMetrics = {
                 "epoch": epoch,
                 "train_loss": sums.loss,
-                **rows.validate(network, spec),
+                **validation.measure(network, training),
                 "learning_rate": at.schedule.rate,
                 "gradient_norm": sums.gradient_norm,
                 "seconds": seconds,
                 "samples_per_second": len(order) / seconds,
+                **({"micro_batch": engine.micro_batch} if engine.micro_batch < training.batch_size else {}),
             }
             if not np.isfinite(metrics["val_loss"]):
                 raise Diverged(f"epoch {epoch + 1}: the validation loss is {metrics['val_loss']}; try a lower learning_rate")
@@ -123,39 +127,14 @@ def fit(
         class_weights=class_weights,
         offset=offset,
         scale=scale,
-        warnings=warnings,
+        warnings=warnings + _memory_warnings(at.history, training.batch_size),
         seed=training.seed,
         threads=threads,
         engine=engine.name,
         fused=fused,
         device=device,
+        micro_batch=at.micro_batch,
     )
-
-
-class _Resident:
-    """The rows on the training device, and the validation split measured there."""
-
-    def __init__(self, dataset: Dataset, splits: Splits, class_weights: list[float], device: str) -> None:
-        self.features = batches.resident(dataset.rows.features, device)
-        self.labels = batches.resident(dataset.rows.labels.astype(np.int64, copy=False), device)
-        self.class_weights = torch.tensor(class_weights, device=device)
-        self.class_names = dataset.class_names
-        self.train_symbols = dataset.rows.symbols[splits.train]
-        self.validation = batches.resident(splits.validation, device)
-        self.validation_labels = dataset.rows.labels[splits.validation]
-
-    def validate(self, network: nn.Module, spec: StrategySpec) -> EpochMetrics:
-        logits = split_logits(network, self.features, self.validation)
-        labels = torch.from_numpy(self.validation_labels)
-        matrix = measures.confusion(self.validation_labels, logits.argmax(dim=1).numpy(), len(self.class_names))
-        shares = matrix.sum(axis=0) / matrix.sum()
-        return {
-            "val_loss": mean_loss(logits, labels, spec.training, self.class_weights),
-            "val_accuracy": measures.accuracy(matrix),
-            "val_balanced_accuracy": measures.balanced_accuracy(matrix),
-            "val_mcc": measures.correlation(matrix),
-            "predicted_shares": dict(zip(self.class_names, shares.tolist(), strict=True)),
-        }
 
 
 def _facts(
@@ -176,12 +155,13 @@ def _facts(
 
 def _first_state(engine: Engine, rate: float) -> state.State:
     model = state.clone(engine.network.state_dict())
-    return state.State(0, model, {}, model, Schedule(rate), Monitor(), ())
+    return state.State(0, model, {}, model, Schedule(rate), Monitor(), (), engine.micro_batch)
 
 
 def _restored(parts: Parts, facts: state.Facts, engine: Engine) -> state.State:
     at = state.from_parts(parts, facts, engine.network.state_dict())
     engine.network.load_state_dict(at.model)
+    engine.micro_batch = at.micro_batch
     try:
         engine.restore_optimizer(at.optimizer)
     except ValueError as problem:
@@ -197,7 +177,8 @@ def _next_state(at: state.State, spec: StrategySpec, engine: Engine, metrics: Ep
     improved = monitor.see(training.early_stopping, metrics["epoch"], metrics[training.early_stopping.monitor])
     schedule.advance(training.lr_scheduler, training.learning_rate, done, training.epochs, metrics["val_loss"])
     best = model if improved else at.best_model
-    return state.State(done, model, state.clone(engine.optimizer_tensors()), best, schedule, monitor, (*at.history, metrics))
+    history, optimizer = (*at.history, metrics), state.clone(engine.optimizer_tensors())
+    return state.State(done, model, optimizer, best, schedule, monitor, history, engine.micro_batch)
 
 
 def _refuse_divergence(epoch: int, sums: EpochSums, network: nn.Module) -> None:
@@ -211,6 +192,15 @@ def _refuse_divergence(epoch: int, sums: EpochSums, network: nn.Module) -> None:
         what = "a weight is not a finite number"
     if what:
         raise Diverged(f"epoch {epoch + 1}: {what}; try a lower learning_rate or a gradient_clip of 1")
+
+
+def _memory_warnings(history: tuple[EpochMetrics, ...], batch_size: int) -> list[str]:
+    """The same for a run that was resumed: read from the history, not from what happened in this process."""
+    smaller = [metrics for metrics in history if "micro_batch" in metrics]
+    if not smaller:
+        return []
+    first, rows = smaller[0]["epoch"] + 1, smaller[-1]["micro_batch"]
+    return [f"memory ran out in epoch {first}: batches of {batch_size} rows were computed in pieces of {rows}"]
 
 
 def _named(warning: str, feature_names: tuple[str, ...]) -> str:

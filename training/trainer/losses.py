@@ -22,10 +22,20 @@ def make_loss(training: Training, weights: torch.Tensor | None) -> Loss:
         losses = row_losses(logits, labels, training)
         if weights is None:
             return losses.mean()
-        row_weights = weights[labels]
-        return (row_weights * losses).sum() / row_weights.sum()
+        of_rows = weights[labels]
+        return (of_rows * losses).sum() / of_rows.sum()
 
     return weighted
+
+
+def row_weights(labels: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+    """w per row, float32 (n,). weights float32 (k,), None: all one."""
+    return torch.ones_like(labels, dtype=torch.float32) if weights is None else weights[labels]
+
+
+def summed_loss(logits: torch.Tensor, labels: torch.Tensor, training: Training, weights: torch.Tensor | None) -> torch.Tensor:
+    """Σ w·l (), for a part of a batch whose Σ w is known as a whole."""
+    return (row_weights(labels, weights) * row_losses(logits, labels, training)).sum()
 
 
 def row_losses(logits: torch.Tensor, labels: torch.Tensor, training: Training) -> torch.Tensor:
@@ -45,5 +55,5 @@ def row_losses(logits: torch.Tensor, labels: torch.Tensor, training: Training) -
 def mean_loss(logits: torch.Tensor, labels: torch.Tensor, training: Training, weights: torch.Tensor) -> float:
     """Σ w·l / Σ w over a whole split, summed in float64 on the CPU. NaN if every weight is 0."""
     logits, labels, weights = logits.cpu(), labels.cpu(), weights.cpu()
-    row_weights = weights[labels].double()
-    return float((row_weights * row_losses(logits, labels, training).double()).sum() / row_weights.sum())
+    of_rows = weights[labels].double()
+    return float((of_rows * row_losses(logits, labels, training).double()).sum() / of_rows.sum())

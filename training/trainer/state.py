@@ -51,6 +51,7 @@ class State:
     schedule: Schedule
     monitor: Monitor
     history: tuple[EpochMetrics, ...]
+    micro_batch: int  # rows computed at once: the batch size, or less after memory ran out
 
 
 def clone(tensors: Mapping[str, torch.Tensor]) -> Tensors:
@@ -70,6 +71,7 @@ def to_parts(state: State, facts: Facts) -> Parts:
         "learning_rate": state.schedule.rate,
         "early_stopping": state.monitor.as_dict(),
         "history": list(state.history),
+        "micro_batch": state.micro_batch,
         "strategy": facts.strategy,
         "feature_names": list(facts.feature_names),
         "class_names": list(facts.class_names),
@@ -119,6 +121,7 @@ def from_parts(parts: Parts, facts: Facts, model: Mapping[str, torch.Tensor]) ->
             Schedule(**_read_json(parts, "scheduler.json")),
             Monitor(**document["early_stopping"]),
             tuple(document["history"]),
+            document.get("micro_batch", facts.strategy["training"]["batch_size"]),
         )
     except (KeyError, TypeError) as problem:
         raise CheckpointError(f"the checkpoint's state.json or scheduler.json is damaged: {problem}") from None

@@ -1,0 +1,86 @@
+"""Placement: a run's rows → on the device as a whole if they fit there, else on the host and moved batch by batch."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from training.trainer import batches
+from training.trainer.device import free_memory, out_of_memory
+
+#: How much of the device's free memory the rows may take. The rest is for the network, its activations and the optimizer.
+RESIDENT_SHARE = 0.6
+#: Host blocks that may wait for their copy to the device at a time: one is filled while the other one travels.
+BLOCKS_UNDER_WAY = 2
+
+Block = tuple[torch.Tensor, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Placed:
+    """All rows of a run: features float32 (n, f), labels int64 (n,), and the device that computes with them.
+
+    Resident: both lie on the device. Streaming: both lie on the host, also in a memory-mapped file, and
+    no more of them is copied than BLOCKS_UNDER_WAY blocks. Either way the batches are the same bits.
+    """
+
+    features: torch.Tensor
+    labels: torch.Tensor
+    device: torch.device
+    streaming: bool
+
+    def blocks(self, order: NDArray[np.int64], batch_size: int, block_bytes: int = batches.BLOCK_BYTES) -> Iterator[Block]:
+        """The rows in `order` in blocks of whole batches of at most `block_bytes` of features, or one batch if that is more.
+
+        Labels lie on the device; features lie where the rows lie, and `moved` brings a part of them over.
+        """
+        if self.streaming:
+            return self._streamed(order, batch_size, block_bytes)
+        return batches.blocks(self.features, self.labels, order, batch_size, block_bytes)
+
+    def moved(self, features: torch.Tensor) -> torch.Tensor:
+        """Rows of a block on the device. From page-locked memory the copy runs while the host goes on."""
+        return features.to(self.device, non_blocking=self._pinned) if self.streaming else features
+
+    @property
+    def _pinned(self) -> bool:
+        return self.device.type == "cuda"
+
+    def _streamed(self, order: NDArray[np.int64], batch_size: int, block_bytes: int) -> Iterator[Block]:
+        under_way: deque[torch.cuda.Event] = deque()
+        for block in torch.split(torch.from_numpy(order), batches.block_rows(self.features, batch_size, block_bytes)):
+            if len(under_way) == BLOCKS_UNDER_WAY:
+                # Without this the host would run ahead of the device and fill its memory with blocks.
+                under_way.popleft().synchronize()
+            features = torch.empty(len(block), self.features.shape[1], pin_memory=self._pinned)
+            torch.index_select(self.features, 0, block, out=features)
+            yield features, self.labels.index_select(0, block).to(self.device)
+            if self._pinned:
+                under_way.append(torch.cuda.current_stream(self.device).record_event())
+
+
+def place(features: NDArray[np.float32], labels: NDArray[np.int64], device: str, resident_limit: int | None = None) -> Placed:
+    """The rows where they fit. `resident_limit`: see `fits`. If the device turns out to have less than it said, they stream."""
+    host = Placed(batches.resident(features, "cpu"), batches.resident(labels, "cpu"), torch.device(device), streaming=True)
+    if not fits(device, features.nbytes + labels.nbytes, resident_limit):
+        return host
+    try:
+        return Placed(host.features.to(device), host.labels.to(device), host.device, streaming=False)
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+    return host
+
+
+def fits(device: str, size: int, resident_limit: int | None = None) -> bool:
+    """Whether `size` bytes of rows may lie on the device: within its share of free memory, and within `resident_limit` bytes.
+
+    On the CPU rows are used where they are, which takes nothing, so only a limit can speak against it.
+    """
+    free = free_memory(device)
+    return (free is None or size <= RESIDENT_SHARE * free) and (resident_limit is None or size <= resident_limit)
