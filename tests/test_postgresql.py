@@ -82,7 +82,7 @@ def server() -> Iterator[Server]:
         process = subprocess.Popen(
             [programs / "postgres", "-D", "data", *(f"--{name}={value}" for name, value in options.items())],
             cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **user,
-            preexec_fn=dying_with_parent(signal.SIGQUIT),
+            preexec_fn=dying_with_parent(signal.SIGQUIT),  # noqa: PLW1509 - it only calls prctl, looked up before
         )  # fmt: skip
         server = Server(folder)
         until(server.answers, "an answer of PostgreSQL")
