@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-BARS, EPOCHS, BATCH = 24_000, 10, 32
-PAIRS, REPEATS = 7, 20
+BARS, EPOCHS, BATCH = 12_000, 10, 32
+PAIRS, REPEATS = 5, 20
 ROOT = Path(__file__).resolve().parent.parent
 
 
