@@ -18,9 +18,9 @@ def main() -> None:
     """Pipeline first: its processes are measured without torch."""
     if sys.argv[1:]:
         sys.exit("benchmarks takes no arguments: it measures everything and writes docs/performance.md")
-    from benchmarks import pipeline, trainer
+    from benchmarks import jobs, pipeline, trainer
 
-    page = "\n".join([*_head(), *_pipeline(pipeline.run()), *_trainer(trainer.run())]) + "\n"
+    page = "\n".join([*_head(), *_pipeline(pipeline.run()), *_trainer(trainer.run()), *_jobs(jobs.run())]) + "\n"
     PAGE.write_text(page, encoding="utf-8")
     print(page)
 
@@ -101,6 +101,28 @@ def _trainer(figures: dict[str, Any]) -> list[str]:
             f"| {f['cpu_over_wall']:.2f} |"
         )
     return lines
+
+
+def _jobs(figures: dict[str, Any]) -> list[str]:
+    reporting, dispatch, cancel = (figures[name] for name in ("reporting", "dispatch", "cancel"))
+    low, high = reporting["share_range"]
+    rows = [
+        ("reporting, share of training's CPU time", f"{reporting['share']:.1%} ({low:.1%} to {high:.1%})", "< 2 %"),
+        (f"dispatch, median of {dispatch['repeats']}", f"{1e3 * dispatch['seconds']:.0f} ms", "< 50 ms"),
+        (f"a cancel is noticed, 95 % of {cancel['repeats']}", f"{1e3 * cancel['p95_seconds']:.0f} ms", "≤ 250 ms"),
+        ("a cancel is noticed, median", f"{1e3 * cancel['median_seconds']:.0f} ms", ""),
+    ]
+    return [
+        "",
+        "## Jobs",
+        "",
+        "A training at batch 32 on a real database file and a real Redis. Reporting is everything that a worker does beside",
+        f"training: rows, checkpoints, log, messages, heartbeat; {reporting['epochs']} epochs with and without it, in turns.",
+        "",
+        "| | | wanted |",
+        "|---|---:|---:|",
+        *(f"| {name} | {value} | {wanted} |" for name, value, wanted in rows),
+    ]
 
 
 if __name__ == "__main__":

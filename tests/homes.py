@@ -113,12 +113,12 @@ def operation_in(output: str) -> str:
     return next(word for word in output.split() if word.startswith("op_training_"))
 
 
-def made_home(folder: Path) -> Home:
+def made_home(folder: Path, **settings: object) -> Home:
     """Tables and sample bars."""
     home = Home(folder)
-    done = home.run("migrate", "--verbosity", "0")
+    done = home.run("migrate", "--verbosity", "0", **settings)
     assert done.returncode == 0, done.stderr
     load = "import django; django.setup(); from training.bar_series import load_samples; load_samples()"
-    environment = home.environment(DJANGO_SETTINGS_MODULE="ktrdr_site.settings")
+    environment = home.environment(DJANGO_SETTINGS_MODULE="ktrdr_site.settings", **settings)
     subprocess.run([sys.executable, "-c", load], cwd=ROOT, env=environment, check=True)
     return home

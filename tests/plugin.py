@@ -24,8 +24,14 @@ SETTINGS = (
     "REDIS_URL",
 )
 
+# The one thing that a test run may be told: a database of its own in place of SQLite; Django makes another beside it.
+database_url = os.environ.get("KTRDR_TEST_DATABASE_URL", "")
+
 for name in [n for n in os.environ if n.startswith("KTRDR_") or n in SETTINGS]:
     del os.environ[name]
+
+if database_url:
+    os.environ["DATABASE_URL"] = database_url
 
 # Every process of a parallel run passes here and gets its own folder.
 home = tempfile.mkdtemp(prefix="ktrdr-test-")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
-from tests.homes import ROOT, Home
+from tests.homes import ROOT, made_home
 
 CODE = """
 import django, sys
@@ -34,7 +35,8 @@ print(sorted({"torch", "pandas", "talib", "numba"} & set(sys.modules)))
 """
 
 
-def test_no_route_imports_anything_heavy(home: Home) -> None:
+def test_no_route_imports_anything_heavy(tmp_path: Path) -> None:
+    home = made_home(tmp_path)  # of its own: it fills the database
     environment = home.environment(DJANGO_SETTINGS_MODULE="ktrdr_site.settings", KTRDR_ALLOWED_HOSTS="testserver")
     done = subprocess.run([sys.executable, "-c", CODE], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr

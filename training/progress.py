@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from django.db import DatabaseError
+from django.db import DatabaseError, close_old_connections
 
 from training import checkpoints, operations
 from training.models import EpochMetric, Operation, Status
@@ -129,10 +129,14 @@ class Progress:
             return False
         if self._saved_epoch == self.epoch:
             return True
-        if operations.live_status(self.operation_id, self.attempt) is None:
-            return False  # what an attempt that lost its operation saves would never be swept
         try:
+            if operations.live_status(self.operation_id, self.attempt) is None:
+                return False  # what an attempt that lost its operation saves would never be swept
             checkpoints.save(self.operation_id, self.attempt, self.epoch, kind, self._state())
+        except DatabaseError as error:
+            log.warning("the checkpoint of epoch %d could not be recorded: %s", self.epoch, error)
+            close_old_connections()
+            return False
         except checkpoints.CheckpointError as error:
             self.note(str(error))
             self.schedule.saved()
@@ -163,6 +167,7 @@ class Progress:
             except DatabaseError as error:
                 # A database that is busy for a moment must not end hours of training: the next look tries again.
                 log.warning("progress could not be written: %s", error)
+                close_old_connections()  # one that the database has ended would never work again
         if self._stop is not None:
             raise Cancelled(SUPERSEDED if self._stop == "superseded" else self._stop, kind=self._stop)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, close_old_connections, connection
 
 from training import operations
 from training.models import Status
@@ -53,6 +53,7 @@ class Pulse:
             except DatabaseError as error:
                 # A database that is busy or away for a moment must not end hours of training.
                 log.warning("the pulse of %s could not be written: %s", self.operation_id, error)
+                close_old_connections()  # one that the database has ended would never work again
                 continue
             if status is None or status == Status.CANCELLING:
                 self.on_stop("superseded" if status is None else "cancellation")
@@ -66,3 +67,4 @@ class Pulse:
                 operations.beat(self.operation_id, self.attempt)
             except DatabaseError as error:
                 log.warning("the pulse of %s could not be written: %s", self.operation_id, error)
+                close_old_connections()

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from django.conf import settings
-from django.db import DatabaseError, IntegrityError, connections, transaction
+from django.db import DatabaseError, IntegrityError, close_old_connections, connections, transaction
 
 from training import checkpoints, operations
 from training.models import Operation, Status, TrainedModel
@@ -152,6 +152,7 @@ def _train(operation_id: str, attempt: int, progress: Progress, allow_inexact: b
     path = Path(settings.BUNDLE_DIR) / folder
     digest = save_bundle(bundle, path)
     progress.on_stage("save", 1.0)
+    close_old_connections()  # one that the database has ended since the last report would lose the run
     progress.write()
     _record(operation, attempt, folder, digest, bundle.metrics, progress.stage_seconds)
 
@@ -255,3 +256,4 @@ def _keep(progress: Progress, kind: str) -> None:
         log.warning("%s attempt %s was taken over while it ended", progress.operation_id, progress.attempt)
     except DatabaseError as error:  # the reason that the run ended for matters more
         log.warning("%s: its last state could not be written: %s", progress.operation_id, error)
+        close_old_connections()

@@ -1,0 +1,148 @@
+"""What is promised for SQLite holds on PostgreSQL: a server of our own on a Unix socket, skipped where none is installed."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from tests.homes import ROOT, Home, made_home, operation_in, until
+from training.processes import dying_with_parent
+
+psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed")
+
+pytestmark = pytest.mark.timeout(300)  # seven processes, one after the other, beside other tests
+EPOCHS, BATCH = 60, 16
+#: The files whose tests live on what a database does when several write.
+DATABASE_TESTS = ("operations", "state_machine", "reaper", "checkpoints", "strategy_versions")
+
+
+def server_programs() -> Path | None:
+    """The folder with initdb and postgres: the one on PATH, else the newest of a distribution's."""
+    if found := shutil.which("initdb"):
+        return Path(found).resolve().parent
+    folders = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/postgres")]
+    return max(folders, key=lambda folder: int(folder.parent.name), default=None)
+
+
+def server_user() -> dict[str, Any]:
+    """For subprocess: PostgreSQL refuses to run as root."""
+    return {"user": "postgres", "group": "postgres", "extra_groups": []} if os.getuid() == 0 else {}
+
+
+@dataclass(frozen=True)
+class Server:
+    """A PostgreSQL that listens on a socket in `folder` only."""
+
+    folder: Path
+
+    def url(self, database: str) -> str:
+        return f"postgres://ktrdr@{quote(str(self.folder), safe='')}/{database}"
+
+    def connect(self, database: str) -> Any:
+        return psycopg.connect(host=str(self.folder), user="ktrdr", dbname=database, autocommit=True)
+
+    def answers(self) -> bool:
+        try:
+            self.connect("postgres").close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    programs = server_programs()
+    if programs is None:
+        pytest.skip("no PostgreSQL server is installed")
+    user = server_user()
+    folder = Path(tempfile.mkdtemp(prefix="ktrdr-pg-", dir="/tmp"))  # a socket's path must be short
+    process = None
+    try:
+        if user:
+            try:
+                os.chown(folder, pwd.getpwnam("postgres").pw_uid, -1)
+            except KeyError:
+                pytest.skip("PostgreSQL does not run as root, and there is no user 'postgres'")
+        initdb = [programs / "initdb", "--auth=trust", "--username=ktrdr", "--encoding=UTF8", "--locale=C", "--no-sync", "data"]
+        subprocess.run(initdb, cwd=folder, check=True, capture_output=True, **user)
+        options = {"listen_addresses": "", "unix_socket_directories": folder, "fsync": "off", "shared_buffers": "16MB"}
+        process = subprocess.Popen(
+            [programs / "postgres", "-D", "data", *(f"--{name}={value}" for name, value in options.items())],
+            cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **user,
+            preexec_fn=dying_with_parent(signal.SIGQUIT),  # noqa: PLW1509 - it only calls prctl, looked up before
+        )  # fmt: skip
+        server = Server(folder)
+        until(server.answers, "an answer of PostgreSQL")
+        yield server
+    finally:
+        if process is not None:
+            process.send_signal(signal.SIGQUIT)  # at once: nothing in it is wanted any more
+            process.wait(timeout=30)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def made_database(server: Server, name: str) -> str:
+    with server.connect("postgres") as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    return server.url(name)
+
+
+def test_the_tests_of_the_database_pass_on_postgresql(server: Server) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    environment["KTRDR_TEST_DATABASE_URL"] = made_database(server, "tests")
+    files = [f"tests/test_{name}.py" for name in DATABASE_TESTS]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *files],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
+    assert "skipped" not in done.stdout
+
+
+def test_a_run_that_loses_its_database_and_is_killed_ends_in_the_weights_of_sqlite(
+    server: Server, home: Home, tmp_path: Path
+) -> None:
+    database = {"DATABASE_URL": made_database(server, "training"), "CHECKPOINT_EPOCH_INTERVAL": 2}
+    other = made_home(tmp_path, **database)
+    checked = other.run("makemigrations", "--check", "--dry-run", **database)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+    process = other.begin("train", other.strategy("postgresql", EPOCHS, BATCH), "--inline", **database)
+    try:
+        assert process.stdout is not None
+        operation = next(operation_in(line) for line in process.stdout if "op_training_" in line)
+        with server.connect("training") as connection:
+
+            def column(name: str) -> Any:
+                return connection.execute(f"SELECT {name} FROM training_operation WHERE id = %s", [operation]).fetchone()[0]
+
+            until(lambda: (column("epoch") or 0) >= 2, "the third epoch")
+            connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+            lost_at = column("epoch")
+            # Several epochs on: what was on its way when the connections ended does not count.
+            until(lambda: column("epoch") > lost_at + 6 or process.poll() is not None, "a row over a new connection")
+            assert process.poll() is None and column("status") == "running", column("error")
+            assert list(json.loads(column("spec"))["fuzzy_sets"]["zone"])[-3:] == ["low", "middle", "high"]
+    finally:
+        process.kill()
+        process.communicate()
+
+    resumed = other.run("train", "--resume", operation, "--inline", **database)
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert "continues bit for bit from epoch" in resumed.stdout
+    undisturbed = home.run("train", home.strategy("postgresql", EPOCHS, BATCH), "--inline")
+    assert undisturbed.returncode == 0, undisturbed.stdout + undisturbed.stderr
+    assert other.weights(operation) == home.weights(operation_in(undisturbed.stdout))
