@@ -58,7 +58,7 @@ class Home:
     def run(self, *arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "manage.py", *arguments]
         return subprocess.run(
-            command, cwd=ROOT, env=self.environment(**settings), capture_output=True, text=True, timeout=110, check=False
+            command, cwd=ROOT, env=self.environment(**settings), capture_output=True, text=True, timeout=300, check=False
         )
 
     def begin(self, *arguments: str, **settings: object) -> subprocess.Popen[str]:

@@ -29,7 +29,7 @@ GOOD = STRATEGY.format(name="bad_input", epochs=1, batch_size=128)
     [
         (["nowhere", "--inline"], 2, "no strategy 'nowhere' is stored"),
         (["nowhere.yaml", "--inline"], 2, "does not exist"),
-        (["GOOD"], 1, "the embedded Redis is not running: start everything with `manage.py up`"),
+        (["GOOD"], 1, "no worker is running: start one with `manage.py worker --tag cpu`"),
         ([], 2, "wanted a strategy"),
         (["GOOD", "--inline", "--resume", "op_training_1"], 2, "not both"),
         (["--inline", "--resume", "op_training_1"], 1, "no operation 'op_training_1'"),
