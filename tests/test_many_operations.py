@@ -43,7 +43,7 @@ class Starter:
         assert self.process.stdout is not None and self.process.stdout.readline() == "ready\n"
 
     def go(self) -> list[tuple[str, bool]]:
-        told, _ = self.process.communicate("\n", timeout=60)
+        told, _ = self.process.communicate("\n", timeout=240)
         assert self.process.returncode == 0
         return [(operation, new) for operation, new in json.loads(told)]
 
@@ -71,7 +71,7 @@ def home() -> Iterator[Home]:
             for worker in workers:
                 worker.terminate()
             for worker in workers:
-                worker.communicate(timeout=30)
+                worker.communicate(timeout=60)
             embedded_redis.stop(server)
 
 

@@ -63,7 +63,7 @@ def workers(home: Home) -> Iterator[Workers]:
     yield workers
     if workers.process is not None and workers.process.poll() is None:
         workers.process.terminate()
-        workers.process.communicate(timeout=30)
+        workers.process.communicate(timeout=60)
 
 
 def dispatched(home: Home, name: str, epochs: int = EPOCHS, batch: int = BATCH) -> str:
@@ -102,7 +102,7 @@ def test_a_training_stopped_killed_and_orphaned_on_workers_ends_in_the_weights_o
     wait_for(home, operation, "interrupted")
     assert time.monotonic() - asked < 2
     assert home.last_epoch_is_saved(operation)
-    told, _ = worker.communicate(timeout=10)
+    told, _ = worker.communicate(timeout=60)
     assert worker.returncode == 0, told
 
     # SIGKILL to the training process: told at once, with the reason.
@@ -140,13 +140,13 @@ def test_a_signal_or_a_request_before_the_first_epoch_is_not_lost(home: Home, wo
     assert home.value(second, "reason") == "wrong symbol"
 
     worker.terminate()
-    worker.communicate(timeout=10)
+    worker.communicate(timeout=60)
     assert wait_for(home, first, "interrupted")
     worker = workers.one()
     resumed(home, first)
     until(lambda: psutil.Process(worker.pid).children(), "the training process")
     worker.terminate()  # perhaps before it has claimed the operation: then it waits for the next worker
-    worker.communicate(timeout=10)
+    worker.communicate(timeout=60)
     assert home.value(first, "status") in ("interrupted", "pending")
     assert not home.log(second), "what was cancelled while it waited is never begun"
 
