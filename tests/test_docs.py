@@ -15,7 +15,6 @@ from django.core.management.base import BaseCommand
 PROJECT = Path(__file__).resolve().parent.parent
 OPERATIONS = (PROJECT / "docs" / "operations.md").read_text(encoding="utf-8")
 PAGES = [PROJECT / "README.md", PROJECT / "CHANGELOG.md", *sorted((PROJECT / "docs").rglob("*.md"))]
-#: Written by `make bench`.
 #: How settings.py reads an environment variable, by the name of the function.
 READERS = {"_number", "_flag", "_names", "_folder", "get", "setdefault", "getenv"}
 

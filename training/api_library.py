@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import io
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,8 @@ from training import api_shapes
 from training.api_errors import ApiError, not_found
 from training.api_pages import page
 from training.authentication import Access
-from training.files import MANIFEST, manifest_sha256, read_folder
+from training.bundles import bundle_zip
+from training.files import FolderError
 from training.models import BarSeries, TrainedModel
 from training.questions import Reply, ask, look
 from training.requests import audit
@@ -118,23 +117,12 @@ def show_model(request: HttpRequest, name: str) -> TrainedModel:
 def download_model(request: HttpRequest, name: str) -> FileResponse:
     """The bundle as a zip file: weights, strategy, split, metrics, predictions, manifest."""
     row = _model(name)
-    folder = Path(settings.BUNDLE_DIR) / row.folder
-    contents = read_folder(folder)
-    if manifest_sha256(folder) != row.sha256:
-        raise ApiError(409, "damaged", f"the bundle of {name} is not the one that was recorded")
+    try:
+        zipped = bundle_zip(row)
+    except FolderError as problem:
+        raise ApiError(409, "damaged", str(problem)) from None
     audit(request.auth.actor, "export", name, sha256=row.sha256)  # type: ignore[attr-defined]
-    zipped = _zipped(name, {**contents, MANIFEST: (folder / MANIFEST).read_bytes()})
     return FileResponse(zipped, as_attachment=True, filename=f"{name}.zip", content_type="application/zip")
-
-
-def _zipped(folder: str, contents: dict[str, bytes]) -> io.BytesIO:
-    """A zip with one folder in it; weights do not compress, so nothing is compressed."""
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
-        for name, content in contents.items():
-            archive.writestr(f"{folder}/{name}", content)
-    stream.seek(0)
-    return stream
 
 
 @router.post("/models/{name}/predict", auth=VIEW_MODELS, tags=["models"], response={

@@ -16,10 +16,11 @@ from strategies_app.models import StrategyVersion
 from strategies_app.stored import find_strategy
 from strategies_app.vocabulary import TIMEFRAMES
 from training import checkpoints, operations
+from training.logs import log_path
 from training.models import Operation, Status
 from training.progress import SUPERSEDED, Progress
 from training.requests import Actor, resume, start_training
-from training.terminal import Display, LogFile, console_on, log_path
+from training.terminal import Display, LogFile, console_on
 from training.workers import run_operation
 
 Hand = Callable[[Progress], None]

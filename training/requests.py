@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from django.db import IntegrityError, transaction
+from redis.exceptions import RedisError
 
 from strategies_app.models import Strategy
 from strategies_app.reader import read_strategy
@@ -18,6 +20,8 @@ from training import operations, queues
 from training.models import AuditEntry, BarSeries, Operation, Status
 from training.pipeline.coverage import Ranges, check_stored, resolve_dates
 from training.values import Refusal
+
+log = logging.getLogger(__name__)
 
 
 class Conflict(Refusal):
@@ -117,7 +121,10 @@ def cancel(operation: Operation, actor: Actor, *, reason: str = "", force: bool 
     status = operations.request_cancel(operation.pk, reason)
     audit(actor, "cancel", operation.pk, reason=reason, force=force)
     if status == Status.CANCELLED and operation.queue:
-        queues.forget(operation.pk, operation.attempt)
+        try:
+            queues.forget(operation.pk, operation.attempt)
+        except RedisError as error:  # a job that is left there finds nothing to claim
+            log.warning("the job of %s stays in its queue: %s", operation.pk, error)
     if force and status == Status.CANCELLING:
         queues.kill(operation.pk, operation.attempt)
     return status

@@ -12,7 +12,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
-from django.conf import settings
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -220,11 +219,6 @@ def console_on(stream: TextIO) -> Console:
     if not console.is_terminal:
         console = Console(file=stream, highlight=False, soft_wrap=True, width=WIDE)
     return console
-
-
-def log_path(operation_id: str, attempt: int) -> Path:
-    """The log of an attempt."""
-    return Path(settings.LOG_DIR) / f"{operation_id}-{attempt}.log"
 
 
 class LogFile:

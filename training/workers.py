@@ -19,10 +19,11 @@ from django.conf import settings
 from django.db import DatabaseError, IntegrityError, close_old_connections, connections, transaction
 
 from training import checkpoints, operations
+from training.logs import log_path
 from training.models import Operation, Status, TrainedModel
 from training.progress import Progress, Watcher, learned_weights
 from training.pulse import Pulse
-from training.terminal import LogFile, log_path
+from training.terminal import LogFile
 from training.values import Cancelled, Parts, Refusal
 
 if TYPE_CHECKING:

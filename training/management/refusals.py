@@ -13,6 +13,7 @@ from django.core.management.base import CommandError
 def refusals(label: str = "") -> Iterator[None]:
     """Turn what the user can mend into a CommandError: exit code 2 for a wrong strategy, 1 for everything else."""
     from django.db import DatabaseError
+    from redis.exceptions import RedisError
 
     from strategies_app.reader import StrategyError
     from strategies_app.stored import UnknownStrategy
@@ -28,6 +29,8 @@ def refusals(label: str = "") -> Iterator[None]:
         raise CommandError(str(error)) from None
     except DatabaseError as error:
         raise CommandError(_database_sentence(error)) from None
+    except RedisError as error:
+        raise CommandError(f"Redis does not answer ({error}); the database keeps what was asked for") from None
     except MemoryError:
         raise CommandError(
             "there is not enough memory for this; wanted a smaller network, fewer bars or fewer features"
