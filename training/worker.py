@@ -31,6 +31,7 @@ from training.workers import STOP_SIGNALS
 PRELOADED = (
     "training.recipe", "training.pipeline.loading", "training.trainer.bundle", "training.trainer.device",
     "training.trainer.state", "training.plans", "training.trained", "training.quick",
+    "torch._dynamo",  # which the first optimizer imports, for a second or two in which nothing would notice a stop
 )  # fmt: skip
 WORKER_SECONDS = 25
 MONITORING_SECONDS = 5
