@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -151,11 +153,28 @@ def test_a_signal_or_a_request_before_the_first_epoch_is_not_lost(home: Home, wo
     assert not home.log(second), "what was cancelled while it waited is never begun"
 
 
+def freeze(pid: int, home: Home) -> None:
+    """Stop a process with SIGSTOP outside its transactions: frozen inside one it would hold SQLite's lock for ever."""
+
+    def frozen_outside() -> bool:
+        os.kill(pid, signal.SIGSTOP)
+        with closing(sqlite3.connect(home.folder / "ktrdr.sqlite3", timeout=0.5, isolation_level=None)) as database:
+            try:
+                database.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                os.kill(pid, signal.SIGCONT)
+                return False
+            database.execute("ROLLBACK")
+            return True
+
+    until(frozen_outside, "a moment outside a transaction")
+
+
 def test_force_ends_the_process_and_then_writes_cancelled(home: Home, workers: Workers) -> None:
     workers.one()
     operation = dispatched(home, "forced")
     horse = wait_for_epoch(home, operation, 3)
-    os.kill(horse.pid, signal.SIGSTOP)  # it cannot hear a friendly request
+    freeze(horse.pid, home)  # it cannot hear a friendly request
     done = home.run("operations", "cancel", operation, "--force")
     assert done.returncode == 0, done.stderr
     wait_for(home, operation, "cancelled")
