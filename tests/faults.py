@@ -146,7 +146,8 @@ def one_run(
     finally:
         with lock:
             tally.runs += 1
-            print(f"{label}: {row().status}, attempt {row().attempt}", flush=True)
+            verdict = "different weights" if label in tally.different else "equal weights"
+            print(f"{label}: {row().status}, attempt {row().attempt}, {verdict}", flush=True)
         connection.close()
 
 
