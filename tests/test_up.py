@@ -128,8 +128,9 @@ def test_it_keeps_all_alive_saves_at_ctrl_c_resumes_and_leaves_nothing_when_kill
     assert home.value(operation, "attempt") == 1
 
     # Ctrl-C saves it in time.
-    assert up.stop() < 20, "five seconds, and what a busy machine adds"
-    assert re.search(r"stopped in \d\.\d s", up.said)
+    up.stop()
+    took = re.search(r"stopped in (\d+\.\d) s", up.said)
+    assert took is not None and float(took[1]) <= 5
     assert home.value(operation, "status") == "interrupted"
     assert home.last_epoch_is_saved(operation)
 

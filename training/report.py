@@ -36,8 +36,8 @@ def result_tables(metrics: Metrics, split: Metrics) -> RenderableType:
 def verdict(metrics: Metrics) -> str:
     """What the model reaches beside the majority class, claiming no more than the figures.
 
-    The margin is two standard errors of a share, √(p(1−p)/n); labels that overlap are not
-    independent, so the true margin is wider.
+    The margin is two standard errors: √(p(1−p)/n) of a share, about 1/√n of an MCC of 0; labels that
+    overlap are not independent, so the true margin is wider.
     """
     name = "test" if metrics.get("test") else "validation"
     seen = metrics[name]
@@ -47,6 +47,9 @@ def verdict(metrics: Metrics) -> str:
     answer = (
         f"On {count:,} {name} rows it calls {ours:.1%} of labels right; always {seen['baseline']['class']} calls {theirs:.1%}."
     )
+    if ours > theirs + margin and seen["mcc"] <= 2 / float(np.sqrt(max(count, 1))):
+        # The majority of train may be rare here: to beat it is then no skill.
+        return f"Not distinguishable from guessing (MCC {seen['mcc']:.3f}). {answer}"
     if ours > theirs + margin:
         return f"Better than the majority class. {answer}"
     if ours < theirs - margin:
