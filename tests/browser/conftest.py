@@ -23,7 +23,9 @@ CHROMIUM = os.environ.get("CHROMIUM_BIN") or next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
 )
 #: Said by the browser about what a test breaks on purpose.
-EXPECTED_WHEN_BROKEN = re.compile(r"WebSocket|htmx:|ERR_CONNECTION|ERR_EMPTY_RESPONSE|ERR_NETWORK|Failed to load resource|ERR_INTERNET")
+EXPECTED_WHEN_BROKEN = re.compile(
+    r"WebSocket|htmx:|ERR_CONNECTION|ERR_EMPTY_RESPONSE|ERR_NETWORK|Failed to load resource|ERR_INTERNET"
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
