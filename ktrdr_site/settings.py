@@ -111,9 +111,13 @@ def _database(url: str) -> dict[str, object]:
     return database
 
 
+#: What the packages lie in: the repository, or the site-packages that a wheel was installed into.
 BASE_DIR = Path(__file__).resolve().parent.parent
+_PACKED_TEMPLATES = BASE_DIR / "ktrdr_site" / "templates"  # only a wheel has them there
+IS_INSTALLED = _PACKED_TEMPLATES.is_dir()
+TEMPLATE_DIR = _PACKED_TEMPLATES if IS_INSTALLED else BASE_DIR / "templates"
 #: All that a running system writes: database, bars, checkpoints, bundles, cache, logs, the secret key.
-HOME_DIR = _folder("KTRDR_HOME", BASE_DIR / "var")
+HOME_DIR = _folder("KTRDR_HOME", Path.home() / ".ktrdr" if IS_INSTALLED else BASE_DIR / "var")
 STORE_DIR = HOME_DIR / "bars"
 CHECKPOINT_DIR = _folder("CHECKPOINT_DIR", HOME_DIR / "checkpoints")
 BUNDLE_DIR = HOME_DIR / "bundles"
@@ -180,7 +184,7 @@ MIDDLEWARE = [
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [BASE_DIR / "templates"],
+        "DIRS": [TEMPLATE_DIR],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
