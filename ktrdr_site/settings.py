@@ -101,10 +101,11 @@ def _database(url: str) -> dict[str, object]:
     if database["ENGINE"] == "django.db.backends.sqlite3":
         # Several processes write at once: without these, half of the transactions fail with "database is locked".
         # synchronous=FULL, because NORMAL may lose the last commits at a power loss.
+        busy = _number("DATABASE_BUSY_SECONDS", 20, low=0.1)
         database["OPTIONS"] = {
-            "timeout": 20,
+            "timeout": busy,
             "transaction_mode": "IMMEDIATE",
-            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA busy_timeout=20000;",
+            "init_command": f"PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA busy_timeout={busy * 1000:.0f};",
         }
         # A file, since threads and child processes of a test share it.
         database["TEST"] = {"NAME": str(HOME_DIR / "test_db.sqlite3")}
@@ -180,6 +181,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "training.busy.BusyDatabase",
 ]
 TEMPLATES = [
     {

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from django.conf import settings
 from django.core.management import call_command
+from django.db import DatabaseError
 from redis.exceptions import RedisError
 
 from ktrdr_site import embedded_redis
@@ -144,8 +145,11 @@ def _set_up(say: Say) -> None:
 
 
 def _bury_dead(say: Say) -> None:
-    for operation in bury_dead():
-        say(f"{operation} was at work when its process ended; it can be resumed")
+    try:
+        for operation in bury_dead():
+            say(f"{operation} was at work when its process ended; it can be resumed")
+    except DatabaseError as error:
+        say(f"operations that lost their process could not be looked for ({error}): the next start does")
 
 
 def _first_user(say: Say) -> None:
