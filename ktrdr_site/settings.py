@@ -21,7 +21,7 @@ def _number(name: str, default: float, *, low: float, whole: bool = False) -> fl
         value = (int(text) if whole else float(text)) if text else default
     except ValueError:
         raise ImproperlyConfigured(f"{name} is {text!r}, {wanted}") from None
-    if not math.isfinite(value) or value < low:
+    if not (math.isfinite(value) or (not text and value == default)) or value < low:
         raise ImproperlyConfigured(f"{name} is {text!r}, {wanted}")
     return value
 
@@ -132,6 +132,10 @@ CHECKPOINT_MAX_AGE_DAYS = _number("CHECKPOINT_MAX_AGE_DAYS", 30, low=0)
 
 #: The feature cache keeps what was used last within so many bytes.
 CACHE_LIMIT_BYTES = int(_number("KTRDR_CACHE_LIMIT_BYTES", 4 * 1024**3, low=0, whole=True))
+
+#: A run's rows lie on the device as a whole if they take no more bytes than this; None: as far as there is room.
+_resident = _number("KTRDR_RESIDENT_LIMIT_BYTES", math.inf, low=0, whole=True)
+RESIDENT_LIMIT_BYTES = int(_resident) if math.isfinite(_resident) else None
 
 # Compiled kernels are kept with the rest; it must be set before numba is first imported.
 os.environ.setdefault("NUMBA_CACHE_DIR", str(HOME_DIR / "numba"))

@@ -146,7 +146,7 @@ def _train(operation_id: str, attempt: int, progress: Progress, allow_inexact: b
     with memory_errors():
         bundle = train_strategy(
             spec, bars, strategy_text=operation.strategy_version.text, callback=progress, note=progress.note,
-            device=device, threads=THREADS, resume=resume, cache=cache,
+            device=device, threads=THREADS, resume=resume, cache=cache, resident_limit=settings.RESIDENT_LIMIT_BYTES,
         )  # fmt: skip
 
     progress.on_stage("save", 0.0)
