@@ -122,7 +122,7 @@ HOME_DIR = _folder("KTRDR_HOME", Path.home() / ".ktrdr" if IS_INSTALLED else BAS
 STORE_DIR = HOME_DIR / "bars"
 CHECKPOINT_DIR = _folder("CHECKPOINT_DIR", HOME_DIR / "checkpoints")
 BUNDLE_DIR = HOME_DIR / "bundles"
-CACHE_DIR = HOME_DIR / "cache"
+CACHE_DIR = _folder("KTRDR_CACHE_DIR", HOME_DIR / "cache")
 LOG_DIR = HOME_DIR / "logs"
 
 #: A checkpoint is saved at the end of an epoch after this many epochs or seconds, whichever comes first.
@@ -143,6 +143,12 @@ os.environ.setdefault("NUMBA_CACHE_DIR", str(HOME_DIR / "numba"))
 DEBUG = _flag("KTRDR_DEBUG", False)
 SECRET_KEY = os.environ.get("KTRDR_SECRET_KEY", "").strip() or _stored_secret(HOME_DIR / "secret_key")
 ALLOWED_HOSTS = _names("KTRDR_ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS = _names("KTRDR_TRUSTED_ORIGINS", [])
+
+#: Behind a server that speaks TLS: cookies go over TLS only, and who asks and how is read from that server's headers.
+BEHIND_TLS = _flag("KTRDR_BEHIND_TLS", False)
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = BEHIND_TLS
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_TLS else None
 
 #: A running operation whose heartbeat has not changed for so long has lost its process.
 ORPHAN_TIMEOUT_SECONDS = _number("ORPHAN_TIMEOUT_SECONDS", 60, low=0.1)
