@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,8 @@ from django.conf import settings
 from numpy.typing import NDArray
 
 from strategies_app.vocabulary import TIMEFRAMES
+from training.api_shapes import timeframes_of
 from training.bundles import bundle_folder
-from training.estimates import names_in
 from training.files import FolderError
 from training.models import Operation, TrainedModel
 from training.pipeline.coverage import DAY, DataError, day_of, day_start
@@ -38,7 +37,7 @@ class Said:
 
 
 def kept_predictions(model: TrainedModel) -> dict[str, NDArray[Any]]:
-    """`{split}.{times | symbols | labels | probabilities}` as they were kept with the bundle. FolderError if they cannot be read."""
+    """`{split}.{times | symbols | labels | probabilities}` as kept with the bundle. FolderError if they cannot be read."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
@@ -63,8 +62,7 @@ def between(said: Said, first: dt.date | None, last: dt.date | None) -> Said:
 
 
 def base_timeframe(operation: Operation) -> str:
-    names = names_in(json.loads(operation.spec)["training_data"]["timeframes"], "timeframe")
-    return min(names, key=lambda name: TIMEFRAMES[name])
+    return min(timeframes_of(operation), key=lambda name: TIMEFRAMES[name])
 
 
 def drawn(operation: Operation, symbol: str, said: Said, names: list[str]) -> tuple[dict[str, Any] | None, dict[str, Any]]:

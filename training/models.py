@@ -91,6 +91,10 @@ class Operation(models.Model):
     def name(self) -> str:
         return str(self.strategy_version.strategy.name)
 
+    @property
+    def tag_list(self) -> list[str]:
+        return self.tags.split()
+
 
 class Checkpoint(models.Model):
     """A saved state to continue an operation from; its files lie in `folder` under CHECKPOINT_DIR."""

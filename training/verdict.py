@@ -110,6 +110,7 @@ def summary_of(metrics: Metrics) -> dict[str, Any]:
         "best_epoch": training.get("best_epoch"),
         "baseline": baseline_name(best) if best else "",
         "baseline_accuracy": best.get("accuracy"),
+        "lead": side["accuracy"] - best["accuracy"] if best and "accuracy" in side else None,
         "tone": verdict.tone if verdict else "",
         "headline": verdict.headline if verdict else "",
         "beats": verdict.beats if verdict else None,

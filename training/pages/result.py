@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from training import figures
+from training.api_shapes import symbols_of
 from training.bundles import provenance
-from training.estimates import names_in
 from training.files import FolderError
 from training.kept import ledger_spans, span_of
 from training.models import Operation, TrainedModel
@@ -50,7 +49,9 @@ def context_of(operation: Operation) -> dict[str, Any]:
         "provenance": _provenance(operation, model, origin),
         "notes": list(dict.fromkeys([*operation.notes, *origin.get("notes", [])])),
         "problem": problem,
-        "seen_symbols": names_in(json.loads(operation.spec)["training_data"]["symbols"], "symbol"),
+        "seen_symbols": symbols_of(operation),
+        "judged_days": span_of(origin["split"], split) if split and (origin.get("split") or {}).get("cuts") else ("", ""),
+        "matrix": _matrix(side, metrics.get("class_names", [])),
         **_figures(metrics, side, origin.get("split") or {}),
     }
 
@@ -110,6 +111,15 @@ def _classes(side: Metrics, names: Iterable[str]) -> list[dict[str, Any]]:
          + [written(of.get("f1_score"), "figure")]}
         for name in names if (of := found.get(name))
     ]  # fmt: skip
+
+
+def _matrix(side: Metrics, names: list[str]) -> dict[str, Any] | None:
+    """The confusion matrix as a table: the picture's other form."""
+    counts = side.get("confusion_matrix")
+    if not counts:
+        return None
+    lines = [{"name": name, "cells": [written(n, "count") for n in row]} for name, row in zip(names, counts, strict=True)]
+    return {"names": names, "lines": lines}
 
 
 def _symbols(side: Metrics) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+import json
 from collections.abc import Callable, Iterator
 from functools import wraps
 from importlib.util import find_spec
@@ -12,14 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from django.contrib import messages
 from django.contrib.staticfiles import finders
-from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, StreamingHttpResponse
+from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.safestring import mark_safe
 
-from training.api_shapes import TrainingResults, results_of
+from training.api_shapes import TrainingResults, results_of, symbols_of, timeframes_of
 from training.bundles import bundle_zip
 from training.files import FolderError
 from training.kept import kept_predictions
@@ -97,9 +99,8 @@ def _flat(epoch: dict[str, Any]) -> dict[str, Any]:
 def predictions(request: HttpRequest, operation: Operation, model: TrainedModel) -> HttpResponseBase:
     """One line per validation and test row: what was right, and the probability of each class."""
     arrays = kept_predictions(model)
-    lines = _lines(arrays, list(operation.fingerprints), list(model.metrics["class_names"]))
-    answer = StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8")
-    return _attached(answer, f"{model.name}-predictions.csv")
+    lines = _lines(arrays, symbols_of(operation), list(model.metrics["class_names"]))
+    return _attached(HttpResponse(lines, content_type="text/csv; charset=utf-8"), f"{model.name}-predictions.csv")
 
 
 def _lines(arrays: dict[str, Any], symbols: list[str], classes: list[str]) -> Iterator[str]:
@@ -111,7 +112,7 @@ def _lines(arrays: dict[str, Any], symbols: list[str], classes: list[str]) -> It
         columns = (arrays[f"{split}.{name}"].tolist() for name in ("symbols", "labels"))
         chances = arrays[f"{split}.probabilities"]
         lines = (
-            ",".join([split, symbols[symbol] if symbols else str(symbol), f"{time}Z", classes[label], *map(str, row)]) + "\n"
+            ",".join([split, symbols[symbol], f"{time}Z", classes[label], *map(str, row)]) + "\n"
             for time, symbol, label, row in zip(times, *columns, chances, strict=True)
         )
         while part := "".join(itertools.islice(lines, CHUNK)):
@@ -121,9 +122,16 @@ def _lines(arrays: dict[str, Any], symbols: list[str], classes: list[str]) -> It
 @download("report")
 def report(request: HttpRequest, operation: Operation, model: TrainedModel) -> HttpResponseBase:
     """One HTML file with everything in it: it opens without a network."""
-    symbols = list(operation.fingerprints)
-    context = context_of(operation) | {
+    symbols = symbols_of(operation)
+    spec = json.loads(operation.spec)
+    context = {
+        "operation": operation,
+        "result": context_of(operation),
         "offline": True,
+        "timeframes": timeframes_of(operation),
+        "dates": f"{spec['training_data'].get('start_date')} to {spec['training_data'].get('end_date')}",
+        "description": spec.get("description", ""),
+        "settings": yaml.safe_dump(spec, sort_keys=False, allow_unicode=True, width=110),
         "made": timezone.now(),
         "said": [
             {"symbol": symbol, "id": f"said-{number}", "figure": probabilities_figure(operation, symbol)}

@@ -10,6 +10,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_http_methods
 
 from training import figures
+from training.api_shapes import symbols_of
 from training.files import FolderError
 from training.kept import between, drawn, kept_predictions, said_of
 from training.models import Operation
@@ -51,7 +52,7 @@ def probabilities_figure(
     """An empty picture says that no row lies between the days. Http404 for a symbol that was not trained on."""
     model = model_of(operation)
     split, names = judged_split(model.metrics), list(model.metrics["class_names"])
-    symbols = list(operation.fingerprints) or [symbol]
+    symbols = symbols_of(operation)
     if symbol not in symbols:
         raise Http404(f"{operation.pk} was not trained on {symbol}.")
     said = between(said_of(kept_predictions(model), split, symbols.index(symbol)), first, last)
