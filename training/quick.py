@@ -62,4 +62,11 @@ def _bars(predictions: Any) -> list[dict[str, Any]]:
     ]
 
 
-QUESTIONS: dict[str, Callable[..., dict[str, Any]]] = {"plan": plan, "predict": predict}
+def importance(model: str) -> dict[str, Any]:
+    """What each feature and fuzzy set is worth on the validation rows; kept with the model, so it is computed once."""
+    from training import explain
+
+    return explain.importance(model)
+
+
+QUESTIONS: dict[str, Callable[..., dict[str, Any]]] = {"plan": plan, "predict": predict, "importance": importance}
