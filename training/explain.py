@@ -45,7 +45,7 @@ def _shuffle(bundle: Bundle, spec: StrategySpec, prepared: Prepared, until: floa
     positions = _sample(prepared.splits.validation, bundle.seed)
     rows = prepared.dataset.rows
     features = {name: [place] for place, name in enumerate(bundle.feature_names)}
-    sets = {name: columns for name, columns in input_groups(spec).items() if len(columns) > 1}
+    sets = input_groups(spec)
     asked = {f"set {name}": columns for name, columns in sets.items()} | {f"feature {name}": c for name, c in features.items()}
     found = permutation_importance(
         bundle.network, rows.features[positions], rows.labels[positions], rows.symbols[positions], asked,
