@@ -65,7 +65,7 @@ def completed(text: str | None = None, user: Any = None, **fields: Any) -> Opera
     text = text or text_of()
     bundle = trained(text)
     for symbol in bundle.symbols:
-        store_frame(symbol, "1d", read_bars(SAMPLE_BARS, symbol, "1d"), source="sample bars")
+        sample_bars(symbol)
     version = Strategy.objects.import_text(text)
     operation = Operation.objects.create(
         strategy_version=version, spec=json.dumps(bundle.spec), status=Status.COMPLETED, queue="cpu", user=user, percent=100.0,
@@ -79,6 +79,10 @@ def completed(text: str | None = None, user: Any = None, **fields: Any) -> Opera
         operation=operation, name=f"{operation.name}-{number}", folder=folder, sha256=digest, metrics=bundle.metrics
     )
     return operation
+
+
+def sample_bars(symbol: str) -> None:
+    store_frame(symbol, "1d", read_bars(SAMPLE_BARS, symbol, "1d"), source="sample bars", replace=True)
 
 
 def other_bars(symbol: str) -> None:
