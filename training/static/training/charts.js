@@ -49,7 +49,8 @@ ktrdr.charts = (() => {
     return { data: figure.data, layout };
   };
 
-  const config = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["lasso2d", "select2d", "toImage"], doubleClick: "reset" };
+  // No tool bar: dragging zooms, a double click goes back, and nothing offers to send a chart anywhere.
+  const config = { displaylogo: false, displayModeBar: false, showSendToCloud: false, plotlyServerURL: "", responsive: true, doubleClick: "reset" };
 
   /** Draw or redraw, the latest figure if several came meanwhile; zoom and legend choices stay as long as the layout's uirevision does. */
   const update = async (element, figure) => {
