@@ -40,7 +40,7 @@ NEVER = {
 #: Where heavy names may be imported inside functions, but never when the module is.
 LAZY = [
     "training/workers.py", "training/worker.py", "training/devices.py", "training/supervisor.py", "training/caretaker.py",
-    "training/everything.py", "training/processes.py", "training/quick.py", "training/plans.py", "training/management",
+    "training/everything.py", "training/processes.py", "training/quick.py", "training/plans.py", "training/previews.py", "training/management",
     "strategies_app/management", "ktrdr_site",
 ]  # fmt: skip
 
