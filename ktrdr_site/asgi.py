@@ -1,4 +1,4 @@
-"""The web application as an ASGI server starts it."""
+"""The web application as an ASGI server starts it: pages by HTTP, what moves by websocket."""
 
 from __future__ import annotations
 
@@ -7,4 +7,15 @@ import os
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ktrdr_site.settings")
-application = get_asgi_application()
+pages = get_asgi_application()  # first: it sets Django up, which the imports below need
+
+from channels.auth import AuthMiddlewareStack  # noqa: E402
+from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
+from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E402
+from django.urls import path  # noqa: E402
+
+from training.audience import Audience  # noqa: E402
+from training.websockets import OperationSocket  # noqa: E402
+
+sockets = URLRouter([path("ws/operations/", OperationSocket.as_asgi(audience=Audience()))])
+application = ProtocolTypeRouter({"http": pages, "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(sockets))})

@@ -7,6 +7,7 @@ import math
 import os
 import secrets
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import dj_database_url
@@ -161,7 +162,9 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "csp",
     "django_rq",
+    "django_htmx",
     "ninja",
     "strategies_app",
     "training",
@@ -169,6 +172,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "training.api_errors.ApiBoundary",
     "django.middleware.security.SecurityMiddleware",
+    "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -176,6 +180,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
 ]
 TEMPLATES = [
     {
@@ -187,6 +192,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "training.pages.frame.frame",
             ]
         },
     }
@@ -213,6 +219,28 @@ USE_I18N = False
 
 STATIC_URL = "static/"
 STATIC_ROOT = HOME_DIR / "static"
-LOGIN_URL = "admin:login"
+#: Plotly's one file comes from its own Python package, found without importing it.
+STATICFILES_DIRS = [("plotly", Path(str(find_spec("plotly").origin)).parent / "package_data")]  # type: ignore[union-attr]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    # The name holds a hash of the content: browsers keep a file for ever, and a new one has a new name.
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+LOGIN_URL = "site:sign-in"
+LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "site:home"
+# Nothing comes from elsewhere and no text becomes a script. Plotly writes styles into its drawings; heat maps are data: images.
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'self'"],
+        "script-src": ["'self'"],
+        "style-src": ["'self'", "'unsafe-inline'"],
+        "img-src": ["'self'", "data:", "blob:"],
+        "connect-src": ["'self'"],
+        "object-src": ["'none'"],
+        "base-uri": ["'none'"],
+        "form-action": ["'self'"],
+        "frame-ancestors": ["'none'"],
+    }
+}
 SESSION_COOKIE_HTTPONLY = True
 CSRF_COOKIE_SAMESITE = SESSION_COOKIE_SAMESITE = "Lax"

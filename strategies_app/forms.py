@@ -11,7 +11,6 @@ from strategies_app.differences import DifferenceLine, difference_lines
 from strategies_app.models import NewerVersion, Strategy, StrategyVersion
 from strategies_app.reader import StrategyError, read_strategy
 
-
 #: Names under which no strategy could be looked at.
 RESERVED_NAMES = frozenset({"new"})
 

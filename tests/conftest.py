@@ -40,5 +40,7 @@ def examples(db: None) -> Examples:
 
 
 def pytest_configure() -> None:
-    """Passwords are hashed slowly on purpose; tests make hundreds."""
+    """What costs time and proves nothing is left out: passwords are hashed slowly on purpose, and tests make hundreds."""
+    # Plain names: nothing was collected, and hashing every file would cost each test process seconds.
+    settings.STORAGES = settings.STORAGES | {"staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}}
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

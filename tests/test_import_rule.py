@@ -20,7 +20,7 @@ JOBS = ["models", "operations", "checkpoints", "progress"]
 PAGES = ["api", "api_errors", "api_library", "api_pages", "api_shapes", "authentication", "estimates", "questions", "sign_ins",
          "standing", "tokens", "views", "websockets", "admin", "urls", "apps",
          "admin_access", "admin_kept", "admin_operations", "admin_parts", "admin_site", "admin_verbs", "admin_workers",
-         "bundles", "deletions", "logs"]  # fmt: skip
+         "bundles", "deletions", "logs", "audience", "broadcast"]  # fmt: skip
 HEAVY = ("torch", "pandas", "talib", "numba")
 
 # What stands in the tree, as files or folders; what it must never import, anywhere in its text.
@@ -32,8 +32,8 @@ NEVER = {
     "the recipe": (["training/recipe.py"], (*WEB, "training.models", "training.operations", "strategies_app.models")),
     "the job layer": ([f"training/{name}.py" for name in JOBS], ("torch", "pandas", "talib", "training.trainer")),
     "the queues": (["training/queues.py"], ("training.workers", "training.trainer", *HEAVY)),
-    "the pages": ([f"training/{name}.py" for name in PAGES], (*HEAVY, "training.workers")),
-    "the figures": (["training/figures.py"], ("torch", "pandas")),
+    "the pages": ([*(f"training/{name}.py" for name in PAGES), "training/pages"], (*HEAVY, "training.workers")),
+    "the figures": (["training/figures.py", "training/figures_preview.py"], ("torch", "pandas")),
     "the upstream app": (["strategies_app"], ("training", *HEAVY)),
 }  # fmt: skip
 

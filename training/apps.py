@@ -18,6 +18,7 @@ class TrainingConfig(AppConfig):
         post_migrate.connect(_make_groups, sender=self)
         for signal in (signals.user_logged_in, signals.user_logged_out, signals.user_login_failed):
             signal.connect(_record_sign_in, dispatch_uid="audit")
+        signals.user_logged_out.connect(_end_sockets, dispatch_uid="sockets")
 
 
 def _make_groups(**kwargs: Any) -> None:
@@ -32,3 +33,12 @@ def _record_sign_in(**kwargs: Any) -> None:
     from training.sign_ins import record
 
     record(**kwargs)
+
+
+def _end_sockets(request: Any = None, **kwargs: Any) -> None:
+    from training.broadcast import tell_session_ended
+    from training.websockets import session_mark
+
+    key = getattr(getattr(request, "session", None), "session_key", None)
+    if key:
+        tell_session_ended(session_mark(key))

@@ -9,11 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 from redis.exceptions import RedisError
 
@@ -21,11 +25,47 @@ from training.values import BatchMetrics, EpochMetrics
 
 #: A message costs 0.7 ms of CPU time: at ten a second alone a third of what reporting may take of a training.
 INTERVAL_SECONDS = 0.2
+#: Where the end of a signed-in session is told, so that its sockets close.
+SESSIONS_GROUP = "sessions"
 log = logging.getLogger(__name__)
 
 
 def group_of(operation_id: str) -> str:
     return f"operation.{operation_id}"
+
+
+def own_memory() -> int | None:
+    """Bytes of this process's own memory, without mapped files; None where the system does not tell."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+    except OSError:
+        return None
+    found = re.search(r"^RssAnon:\s+(\d+) kB$", status, re.MULTILINE)
+    return int(found[1]) * 1024 if found else None
+
+
+class Pace:
+    """How long each stage took, and how long the rest will take at the pace of the present stage."""
+
+    def __init__(self, now: float) -> None:
+        self.stages: dict[str, float] = {}
+        self._stage, self._since, self._began = "", now, now
+        self._percent = 0.0
+
+    def enter(self, stage: str, percent: float, now: float) -> dict[str, float]:
+        """Seconds of the stages that are over."""
+        if stage != self._stage:
+            if self._stage:
+                self.stages = {**self.stages, self._stage: round(now - self._since, 3)}
+            self._stage, self._since, self._percent = stage, now, percent
+        return self.stages
+
+    def told(self, percent: float, now: float) -> dict[str, float | None]:
+        """`elapsed` of the attempt, `stage_elapsed`, and `eta`: seconds, None while the stage has made too little way."""
+        made, inside = percent - self._percent, now - self._since
+        eta = inside * (100.0 - percent) / made if made > 0.5 and inside > 0.2 else None
+        elapsed = {"elapsed": round(now - self._began, 2), "stage_elapsed": round(inside, 2)}
+        return elapsed | {"eta": None if eta is None else round(eta, 1)}
 
 
 class Publisher:
@@ -36,7 +76,10 @@ class Publisher:
 
     def __init__(self, operation_id: str, attempt: int) -> None:
         self.operation_id = operation_id
-        self._state: dict[str, Any] = {"attempt": attempt, "seq": 0, "stage": "", "fraction": 0.0, "percent": 0.0}
+        self._state: dict[str, Any] = {
+            "operation": operation_id, "attempt": attempt, "seq": 0, "stage": "", "fraction": 0.0, "percent": 0.0, "stages": {},
+        }  # fmt: skip
+        self._pace = Pace(time.monotonic())
         self._slot: deque[dict[str, Any]] = deque(maxlen=1)
         self._ended = threading.Event()
         self._broken = False
@@ -44,7 +87,8 @@ class Publisher:
         self._thread.start()
 
     def stage(self, name: str, fraction: float, percent: float) -> None:
-        self._push(stage=name, fraction=fraction, percent=percent)
+        now = time.monotonic()
+        self._push(stage=name, fraction=fraction, percent=percent, stages=self._pace.enter(name, percent, now))
 
     def batch(self, metrics: BatchMetrics, percent: float) -> None:
         at = {"epoch": metrics.epoch, "epochs": metrics.epochs, "batch": metrics.batch, "batches": metrics.batches}
@@ -72,7 +116,9 @@ class Publisher:
             while not ended:
                 ended = self._ended.wait(INTERVAL_SECONDS)
                 with contextlib.suppress(IndexError):
-                    runner.run(self._send(self._slot.pop()))
+                    state = self._slot.pop()
+                    now = time.monotonic()
+                    runner.run(self._send({**state, **self._pace.told(state["percent"], now), "memory": own_memory()}))
 
     async def _send(self, state: dict[str, Any]) -> None:
         try:
@@ -114,3 +160,11 @@ class Listener:
 
     def close(self) -> None:
         self._runner.close()
+
+
+def tell_session_ended(mark: str) -> None:
+    """A signed-in session is over: its sockets close at once; without Redis they close at their next look."""
+    try:
+        async_to_sync(get_channel_layer().group_send)(SESSIONS_GROUP, {"type": "session.ended", "session": mark})
+    except (RedisError, OSError) as error:
+        log.info("the sockets of an ended session close later: %s", error)

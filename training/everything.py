@@ -17,7 +17,7 @@ from django.core.management import call_command
 from redis.exceptions import RedisError
 
 from ktrdr_site import embedded_redis
-from training import queues
+from training import assets, queues
 from training.caretaker import Caretaker, bury_dead
 from training.devices import graphics_devices, visible_to
 from training.processes import dying_with_parent, take_lock
@@ -138,7 +138,7 @@ def _check_redis() -> None:
 def _set_up(say: Say) -> None:
     """Tables, static files, a first user, and operations that died with the machine."""
     call_command("migrate", interactive=False, verbosity=0)
-    call_command("collectstatic", interactive=False, verbosity=0)
+    assets.collect()
     _first_user(say)
     _bury_dead(say)
 
@@ -178,4 +178,4 @@ class _Welcome:
         except OSError:
             return
         self.said = True
-        self.say(f"ready: {self.plan.address}admin/   Ctrl-C stops everything")
+        self.say(f"ready: {self.plan.address}   Ctrl-C stops everything")

@@ -13,6 +13,7 @@ from typing import Any
 
 from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.auth import signals
+from django.contrib.auth.forms import AuthenticationForm
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from django.utils import timezone
@@ -49,8 +50,8 @@ def wait_seconds(action: str, address: str, name: str = "") -> int:
     return max(waits)
 
 
-class SignInForm(AdminAuthenticationForm):
-    """The sign-in form of admin and pages; after too many failures it says so and does not look at the password."""
+class PageSignInForm(AuthenticationForm):
+    """The sign-in form of the pages; after too many failures it says so and does not look at the password."""
 
     def clean(self) -> dict[str, Any]:
         name = self.cleaned_data.get("username") or ""
@@ -60,6 +61,10 @@ class SignInForm(AdminAuthenticationForm):
                 f"Too many failed sign-ins: try again in {minutes} minute{'s' * (minutes > 1)}.", code="throttled"
             )
         return dict(super().clean())
+
+
+class SignInForm(PageSignInForm, AdminAuthenticationForm):
+    """The admin's, with its own words and its demand of staff."""
 
 
 def record(signal: Any, user: Any = None, request: HttpRequest | None = None, **kwargs: Any) -> None:

@@ -24,7 +24,9 @@ from training.pages.access import page
 PER_PAGE, SYMBOLS_SHOWN = 50, 4
 VERSIONS_SHOWN, OPERATIONS_SHOWN = 200, 20
 _FIGURES = [
-    f"metrics__{split}__{figure}" for split in ("test", "validation") for figure in ("accuracy", "baseline__accuracy", "baseline__class")
+    f"metrics__{split}__{figure}"
+    for split in ("test", "validation")
+    for figure in ("accuracy", "baseline__accuracy", "baseline__class")
 ]
 
 
@@ -43,7 +45,13 @@ def strategies(request: HttpRequest) -> HttpResponse:
         row.more_symbols = max(0, len(row.symbols) - SYMBOLS_SHOWN)
         row.symbols = row.symbols[:SYMBOLS_SHOWN]
         row.result, row.operation = results.get(row.last_model), last.get(row.last_operation)
-    context = {"found": shown, "words": words, "kept": urlencode({"q": words}) if words else "", "any": bool(words) or shown.paginator.count, "samples": _samples()}
+    context = {
+        "found": shown,
+        "words": words,
+        "kept": urlencode({"q": words}) if words else "",
+        "any": bool(words) or shown.paginator.count,
+        "samples": _samples(),
+    }
     template = "strategies/_list.html" if request.headers.get("HX-Target") == "strategies" else "strategies/list.html"
     return render(request, template, context)
 

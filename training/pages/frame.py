@@ -1,0 +1,39 @@
+"""What every page is framed by: the list of places, and the version of the words that the browser needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest
+from django.urls import NoReverseMatch, reverse
+
+#: The side list: the word, the address, the permission to look.
+PLACES = (
+    ("Home", "site:home", "training.view_operation"),
+    ("Strategies", "strategies:list", "strategies_app.view_strategy"),
+    ("Operations", "site:operations", "training.view_operation"),
+    ("Compare", "site:compare", "training.view_operation"),
+    ("Models", "site:models", "training.view_trainedmodel"),
+    ("Data", "site:data", "training.view_barseries"),
+    ("Workers", "site:workers", "training.view_operation"),
+)
+
+
+def frame(request: HttpRequest) -> dict[str, Any]:
+    """A context processor: the places that the user may look at, with the present one marked."""
+    user = getattr(request, "user", None)
+    if user is None or not user.is_authenticated:
+        return {}
+    return {"places": [_place(request, word, _address(name)) for word, name, needed in PLACES if user.has_perm(needed)]}
+
+
+def _address(name: str) -> str:
+    try:
+        return reverse(name)
+    except NoReverseMatch:
+        return "/"
+
+
+def _place(request: HttpRequest, word: str, address: str) -> dict[str, Any]:
+    here = request.path == address or (address != "/" and request.path.startswith(address))
+    return {"word": word, "address": address, "here": here}

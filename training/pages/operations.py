@@ -1,0 +1,163 @@
+"""Operations in the browser: the list, the page of one, and what can be asked of it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.contrib import messages
+from django.core.paginator import Page, Paginator
+from django.db.models import Case, IntegerField, Q, QuerySet, Value, When
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_POST
+
+from training import requests
+from training.estimates import names_in
+from training.logs import log_tail
+from training.models import LIVE, RESUMABLE, AuditEntry, Operation, Status
+from training.operations import OperationError
+from training.pages.access import actor_of, must_control, operation_or_404, page
+from training.progress import STAGES
+from training.queues import NoWorker
+from training.roles import may_control
+
+PER_PAGE = 50
+OPEN = (Status.PENDING, *LIVE)
+#: So long a training may take to stop by itself before stopping it by force is offered.
+GRACE_SECONDS = 10
+#: Texts that no list shows.
+UNSEEN = ("notes", "fingerprints", "sources", "first_bars", "certificate", "strategy_version__text")
+
+
+@page("training.view_operation")
+def operations(request: HttpRequest) -> HttpResponse:
+    """Newest first, what runs or waits on top."""
+    status, words = request.GET.get("status", ""), request.GET.get("q", "").strip()[:200].replace("\0", "")
+    rows = Operation.objects.select_related("strategy_version__strategy", "user", "trained_model").defer(*UNSEEN)
+    rows = rows.filter(status=status) if status in Status.values else rows
+    if words:
+        rows = rows.filter(Q(pk__icontains=words) | Q(strategy_version__strategy__name__icontains=words))
+    found = Paginator(_open_first(rows), PER_PAGE).get_page(request.GET.get("page"))
+    context = {"lines": [line_of(operation) for operation in found], "found": found, "status": status, "words": words}
+    context |= {"statuses": Status.values, "any": bool(found) or Operation.objects.exists(), "kept": _without_page(request)}
+    return render(request, "site/operations.html", context)
+
+
+def _open_first(rows: QuerySet[Operation]) -> QuerySet[Operation]:
+    is_open = Case(When(status__in=OPEN, then=Value(0)), default=Value(1), output_field=IntegerField())
+    return rows.order_by(is_open, "-created")
+
+
+def _without_page(request: HttpRequest) -> str:
+    kept = request.GET.copy()
+    kept.pop("page", None)
+    return kept.urlencode()
+
+
+def line_of(operation: Operation) -> dict[str, Any]:
+    """An operation as a line of a list."""
+    data = json.loads(operation.spec)["training_data"]
+    return {
+        "operation": operation,
+        "symbols": names_in(data["symbols"], "symbol"),
+        "timeframes": names_in(data["timeframes"], "timeframe"),
+        "dates": f"{data.get('start_date')} to {data.get('end_date')}",
+        "is_open": operation.status in OPEN,
+        "epochs": json.loads(operation.spec)["training"]["epochs"],
+    }
+
+
+@page("training.view_operation")
+def operation(request: HttpRequest, operation_id: str) -> HttpResponse:
+    """The page of one operation: live while it is at work, its result when it is completed."""
+    shown = operation_or_404(operation_id)
+    context = line_of(shown) | {
+        "stages": [{"name": name, "seconds": shown.stage_seconds.get(name)} for name in STAGES],
+        "checkpoints": list(shown.checkpoints.all()[:5]),
+        "lines": log_tail(shown.pk, shown.attempt, 60),
+        "live": {
+            "id": shown.pk, "status": shown.status, "attempt": shown.attempt, "stage": shown.stage, "percent": shown.percent,
+            "epochs": line_of(shown)["epochs"], "patience": _patience(shown), "stages": list(STAGES),
+        },
+        **verbs_for(request.user, shown),
+    }  # fmt: skip
+    return render(request, "site/operation.html", context)
+
+
+def _patience(shown: Operation) -> int | None:
+    stopping = json.loads(shown.spec)["training"].get("early_stopping") or {}
+    return stopping.get("patience") if stopping.get("enabled", True) else None
+
+
+def verbs_for(user: Any, shown: Operation) -> dict[str, Any]:
+    """What this user may ask of the operation in its present state."""
+    asked = None
+    if shown.status == Status.CANCELLING:
+        trail = AuditEntry.objects.filter(action="cancel", target=shown.pk).order_by("-at")
+        asked = trail.values_list("at", flat=True).first()
+    return {
+        "may_cancel": shown.status in (Status.PENDING, Status.RUNNING) and may_control(user, shown, "cancel_operation"),
+        "may_force": shown.status == Status.CANCELLING and bool(shown.queue) and may_control(user, shown, "force_operation"),
+        "may_resume": shown.status in RESUMABLE and may_control(user, shown, "resume_operation"),
+        "cancel_asked": asked,
+        "grace": GRACE_SECONDS,
+    }
+
+
+@page("training.view_operation")
+def log(request: HttpRequest, operation_id: str) -> HttpResponse:
+    """The end of the present attempt's log; the whole of it as a text file with `?whole=1`."""
+    shown = operation_or_404(operation_id)
+    if "whole" in request.GET:
+        text = "\n".join(log_tail(shown.pk, attempt, 100_000) for attempt in range(1, shown.attempt + 1))
+        return HttpResponse(text, content_type="text/plain; charset=utf-8")
+    return render(
+        request,
+        "site/_log.html",
+        {"operation": shown, "lines": log_tail(shown.pk, shown.attempt, 60), "is_open": shown.status in OPEN},
+    )
+
+
+@page("training.view_operation")
+def checkpoints(request: HttpRequest, operation_id: str) -> HttpResponse:
+    shown = operation_or_404(operation_id)
+    context = {"operation": shown, "checkpoints": list(shown.checkpoints.all()[:5]), "is_open": shown.status in OPEN}
+    return render(request, "site/_checkpoints.html", context)
+
+
+@require_POST
+@page("training.cancel_operation")
+def cancel(request: HttpRequest, operation_id: str) -> HttpResponse:
+    """Ask it to stop with a checkpoint; with `force`, end its process now."""
+    shown = operation_or_404(operation_id)
+    force = request.POST.get("force") == "1"
+    must_control(request, shown, "force_operation" if force else "cancel_operation")
+    try:
+        status = requests.cancel(
+            shown, actor_of(request), reason=request.POST.get("reason", "")[:500].replace("\0", ""), force=force
+        )
+    except (OperationError, NoWorker) as refusal:
+        messages.error(request, str(refusal))
+    else:
+        messages.success(request, "It was cancelled before it began." if status == Status.CANCELLED else "It stops now.")
+    return redirect("site:operation", operation_id)
+
+
+@require_POST
+@page("training.resume_operation")
+def resume(request: HttpRequest, operation_id: str) -> HttpResponse:
+    """Continue from the last checkpoint as the next attempt."""
+    shown = operation_or_404(operation_id)
+    must_control(request, shown, "resume_operation")
+    try:
+        attempt = requests.resume(shown, actor_of(request), allow_inexact=request.POST.get("allow_inexact") == "1")
+    except (OperationError, NoWorker) as refusal:
+        messages.error(request, str(refusal))
+    else:
+        messages.success(request, f"It continues as attempt {attempt}.")
+    return redirect("site:operation", operation_id)
+
+
+def page_of(found: Page[Any]) -> str:
+    return f"{found.start_index():,} to {found.end_index():,} of {found.paginator.count:,}"

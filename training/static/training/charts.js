@@ -1,0 +1,74 @@
+// Draws the page's Plotly figures. Colours are names of tokens ("--accent"), so that a figure fits both themes.
+"use strict";
+window.ktrdr = window.ktrdr || {};
+
+ktrdr.charts = (() => {
+  const drawn = new Map(); // element -> figure with token names
+  const token = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+  /** The figure with every "--name" replaced by the theme's colour; "--name/40" is that colour at 40 % opacity. */
+  const coloured = (value) => {
+    if (typeof value === "string") {
+      const found = /^(--[a-z-]+)(?:\/(\d+))?$/.exec(value);
+      if (!found) return value;
+      const colour = token(found[1]);
+      return found[2] ? colour + Math.round(Number(found[2]) * 2.55).toString(16).padStart(2, "0") : colour;
+    }
+    if (Array.isArray(value)) return value.length > 64 && typeof value[0] === "number" ? value : value.map(coloured);
+    if (value && typeof value === "object") return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, coloured(v)]));
+    return value;
+  };
+
+  const axis = () => ({ gridcolor: "--line", linecolor: "--line", zerolinecolor: "--line", tickfont: { color: "--muted" }, automargin: true });
+  const withDefaults = (figure, element) => {
+    const narrow = element.clientWidth < 520;
+    const layout = {
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", autosize: true,
+      font: { family: token("--sans") || "sans-serif", size: 12, color: "--muted" },
+      margin: { l: 48, r: 12, t: narrow ? 34 : 14, b: 36 }, uirevision: "kept", hoverlabel: { bgcolor: "--surface", bordercolor: "--line", font: { color: "--text" } },
+      legend: narrow ? { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 } : { orientation: "h", y: 1.02, yanchor: "bottom", x: 1, xanchor: "right" },
+      ...figure.layout,
+    };
+    for (const key of ["xaxis", "yaxis", ...Object.keys(layout).filter((k) => /^[xy]axis\d+$/.test(k))]) layout[key] = { ...axis(), ...layout[key] };
+    return { data: figure.data, layout };
+  };
+
+  const config = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["lasso2d", "select2d", "toImage"], doubleClick: "reset" };
+
+  /** Draw or redraw; zoom and legend choices stay as long as the layout's uirevision does. */
+  const update = (element, figure) => {
+    if (!window.Plotly || !element.isConnected) return Promise.resolve();
+    drawn.set(element, figure);
+    const { data, layout } = coloured(withDefaults(figure, element));
+    return Plotly.react(element, data, layout, config);
+  };
+
+  const load = async (element) => {
+    if (element.dataset.figure) return update(element, JSON.parse(document.getElementById(element.dataset.figure).textContent));
+    const answer = await fetch(element.dataset.figureUrl, { headers: { Accept: "application/json" } });
+    if (!answer.ok) { element.textContent = `This picture could not be loaded (${answer.status}). Reload the page to try again.`; return null; }
+    return update(element, await answer.json());
+  };
+
+  // Only what is seen is drawn: a long page opens at once.
+  const seen = new IntersectionObserver((entries) => {
+    for (const entry of entries) if (entry.isIntersecting) {
+      seen.unobserve(entry.target);
+      load(entry.target).catch((error) => { entry.target.textContent = `This picture could not be drawn: ${error.message}`; });
+    }
+  }, { rootMargin: "200px" });
+
+  const scan = (root) => { for (const element of root.querySelectorAll(".chart[data-figure], .chart[data-figure-url]")) if (!drawn.has(element)) seen.observe(element); };
+  const recolour = () => { for (const [element, figure] of drawn) if (element.isConnected) update(element, figure); else drawn.delete(element); };
+
+  document.addEventListener("DOMContentLoaded", () => {
+    scan(document);
+    document.addEventListener("theme", recolour);
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", recolour);
+    document.body.addEventListener("htmx:load", (event) => {
+      for (const element of drawn.keys()) if (!element.isConnected) { Plotly.purge(element); drawn.delete(element); }
+      scan(event.target.parentElement || document);
+    });
+  });
+  return { update, scan, token };
+})();

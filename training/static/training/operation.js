@@ -1,0 +1,200 @@
+// The page of one operation: moves with its messages, draws its epochs, and is the same after a reload or a lost socket.
+"use strict";
+{
+  const OPEN = ["pending", "running", "cancelling"];
+  const MOST_POINTS = 1000, TABLE_ROWS = 200;
+  let seed, epochs, since, now, changedAt, loading, frame;
+
+  const byId = (id) => document.getElementById(id);
+  const number = (value, digits = 4) => (Number.isFinite(value) ? value.toFixed(digits) : "–");
+  const tile = (name, text) => { const place = document.querySelector(`[data-tile="${name}"]`); if (place && place.textContent !== text) place.textContent = text; };
+  const word = (stage) => (stage ? stage[0].toUpperCase() + stage.slice(1) : "");
+
+  // --- what arrives ---
+
+  const take = (rows) => {
+    for (const row of rows) if (row.id > since) { epochs.push(row); since = row.id; }
+    if (rows.length) later(draw);
+  };
+  /** What is stored and not known yet, in order; asked again after a gap. */
+  const catchUp = async () => {
+    if (loading) return loading;
+    loading = (async () => {
+      for (;;) {
+        const answer = await fetch(`/api/v1/operations/${encodeURIComponent(seed.id)}/metrics?since=${since}&limit=5000`);
+        if (!answer.ok) throw new Error(`the epochs could not be read (${answer.status})`);
+        const { metrics } = await answer.json();
+        take(metrics);
+        if (metrics.length < 5000) return;
+      }
+    })().finally(() => { loading = null; });
+    return loading;
+  };
+
+  const onProgress = (m) => {
+    if (m.operation !== seed.id || m.attempt < seed.attempt) return;
+    if (now && now.attempt === m.attempt && m.seq <= now.seq) return;
+    const before = now;
+    now = { ...m, heard: performance.now() };
+    later(() => showProgress(before));
+  };
+  const onEpochs = (m) => { if (m.after > since) catchUp().catch(() => {}); else take(m.epochs); };
+  const onRow = (m) => {
+    if (m.operation !== seed.id) return;
+    if (m.status !== seed.status || m.attempt !== seed.attempt) {
+      if (performance.now() - changedAt < 300) return;
+      changedAt = performance.now();
+      ktrdr.announce(`${word(m.status)}${m.error ? `: ${m.error}` : ""}`);
+      document.body.dispatchEvent(new Event("operation-changed"));
+    } else if (!now || now.percent < m.percent) { bar(m.percent); }
+  };
+
+  // --- what is shown ---
+
+  const waiting = new Set();
+  const later = (what) => {
+    waiting.add(what);
+    frame = frame || requestAnimationFrame(() => { frame = null; const todo = [...waiting]; waiting.clear(); for (const step of todo) step(); });
+  };
+  const bar = (percent) => {
+    const element = byId("bar");
+    if (!element) return;
+    element.firstElementChild.style.width = `${percent}%`;
+    element.setAttribute("aria-valuenow", Math.round(percent));
+    byId("percent").textContent = String(Math.floor(percent));
+  };
+  const speed = (before) => {
+    if (before && before.epoch === now.epoch && now.samples > before.samples) {
+      const fresh = (now.samples - before.samples) / (now.heard - before.heard) * 1000;
+      return now.speed = before.speed ? before.speed * 0.7 + fresh * 0.3 : fresh;
+    }
+    return now.speed = now.last_epoch?.samples_per_second ?? before?.speed;
+  };
+  const showProgress = (before) => {
+    if (!byId("bar")) return;
+    bar(now.percent);
+    if (before?.stage !== now.stage && now.stage) ktrdr.announce(`${word(now.stage)} began`);
+    const inTraining = now.stage === "train" && now.epochs;
+    const part = inTraining ? ` · epoch ${now.epoch + 1} of ${now.epochs}` : now.fraction > 0 ? ` · ${Math.round(now.fraction * 100)} %` : "";
+    byId("doing").textContent = `${word(now.stage)}${part}${now.eta ? ` · about ${ktrdr.duration(now.eta)} left` : ""}`;
+    rail();
+    if (!inTraining) return;
+    tile("epoch", String(now.epoch + 1));
+    tile("batch", (now.batch + 1).toLocaleString("en"));
+    tile("batches", `of ${now.batches.toLocaleString("en")}`);
+    const pace = speed(before);
+    if (pace) tile("speed", Math.round(pace).toLocaleString("en"));
+    tile("train_loss", number(now.loss));
+    if (now.memory) tile("memory", `${Math.round(now.memory / 1048576)} MB`);
+    drawLoss();
+  };
+  const rail = () => {
+    const order = seed.stages, at = order.indexOf(now.stage);
+    for (const item of document.querySelectorAll("#rail li")) {
+      const own = order.indexOf(item.dataset.stage);
+      item.className = own < at ? "done" : own === at ? "now" : "";
+      const seconds = own === at ? now.stage_elapsed : now.stages?.[item.dataset.stage];
+      item.querySelector("small").textContent = seconds === undefined || own > at ? "" : seconds < 10 ? `${seconds.toFixed(1)} s` : ktrdr.duration(seconds);
+    }
+  };
+
+  /** Per epoch the last attempt's row counts; a row that a later attempt did again is shown grey. */
+  const split = () => {
+    const latest = new Map();
+    for (const row of epochs) latest.set(row.epoch, row);
+    const counted = [...latest.values()].sort((a, b) => a.epoch - b.epoch);
+    return { counted, again: epochs.filter((row) => latest.get(row.epoch) !== row) };
+  };
+  const thinned = (rows) => { const step = Math.ceil(rows.length / MOST_POINTS); return step < 2 ? rows : rows.filter((_, i) => i % step === 0 || i === rows.length - 1); };
+  const line = (rows, key, name, colour, more = {}) => ({ type: "scatter", mode: "lines", name, x: rows.map((r) => r.epoch + 1), y: rows.map((r) => r.metrics[key]), line: { color: colour, width: 2 }, ...more });
+  const epochAxis = () => ({ title: { text: "epoch" }, range: undefined, rangemode: "tozero" });
+  const put = (id, figure) => { const element = byId(id); if (element && window.Plotly) ktrdr.charts.update(element, figure); };
+
+  let lossKept = { counted: [], again: [] };
+  const drawLoss = () => {
+    if (!byId("chart-loss")) return;
+    const rows = thinned(lossKept.counted);
+    const data = [line(rows, "train_loss", "training", "--accent"), line(rows, "val_loss", "validation", "--sell", { line: { color: "--sell", width: 2, dash: "dot" } })];
+    for (const attempt of new Set(lossKept.again.map((r) => r.attempt))) {
+      const old = lossKept.again.filter((r) => r.attempt === attempt);
+      data.push(line(old, "val_loss", `attempt ${attempt}, done again`, "--hold", { opacity: 0.6, line: { color: "--hold", width: 1.5 } }));
+    }
+    if (now?.stage === "train" && Number.isFinite(now.loss) && now.batches) {
+      const x = now.epoch + (now.batch + 1) / now.batches, last = rows.at(-1);
+      data.push({ type: "scatter", mode: "lines+markers", name: "this epoch", showlegend: false, hoverinfo: "y", x: last ? [last.epoch + 1, x] : [x], y: last ? [last.metrics.train_loss, now.loss] : [now.loss], line: { color: "--accent", width: 1, dash: "dot" }, marker: { color: "--accent", size: [0, 6].slice(last ? 0 : 1) } });
+    }
+    const best = lossKept.counted.reduce((found, r) => (!found || r.metrics.val_loss < found.metrics.val_loss ? r : found), null);
+    const shapes = best ? [{ type: "line", x0: best.epoch + 1, x1: best.epoch + 1, yref: "paper", y0: 0, y1: 1, line: { color: "--good", width: 1, dash: "dot" } }] : [];
+    put("chart-loss", { data, layout: { xaxis: epochAxis(), shapes, annotations: best ? [{ x: best.epoch + 1, y: 1, yref: "paper", yanchor: "bottom", showarrow: false, text: `best ${best.epoch + 1}`, font: { size: 11, color: "--good" } }] : [] } });
+  };
+  const COLOURS = { BUY: "--buy", HOLD: "--hold", SELL: "--sell", BULLISH: "--buy", BEARISH: "--sell", NEUTRAL: "--hold", UP: "--buy", DOWN: "--sell", RANGING: "--hold", VOLATILE: "--warn" };
+  const drawShares = (rows) => {
+    const names = rows.length ? Object.keys(rows.at(-1).metrics.predicted_shares || {}) : [];
+    put("chart-shares", { data: names.map((name) => ({ type: "scatter", mode: "lines", stackgroup: "one", name, x: rows.map((r) => r.epoch + 1), y: rows.map((r) => 100 * (r.metrics.predicted_shares?.[name] ?? 0)), line: { width: 0.5, color: COLOURS[name] || "--accent" }, fillcolor: `${COLOURS[name] || "--accent"}/75`, hovertemplate: "%{y:.1f} %" })), layout: { xaxis: epochAxis(), yaxis: { range: [0, 100], ticksuffix: " %" } } });
+    const last = rows.at(-1)?.metrics.predicted_shares || {};
+    const over = Object.entries(last).find(([, share]) => share > 0.95);
+    const alarm = byId("alarm");
+    if (alarm) {
+      const text = over ? `The model calls ${Math.round(over[1] * 1000) / 10} % of validation rows ${over[0]}. One class takes over: look at the labels' shares, or train with balanced class weights.` : "";
+      if (alarm.textContent !== text) alarm.textContent = text;
+      alarm.hidden = !over;
+    }
+  };
+  const draw = () => {
+    if (!byId("tiles")) return;
+    lossKept = split();
+    const rows = thinned(lossKept.counted), last = lossKept.counted.at(-1)?.metrics;
+    drawLoss();
+    drawShares(rows);
+    put("chart-measures", { data: [line(rows, "val_accuracy", "labels right", "--accent"), line(rows, "val_balanced_accuracy", "balanced", "--buy", { line: { color: "--buy", width: 2, dash: "dash" } }), line(rows, "val_mcc", "MCC", "--sell", { line: { color: "--sell", width: 2, dash: "dot" } })], layout: { xaxis: epochAxis() } });
+    put("chart-rate", { data: [line(rows, "learning_rate", "learning rate", "--accent", { line: { color: "--accent", width: 2, shape: "hv" } }), line(rows, "gradient_norm", "gradient norm", "--warn", { yaxis: "y2", line: { color: "--warn", width: 1.5, dash: "dot" } })], layout: { xaxis: epochAxis(), yaxis: { type: "log", exponentformat: "e" }, yaxis2: { overlaying: "y", side: "right", showgrid: false, rangemode: "tozero" } } });
+    if (!last) return;
+    const best = lossKept.counted.reduce((found, r) => (r.metrics.val_loss < found.metrics.val_loss ? r : found));
+    tile("train_loss", number(last.train_loss)); tile("val_loss", number(last.val_loss)); tile("best", `best ${number(best.metrics.val_loss)}`);
+    tile("learning_rate", Number(last.learning_rate.toPrecision(3)).toString());
+    tile("epoch", String(Math.max(lossKept.counted.at(-1).epoch + 1, (now?.stage === "train" ? now.epoch + 1 : 0) || 0)));
+    if (last.samples_per_second && !now?.speed) tile("speed", Math.round(last.samples_per_second).toLocaleString("en"));
+    if (seed.patience) { tile("patience", String(lossKept.counted.at(-1).epoch - best.epoch)); tile("patience_of", `of ${seed.patience}`); }
+    table();
+  };
+  const table = () => {
+    const body = byId("epochs");
+    if (!body || !body.closest("details").open) return;
+    body.replaceChildren(...epochs.slice(-TABLE_ROWS).reverse().map((r) => {
+      const row = document.createElement("tr");
+      for (const text of [r.attempt, r.epoch + 1, number(r.metrics.train_loss), number(r.metrics.val_loss), number(r.metrics.val_accuracy, 3), number(r.metrics.val_mcc, 3), number(r.metrics.seconds, 2)]) {
+        const cell = document.createElement("td"); cell.textContent = text; cell.className = "number"; row.append(cell);
+      }
+      return row;
+    }));
+  };
+
+  /** Stopping by force is offered when stopping by itself took too long. */
+  const offerForce = () => {
+    const button = byId("force");
+    if (!button) return;
+    const left = Number(button.dataset.grace) * 1000 - (Date.now() - new Date(button.dataset.asked));
+    button.hidden = left > 0;
+    if (left > 0) setTimeout(offerForce, Math.min(left, 1000) + 50);
+  };
+
+  const begin = () => {
+    const place = byId("live");
+    if (!place) return;
+    const fresh = JSON.parse(place.textContent);
+    if (!seed || seed.id !== fresh.id) { epochs = []; since = 0; }
+    if (!seed || seed.attempt !== fresh.attempt) now = undefined;
+    seed = fresh; changedAt = -1000;
+    offerForce();
+    byId("epochs")?.closest("details").addEventListener("toggle", table);
+    if (now) showProgress(now); else if (seed.stage && OPEN.includes(seed.status)) { now = { stage: seed.stage, attempt: seed.attempt, seq: -1, percent: seed.percent }; rail(); now = undefined; }
+    if (byId("tiles")) draw();
+    const read = () => { catchUp().catch((error) => { ktrdr.announce(error.message); }); };
+    if (OPEN.includes(seed.status)) ktrdr.live.follow([seed.id], { progress: onProgress, row: onRow, epochs: onEpochs, catchUp: read });
+    else { ktrdr.live.follow([], {}); if (byId("tiles")) read(); }
+  };
+  document.addEventListener("DOMContentLoaded", () => {
+    begin();
+    document.body.addEventListener("htmx:afterSettle", (event) => { if (event.target.id === "operation") begin(); });
+  });
+}

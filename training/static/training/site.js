@@ -1,0 +1,61 @@
+// What every page has: relative times, the theme, questions before dangerous actions, messages for screen readers.
+"use strict";
+window.ktrdr = window.ktrdr || {};
+
+ktrdr.announce = (text) => { document.getElementById("announce").textContent = text; };
+
+/** "12 s", "3 min", "2 h 5 min", "4 days" */
+ktrdr.duration = (seconds) => {
+  const s = Math.max(0, Math.round(seconds));
+  if (s < 60) return `${s} s`;
+  if (s < 3600) return `${Math.floor(s / 60)} min ${s % 60 ? `${s % 60} s` : ""}`.trim();
+  if (s < 86400) return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
+  return `${Math.floor(s / 86400)} days`;
+};
+
+ktrdr.tellTimes = (root) => {
+  for (const time of root.querySelectorAll("time.ago")) {
+    const at = new Date(time.dateTime);
+    const seconds = (Date.now() - at) / 1000;
+    time.textContent = seconds < 5 ? "just now" : `${ktrdr.duration(seconds >= 3600 ? Math.floor(seconds / 60) * 60 : seconds)} ago`;
+    time.title = `${at.toISOString().replace("T", " ").slice(0, 19)} UTC`;
+  }
+};
+
+ktrdr.switchTheme = () => {
+  const root = document.documentElement;
+  const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  root.dataset.theme = dark ? "light" : "dark";
+  localStorage.setItem("theme", root.dataset.theme);
+  document.dispatchEvent(new Event("theme"));
+};
+
+// A form with data-dialog="id" is asked about in that <dialog> first; the dialog's own submit button sends it.
+ktrdr.ask = (button) => {
+  const dialog = document.getElementById(button.dataset.dialog);
+  dialog.showModal();
+};
+
+document.addEventListener("click", (event) => {
+  const target = event.target.closest("[data-theme-switch], [data-dialog], [data-close], [data-copy]");
+  if (!target) return;
+  if (target.hasAttribute("data-theme-switch")) ktrdr.switchTheme();
+  if (target.dataset.dialog) ktrdr.ask(target);
+  if (target.hasAttribute("data-close")) target.closest("dialog").close();
+  if (target.dataset.copy) navigator.clipboard.writeText(target.dataset.copy).then(() => ktrdr.announce("Copied"));
+});
+
+// A second click while the first is on its way sends nothing.
+document.addEventListener("submit", (event) => {
+  if (event.defaultPrevented || event.target.method !== "post") return;
+  if (event.target.dataset.sent) { event.preventDefault(); return; }
+  event.target.dataset.sent = "1";
+  setTimeout(() => { delete event.target.dataset.sent; }, 4000);
+});
+addEventListener("pageshow", () => { for (const form of document.forms) delete form.dataset.sent; });
+
+document.addEventListener("DOMContentLoaded", () => {
+  ktrdr.tellTimes(document);
+  setInterval(() => ktrdr.tellTimes(document), 5000);
+  document.body.addEventListener("htmx:load", (event) => ktrdr.tellTimes(event.target.parentElement || document));
+});

@@ -1,0 +1,126 @@
+"""The browser's socket: it names operations, gets what is stored of each, and then whatever changes."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from typing import Any
+
+from channels.db import database_sync_to_async
+from channels.generic.websocket import AsyncWebsocketConsumer
+from django.contrib.auth import get_user_model
+
+from training.audience import Audience
+from training.models import Operation
+
+PERMISSION = "training.view_operation"
+#: A page shows no more at once.
+MOST_FOLLOWED = 50
+#: So often the right to look is asked for again, and something is sent even if nothing moves.
+RIGHTS_SECONDS, ALIVE_SECONDS = 60, 5
+#: Close codes, by which the page knows whether to come back.
+NOT_SIGNED_IN, NOT_ALLOWED, NOT_UNDERSTOOD = 4401, 4403, 4400
+
+
+def session_mark(session_key: str | None) -> str:
+    """A session as messages name it: its key is a secret."""
+    return hashlib.sha256((session_key or "").encode()).hexdigest()[:32]
+
+
+class OperationSocket(AsyncWebsocketConsumer):
+    """`{"follow": [ids]}` comes in once; `progress`, `row`, `epochs` and `alive` go out, the latest of each."""
+
+    channel_layer_alias = ""  # the audience listens for all
+
+    def __init__(self, audience: Audience) -> None:
+        super().__init__()
+        self.audience = audience
+        self.session = ""
+        self._waiting: dict[tuple[str, str], str] = {}
+        self._wake = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def connect(self) -> None:
+        session = self.scope.get("session")
+        self.session = session_mark(getattr(session, "session_key", None))
+        await self.accept()  # a refused handshake tells the page nothing; a close code does
+        if refusal := await self._refusal():
+            await self.close(code=refusal)
+            return
+        self._tasks = [asyncio.create_task(self._send_waiting()), asyncio.create_task(self._stay_allowed())]
+
+    async def disconnect(self, code: int) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await self.audience.leave(self)
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        wanted = _ids_in(text_data)
+        if wanted is None or not self._tasks:
+            await self.close(code=NOT_UNDERSTOOD)
+            return
+        known = await database_sync_to_async(_known)(wanted)
+        await self.audience.follow(self, known)
+
+    # --- the audience's side ---
+
+    def offer(self, kind: str, operation_id: str, text: str) -> None:
+        self._waiting[kind, operation_id] = text
+        self._wake.set()
+
+    def end(self) -> None:
+        self._tasks.append(asyncio.create_task(self.close(code=NOT_SIGNED_IN)))
+
+    # --- its own ---
+
+    async def _send_waiting(self) -> None:
+        """Whatever is the latest of its kind; a slow browser gets fewer, never a queue."""
+        while True:
+            try:
+                await asyncio.wait_for(self._wake.wait(), ALIVE_SECONDS)
+            except TimeoutError:
+                await self.send(text_data='{"type": "alive"}')
+                continue
+            self._wake.clear()
+            waiting, self._waiting = self._waiting, {}
+            for text in waiting.values():
+                await self.send(text_data=text)
+
+    async def _stay_allowed(self) -> None:
+        while True:
+            await asyncio.sleep(RIGHTS_SECONDS)
+            if refusal := await self._refusal():
+                await self.close(code=refusal)
+                return
+
+    async def _refusal(self) -> int:
+        """The close code for one who may not look, else 0; asked of the database each time."""
+        user = self.scope.get("user")
+        if user is None or not user.is_authenticated:
+            return NOT_SIGNED_IN
+        return await database_sync_to_async(_refusal_of)(user.pk, self.scope["session"].session_key)
+
+
+def _refusal_of(user_id: int, session_key: str) -> int:
+    from django.contrib.sessions.models import Session
+    from django.utils import timezone
+
+    user = get_user_model().objects.filter(pk=user_id, is_active=True).first()
+    if user is None or not Session.objects.filter(pk=session_key, expire_date__gt=timezone.now()).exists():
+        return NOT_SIGNED_IN
+    return 0 if user.has_perm(PERMISSION) else NOT_ALLOWED
+
+
+def _ids_in(text: str | None) -> list[str] | None:
+    """The operations that a message names; None if it is not understood."""
+    try:
+        wanted: Any = json.loads(text or "")["follow"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    fits = isinstance(wanted, list) and len(wanted) <= MOST_FOLLOWED and all(isinstance(x, str) and len(x) <= 64 for x in wanted)
+    return wanted if fits else None
+
+
+def _known(wanted: list[str]) -> list[str]:
+    return list(Operation.objects.filter(pk__in=[text for text in wanted if "\0" not in text]).values_list("pk", flat=True))
