@@ -134,15 +134,17 @@ def test_only_the_last_bars_are_looked_at_and_it_says_so(bars: None) -> None:
     assert not [note for note in preview(TEXT, "AAPL", bars=previews.MOST_BARS)["notes"] if "the last" in note]
 
 
-def test_many_bars_are_drawn_as_fewer_candles_that_leave_out_no_extreme(bars: None) -> None:
-    seen = preview(TEXT, "AAPL", bars=previews.MOST_BARS)["series"]["1d"]
+def test_the_last_candles_are_drawn_bar_by_bar(bars: None) -> None:
+    seen = preview(TEXT, "AAPL")
+    series = seen["series"]["1d"]
     _, run = whole_run(TEXT)
-    frame = run.frames["AAPL"]["1d"].iloc[-seen["bars"] :]
-    assert seen["bars_per_candle"] == 5 and len(seen["times"]) == -(-seen["bars"] // 5) <= previews.MOST_CANDLES
-    assert max(seen["high"]) == frame["high"].max() and min(seen["low"]) == frame["low"].min()
-    assert seen["open"][0] == frame["open"].iloc[0] and seen["close"][-1] == frame["close"].iloc[-1]
-    lengths = {len(seen[key]) for key in ("times", "open", "high", "low", "close")} | {len(o["values"]) for o in seen["outputs"]}
-    assert len(lengths) == 1
+    frame = run.frames["AAPL"]["1d"].iloc[-previews.MOST_CANDLES :]
+    assert series["bars"] == previews.BARS and len(series["times"]) == previews.MOST_CANDLES
+    for name in ("open", "high", "low", "close"):
+        assert series[name] == plain(frame[name].to_numpy())
+    assert {len(output["values"]) for output in series["outputs"]} == {previews.MOST_CANDLES}
+    marked = {time for one in seen["labels"]["classes"] for time in one["times"]}
+    assert marked == set(series["times"][:-10]), "each candle has its label, but for the last ten"
 
 
 def test_what_no_input_uses_yet_is_drawn_too(bars: None) -> None:
@@ -163,8 +165,8 @@ def test_one_timeframe_may_be_asked_for(bars: None) -> None:
 
 
 def test_it_is_json_without_nan(bars: None) -> None:
-    text = changed("  start_date: 2003-01-01\n  end_date: 2010-12-31\n", "", TEXT)
-    seen = preview(text, "AAPL", bars=previews.MOST_BARS)
+    text = changed("  start_date: 2003-01-01\n  end_date: 2010-12-31\n", "  end_date: 2000-10-31\n", TEXT)
+    seen = preview(text, "AAPL", "1d")
     assert json.loads(json.dumps(seen, allow_nan=False)) == seen
     assert None in seen["series"]["1d"]["outputs"][0]["values"], "the warm-up at the first stored bar has no value"
 

@@ -36,7 +36,7 @@ def candles_figure(series: Mapping[str, Any], labels: Mapping[str, Any] | None) 
     overlays, panes = _panes(series["outputs"])
     data: list[dict[str, Any]] = [_candles(series)]
     data += [_line(series, output, number, "y", output["name"]) for number, output in enumerate(overlays)]
-    data += _markers(labels) if labels else []
+    data += _markers(series, labels) if labels else []
     for place, outputs in enumerate(panes.values(), start=2):
         data += [_line(series, output, number, f"y{place}", output["name"]) for number, output in enumerate(outputs)]
     height = CANDLES + len(panes) * (PANE + GAP) + 70
@@ -86,17 +86,26 @@ def _line(series: Mapping[str, Any], output: Mapping[str, Any], number: int, axi
     }  # fmt: skip
 
 
-def _markers(labels: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Classes that call for something; the resting one (HOLD, NEUTRAL, RANGING) is everywhere else and is not drawn."""
+def _markers(series: Mapping[str, Any], labels: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Classes that call for something, below or above their candles; the resting one (HOLD, NEUTRAL, RANGING) is everywhere
+    else and is not drawn."""
+    place = {time: number for number, time in enumerate(series["times"])}
+    away = 0.025 * (max(series["high"]) - min(series["low"]))
     found = []
     for one in labels["classes"]:
         colour = class_colour(one["name"])
-        if colour == "--hold" or not one["times"]:
+        at = [place[time] for time in one["times"] if time in place]
+        if colour == "--hold" or not at:
             continue
-        marker = {"color": colour, "size": 6, "symbol": _SYMBOLS.get(colour, "circle"), "opacity": 0.75}
+        low = colour == "--buy"
+        heights = [series["low"][i] - away if low else series["high"][i] + away for i in at]
+        marker = {"color": colour, "size": 6, "symbol": _SYMBOLS.get(colour, "circle")}
         found.append(
-            {"type": "scatter", "mode": "markers", "name": one["name"], "x": one["times"], "y": one["prices"], "marker": marker}
-        )
+            {
+                "type": "scatter", "mode": "markers", "name": one["name"], "x": [series["times"][i] for i in at], "y": heights,
+                "marker": marker, "hoverinfo": "name+x",
+            }
+        )  # fmt: skip
     return found
 
 
@@ -118,7 +127,7 @@ def membership_figure(shown: Mapping[str, Any]) -> Figure:
     layout = {
         "height": 240,
         "xaxis": {"title": {"text": shown["indicator"]}},
-        "yaxis": {"title": {"text": "degree"}, "range": [0, 1.06], "overlaying": "y2"},
+        "yaxis": {"title": {"text": "degree"}, "range": [0, 1.06], "tickvals": [0, 0.5, 1], "overlaying": "y2"},
         "yaxis2": {"side": "right", "showgrid": False, "showticklabels": False, "rangemode": "tozero"},
         "bargap": 0,
         "margin": {"l": 46, "r": 10, "t": 34, "b": 44},

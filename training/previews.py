@@ -1,6 +1,7 @@
 """A preview: strategy text and a symbol → what the pipeline makes of its last bars, JSON-ready; nothing is trained or stored.
 
-Every value is the pipeline's own. Only what is drawn as candles is thinned, and whatever is left out is said in `notes`.
+Every value is the pipeline's own. Shares and histograms are over all bars looked at, candles
+are the last of them, and whatever is left out is said in `notes`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from django.conf import settings
 
 from strategies_app.reader import read_strategy, warnings_of
 from strategies_app.schema import FuzzySet, RawInput, StrategySpec, feature_names, output_of
-from strategies_app.vocabulary import TIMEFRAMES
+from strategies_app.vocabulary import PRICE_COLUMNS, TIMEFRAMES
 from training.values import Refusal
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 #: Base bars that are looked at if not told otherwise, and at most.
 BARS, MOST_BARS = 2_000, 20_000
 #: More candles than these are no candles to the eye; more outputs, sets and names than these are read by nobody.
-MOST_CANDLES, MOST_OUTPUTS, MOST_SETS, MOST_NAMES = 500, 40, 40, 1_000
+MOST_CANDLES, MOST_OUTPUTS, MOST_SETS, MOST_NAMES = 250, 40, 40, 1_000
 #: Points of a curve, and bars of a histogram.
 POINTS, BINS = 161, 48
 #: Below this degree a membership says next to nothing.
@@ -155,30 +156,17 @@ def _outputs(spec: StrategySpec, shown: Mapping[str, _Shown], notes: list[str]) 
 
 
 def _series(shown: _Shown, outputs: Mapping[str, NDArray[np.float64]], spec: StrategySpec, notes: list[str]) -> dict[str, Any]:
-    """Candles and outputs as they are drawn: where there are too many bars, several are drawn as one candle."""
-    import numpy as np
-
+    """The last candles and outputs, as they are drawn."""
     count = len(shown.times) - shown.first
-    step = -(-count // MOST_CANDLES)
-    starts = np.arange(0, count, step)
-    ends = np.minimum(starts + step, count) - 1
-    column = {name: shown.inside(values) for name, values in shown.columns.items()}
     if len(outputs) > MOST_OUTPUTS:
         notes.append(f"{len(outputs)} indicator outputs, the first {MOST_OUTPUTS} are drawn")
+    drawn = slice(-min(count, MOST_CANDLES), None)
     return {
         "bars": count,
-        "bars_per_candle": step,
-        "times": [_iso(time) for time in shown.inside(shown.times)[starts]],
-        "open": _numbers(column["open"][starts]),
-        "high": _numbers(np.maximum.reduceat(column["high"], starts)),
-        "low": _numbers(np.minimum.reduceat(column["low"], starts)),
-        "close": _numbers(column["close"][ends]),
+        "times": [_iso(time) for time in shown.times[drawn]],
+        **{name: _numbers(shown.columns[name][drawn]) for name in PRICE_COLUMNS},
         "outputs": [
-            {
-                "name": name,
-                "kind": spec.indicators[name.partition(".")[0]].kind.name,
-                "values": _numbers(shown.inside(values)[ends]),
-            }
+            {"name": name, "kind": spec.indicators[name.partition(".")[0]].kind.name, "values": _numbers(values[drawn])}
             for name, values in list(outputs.items())[:MOST_OUTPUTS]
         ],
     }
@@ -272,7 +260,8 @@ def _marks(kind: str, parameters: list[float]) -> list[float]:
 
 
 def _labels(spec: StrategySpec, base: _Shown) -> dict[str, Any]:
-    """Class shares of the labelled base bars shown, the longest look-ahead in bars, and where each class stands."""
+    """Class shares of the labelled base bars shown, the longest look-ahead in bars, and where each class stands
+    among the candles drawn."""
     import numpy as np
 
     from training.pipeline.labels import compute_labels
@@ -287,17 +276,15 @@ def _labels(spec: StrategySpec, base: _Shown) -> dict[str, Any]:
         "longest_look_ahead": int((ends[labelled] - base.first - labelled).max()) if len(labelled) else None,
         "classes": [],
     }
-    closes, times = base.inside(base.columns["close"]), base.inside(base.times)
+    times, first_drawn = base.inside(base.times), len(ends) - MOST_CANDLES
     for number, name in enumerate(spec.class_names):
         rows = labelled[values[labelled] == number]
-        drawn = rows[:: max(1, -(-len(rows) // MOST_CANDLES))]
         told["classes"].append(
             {
                 "name": name,
                 "count": len(rows),
                 "share": len(rows) / len(labelled) if len(labelled) else None,
-                "times": [_iso(time) for time in times[drawn]],
-                "prices": _numbers(closes[drawn]),
+                "times": [_iso(time) for time in times[rows[rows >= first_drawn]]],
             }
         )
     return told

@@ -14,6 +14,7 @@ from strategies_app.reader import StrategyError, read_strategy
 from training.figures_preview import candles_figure, class_colour, membership_figure
 from training.models import BarSeries
 from training.pages.access import page
+from training.pages.words import sentence
 from training.questions import Broken, Refused, Reply, TookTooLong, UnknownJob, ask, look
 from training.queues import NoWorker
 
@@ -67,8 +68,8 @@ def waiting(request: HttpRequest, job: str) -> HttpResponse:
         return _say(request, "broken", "The preview met something unexpected. Its worker's log says what.")
 
 
-def _say(request: HttpRequest, state: str, sentence: str, **more: Any) -> HttpResponse:
-    return render(request, "strategies/_preview_state.html", {"state": state, "sentence": sentence, **more})
+def _say(request: HttpRequest, state: str, text: str, **more: Any) -> HttpResponse:
+    return render(request, "strategies/_preview_state.html", {"state": state, "sentence": sentence(text), **more})
 
 
 def _answered(request: HttpRequest, reply: Reply) -> HttpResponse:
@@ -84,7 +85,7 @@ def shown(result: dict[str, Any]) -> dict[str, Any]:
             "timeframe": timeframe,
             "id": f"preview-candles-{number}",
             "bars": one["bars"],
-            "bars_per_candle": one["bars_per_candle"],
+            "drawn": len(one["times"]),
             "names": [output["name"] for output in one["outputs"]],
             "figure": candles_figure(one, result["labels"] if timeframe == result["base_timeframe"] else None),
         }

@@ -21,6 +21,7 @@ from training.estimates import seconds_for
 from training.models import Operation
 from training.pages.access import actor_of, page
 from training.pages.choices import SAMPLE, choices, coverage, found, problems_of, ranges_of, stored_series
+from training.pages.words import sentence
 from training.questions import Broken, Refused, Reply, TookTooLong, UnknownJob, ask, look
 from training.queues import NoWorker, choose_queue
 from training.requests import Conflict, start_training
@@ -31,6 +32,7 @@ MAY_START = "training.start_operation"
 WAIT_SECONDS = 2
 #: A share above this in one class of the training rows is worth a colour.
 ONE_SIDED = 0.95
+BROKEN = "The plan met something unexpected; its worker's log says what."
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -66,7 +68,7 @@ def _form(request: HttpRequest, value: str, given: QueryDict | None, problems: d
     else:
         context |= {"strategy": strategy, "spec": spec, "value": strategy.version.strategy.name if strategy.version else value}
         context |= _fields(spec, series, given)
-    context |= {"problems": problems, "any_bars": bool(series)}
+    context |= {"problems": _said(problems), "any_bars": bool(series)}
     return render(request, "site/train.html", context, status=422 if problems and given is not None else 200)
 
 
@@ -92,7 +94,7 @@ def _fields(spec: StrategySpec, series: dict[str, list[Any]], given: QueryDict |
         "start": value("start", data.start.isoformat() if data.start else ""),
         "end": value("end", data.end.isoformat() if data.end else ""),
         "validation_split": value("validation_split", f"{spec.training.data_split.validation:g}"),
-        "split": spec.training.data_split,
+        "test_share": f"{spec.training.data_split.test:g}",
     }
 
 
@@ -129,6 +131,10 @@ def _options(given: QueryDict, spec: StrategySpec) -> tuple[dict[str, Any], dict
     return options, problems
 
 
+def _said(problems: dict[str, list[str]]) -> dict[str, list[str]]:
+    return {field: [sentence(one) for one in told] for field, told in problems.items()}
+
+
 def _asked(given: QueryDict) -> tuple[FoundStrategy, dict[str, Any], StrategySpec | None, dict[str, list[str]]]:
     """Strategy, options, the strategy with the options, and all that is in the way. Raises UnknownStrategy."""
     strategy = found(given.get("strategy", ""))
@@ -151,8 +157,8 @@ def plan(request: HttpRequest) -> HttpResponse:
     try:
         strategy, options, spec, problems = _asked(request.POST)
     except UnknownStrategy as error:
-        return render(request, "site/_plan.html", {"problems": {"strategy": [str(error)]}})
-    context: dict[str, Any] = {"problems": problems}
+        return render(request, "site/_plan.html", {"problems": _said({"strategy": [str(error)]})})
+    context: dict[str, Any] = {"problems": _said(problems)}
     if spec is not None:
         context["coverage"] = coverage(spec, stored_series())
     if not problems and spec is not None:
@@ -166,18 +172,18 @@ def _worker() -> dict[str, Any]:
     try:
         return {"worker": f"a {choose_queue()} worker", "no_worker": ""}
     except NoWorker as error:
-        return {"worker": f"none: {error}", "no_worker": str(error)}
+        return {"worker": f"none: {error}", "no_worker": sentence(str(error))}
 
 
 def _plan_of(request: HttpRequest, arguments: dict[str, Any]) -> dict[str, Any]:
     try:
         return _answered(ask("plan", arguments, request.user, WAIT_SECONDS))
     except NoWorker as error:
-        return {"no_quick": str(error)}
+        return {"no_quick": sentence(str(error))}
     except (Refused, TookTooLong) as error:
-        return {"refused": str(error)}
+        return {"refused": sentence(str(error))}
     except Broken:
-        return {"refused": "the plan met something unexpected; its worker's log says what"}
+        return {"refused": BROKEN}
 
 
 def _answered(reply: Reply) -> dict[str, Any]:
@@ -206,9 +212,9 @@ def planned(request: HttpRequest, job: str) -> HttpResponse:
     try:
         context = _answered(look(job, request.user))
     except (Refused, TookTooLong, UnknownJob) as error:
-        context = {"refused": str(error)}
+        context = {"refused": sentence(str(error))}
     except Broken:
-        context = {"refused": "the plan met something unexpected; its worker's log says what"}
+        context = {"refused": BROKEN}
     return render(request, "site/_planned.html", context)
 
 

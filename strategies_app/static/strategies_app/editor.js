@@ -50,6 +50,9 @@ document.addEventListener("DOMContentLoaded", () => {
     if (verdict.textContent !== words) verdict.textContent = words;
     verdict.dataset.state = state;
     text.setAttribute("aria-invalid", state === "bad");
+    const old = state === "bad" && Boolean(preview.querySelector(".preview"));
+    preview.toggleAttribute("data-stale", old);
+    document.getElementById("preview-note").textContent = old ? "of the text before" : "";
   };
   const place = (problem) => (problem.line ? `line ${problem.line}, column ${problem.column}` : "");
   const show = (answer) => {
