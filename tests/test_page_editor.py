@@ -184,7 +184,10 @@ def test_pieces_are_all_that_can_be_trained_and_nothing_else() -> None:
     assert offered == {name for name, kind in INDICATORS.items() if kind.available and name not in REPAINTING}
     shapes = " ".join(snippet.title for snippet in of("Fuzzy sets"))
     assert all(name in shapes for name in MEMBERSHIPS)
-    for section in ("model: {type: lstm, architecture: {sequence_length: 8}}", "model: {type: gru, architecture: {sequence_length: 8}}"):
+    for section in (
+        "model: {type: lstm, architecture: {sequence_length: 8}}",
+        "model: {type: gru, architecture: {sequence_length: 8}}",
+    ):
         refused = changed("model:\n  type: mlp", section)
         offered_now = section.split("type: ")[1].split(",")[0] in {snippet.title for snippet in of("Models")}
         try:

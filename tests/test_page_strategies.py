@@ -115,7 +115,9 @@ def test_a_viewer_sees_no_buttons_and_may_not_write(examples: Examples) -> None:
     assert viewer.post("/strategies/new/samples/", {"name": "minimal"}).status_code == 403
 
 
-@pytest.mark.parametrize("address", [LIST, NEW, "/strategies/stored/", "/strategies/stored/edit/", "/strategies/stored/versions/1/download/"])
+@pytest.mark.parametrize(
+    "address", [LIST, NEW, "/strategies/stored/", "/strategies/stored/edit/", "/strategies/stored/versions/1/download/"]
+)
 def test_who_is_not_signed_in_is_asked_to_and_who_has_no_role_is_refused(examples: Examples, address: str) -> None:
     answer = Client().get(address)
     assert answer.status_code == 302 and answer.headers["Location"].startswith(reverse("site:sign-in"))
@@ -130,7 +132,9 @@ def test_what_is_not_there_is_a_page_of_its_own(examples: Examples) -> None:
 
 def test_no_text_becomes_markup(examples: Examples) -> None:
     attack = '"</textarea></pre><script>alert(1)</script>"'
-    Strategy.objects.import_text(f"description: {attack}\nhypothesis: {attack}\n# <img src=x onerror=alert(1)>" + text("attack"), attack)
+    Strategy.objects.import_text(
+        f"description: {attack}\nhypothesis: {attack}\n# <img src=x onerror=alert(1)>" + text("attack"), attack
+    )
     Strategy.objects.import_text(f"description: {attack}" + text("attack"), attack)
     trainer = examples.signed_in("trainer")
     for address in (LIST, f"{LIST}?q={attack}", "/strategies/attack/", "/strategies/attack/edit/", "/train/?strategy=attack"):
@@ -138,7 +142,9 @@ def test_no_text_becomes_markup(examples: Examples) -> None:
         assert "<script>alert" not in page and "<img src=x" not in page, address
 
 
-def test_five_hundred_strategies_are_shown_in_pages_by_few_queries(examples: Examples, django_assert_max_num_queries: Any) -> None:
+def test_five_hundred_strategies_are_shown_in_pages_by_few_queries(
+    examples: Examples, django_assert_max_num_queries: Any
+) -> None:
     rows = Strategy.objects.bulk_create(Strategy(name=f"s{number}") for number in range(500))
     versions = [StrategyVersion(strategy=row, number=1, text=text(row.name), sha256="0" * 64) for row in rows]
     for version in StrategyVersion.objects.bulk_create(versions)[::50]:

@@ -124,7 +124,7 @@ def _options(given: QueryDict, spec: StrategySpec) -> tuple[dict[str, Any], dict
             options[field] = day.isoformat()
     share = given.get("validation_split", "").strip().replace(",", ".")
     try:
-        if share and abs(float(share) - spec.training.data_split.validation) > 1e-9:
+        if share and not abs(float(share) - spec.training.data_split.validation) <= 1e-9:  # so that nan is seen too
             options["validation_split"] = float(share)
     except ValueError:
         problems["validation_split"] = [f"seen '{share[:40]}', wanted a share such as 0.2"]
