@@ -69,4 +69,16 @@ def _bars(predictions: Any) -> list[dict[str, Any]]:
     ]
 
 
-QUESTIONS: dict[str, Callable[..., dict[str, Any]]] = {"plan": plan, "predict": predict, "preview": preview}
+def importance(model: str) -> dict[str, Any]:
+    """What each feature and fuzzy set is worth on the validation rows; kept with the model, so it is computed once."""
+    from training import explain
+
+    return explain.importance(model)
+
+
+QUESTIONS: dict[str, Callable[..., dict[str, Any]]] = {
+    "plan": plan,
+    "predict": predict,
+    "preview": preview,
+    "importance": importance,
+}

@@ -174,11 +174,12 @@ document.addEventListener("DOMContentLoaded", () => {
     }
     return null;
   };
-  const firstId = (lines, key) => {
+  /** The id under `key` that nothing refers to yet, the one written last of these; else the last one. */
+  const idToUse = (lines, key, reference) => {
     const found = block(lines, key);
-    if (!found) return "";
-    const line = lines.slice(found.start + 1, found.end).find((each) => !blank(each) && indentOf(each) > 0);
-    return line ? line.trim().split(":")[0] : "";
+    const inside = found ? lines.slice(found.start + 1, found.end).filter((line) => !blank(line)) : [];
+    const ids = inside.filter((line) => indentOf(line) === indentOf(inside[0])).map((line) => line.trim().split(":")[0]).reverse();
+    return ids.find((id) => !new RegExp(`${reference}\\s*:\\s*${id}(?![\\w-])`).test(text.value)) || ids[0];
   };
   const unique = (id) => {
     let name = id;
@@ -190,7 +191,7 @@ document.addEventListener("DOMContentLoaded", () => {
     const lines = text.value.split("\n");
     let words = piece.lines.split("\n");
     if (piece.id) words[0] = words[0].replace(piece.id, unique(piece.id));
-    words = words.map((line) => line.replace("{indicator}", firstId(lines, "indicators") || "an_indicator").replace("{fuzzy_set}", firstId(lines, "fuzzy_sets") || "a_fuzzy_set"));
+    words = words.map((line) => line.replace("{indicator}", idToUse(lines, "indicators", "indicator") || "an_indicator").replace("{fuzzy_set}", idToUse(lines, "fuzzy_sets", "fuzzy_set") || "a_fuzzy_set"));
     const [top, inner] = piece.section.split(".");
     const found = block(lines, top);
     const end = offset(lines, lines.length) - 1;

@@ -3,7 +3,7 @@
 window.ktrdr = window.ktrdr || {};
 
 ktrdr.yaml = (() => {
-  const WORD = /^(?:true|false|null|~|[-+]?\.inf|\.nan|all)$/i;
+  const WORD = /^(?:true|false|null|~|[-+]?\.inf|\.nan)$/i;
   const NUMBER = /^[-+]?(?:\d[\d_]*)(?:\.\d+)?(?:e[-+]?\d+)?$|^\d{4}-\d{2}-\d{2}$/i;
   // Comment, quoted text, key (with its colon), punctuation, plain word, spaces.
   const PARTS = /(#.*$)|("(?:[^"\\]|\\.)*"?|'(?:[^']|'')*'?)|([^\s#:,{}[\]"'][^#:,{}[\]]*?(?=\s*:(?:\s|$)))|([:,{}[\]]|-(?=\s))|([^\s:,{}[\]]+)|(\s+)/g;
