@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from training.pages import compare, home, marks, operations, result_files, result_parts, signing
+from training.pages import compare, home, marks, operations, previews, result_files, result_parts, signing, start
 
 app_name = "site"
 urlpatterns = [
@@ -18,6 +18,12 @@ urlpatterns = [
     path("operations/<str:operation_id>/resume/", operations.resume, name="resume"),
     path("operations/<str:operation_id>/log/", operations.log, name="log"),
     path("operations/<str:operation_id>/checkpoints/", operations.checkpoints, name="checkpoints"),
+    path("train/", start.train, name="train"),
+    path("train/plan/", start.plan, name="plan"),
+    path("train/plan/<str:job>/", start.planned, name="plan-job"),
+    path("previews/", previews.preview, name="preview"),
+    path("previews/symbols/", previews.symbols, name="preview-symbols"),
+    path("previews/<str:job>/", previews.waiting, name="preview-job"),
     path("operations/<str:operation_id>/annotate/", marks.annotate, name="annotate"),
     path("operations/<str:operation_id>/probabilities/", result_parts.probabilities, name="probabilities"),
     path("operations/<str:operation_id>/importance/", result_parts.importance, name="importance"),
