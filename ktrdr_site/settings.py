@@ -120,6 +120,8 @@ CHECKPOINT_DIR = _folder("CHECKPOINT_DIR", HOME_DIR / "checkpoints")
 BUNDLE_DIR = HOME_DIR / "bundles"
 CACHE_DIR = HOME_DIR / "cache"
 LOG_DIR = HOME_DIR / "logs"
+#: Files of bars that were uploaded and are not loaded yet.
+UPLOAD_DIR = HOME_DIR / "uploads"
 
 #: A checkpoint is saved at the end of an epoch after this many epochs or seconds, whichever comes first.
 CHECKPOINT_EPOCH_INTERVAL = int(_number("CHECKPOINT_EPOCH_INTERVAL", 10, low=1, whole=True))
@@ -128,6 +130,14 @@ CHECKPOINT_MAX_AGE_DAYS = _number("CHECKPOINT_MAX_AGE_DAYS", 30, low=0)
 
 #: The feature cache keeps what was used last within so many bytes.
 CACHE_LIMIT_BYTES = int(_number("KTRDR_CACHE_LIMIT_BYTES", 4 * 1024**3, low=0, whole=True))
+
+#: A larger file of bars is not taken by the web site; `load_data` takes any.
+UPLOAD_LIMIT_BYTES = int(_number("KTRDR_UPLOAD_LIMIT_BYTES", 200_000_000, low=0, whole=True))
+FILE_UPLOAD_HANDLERS = [
+    "training.uploads.Capped",
+    "django.core.files.uploadhandler.MemoryFileUploadHandler",
+    "django.core.files.uploadhandler.TemporaryFileUploadHandler",
+]
 
 # Compiled kernels are kept with the rest; it must be set before numba is first imported.
 os.environ.setdefault("NUMBA_CACHE_DIR", str(HOME_DIR / "numba"))
