@@ -55,7 +55,7 @@ def assert_same_dataset(found: Dataset | None, expected: Dataset) -> None:
     for name in FIELDS:
         assert same_bits(np.asarray(getattr(found.rows, name)), getattr(expected.rows, name))
     assert same_bits(np.asarray(found.clock), expected.clock)
-    for name in ("symbols", "feature_names", "normalization", "class_names", "dropped"):
+    for name in ("symbols", "feature_names", "normalization", "class_names", "dropped", "dropped_by_symbol"):
         assert getattr(found, name) == getattr(expected, name)
 
 

@@ -189,6 +189,9 @@ def test_every_base_bar_in_the_dates_is_a_row_or_counted(tmp_path: Path, hours: 
     assert dataset.dropped["missing value"] == 9
     assert min(dataset.dropped.values()) > 0
     assert len(dataset.rows) + sum(dataset.dropped.values()) == sum(len(bars.clock[s]) for s in spec.symbols)
+    for number, symbol in enumerate(spec.symbols):
+        left_out = sum(dataset.dropped_by_symbol[symbol].values())
+        assert int((dataset.rows.symbols == number).sum()) + left_out == len(bars.clock[symbol])
 
 
 def test_a_missing_volume_matters_only_to_a_run_that_uses_volume(tmp_path: Path, hours: pd.DataFrame) -> None:

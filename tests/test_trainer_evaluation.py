@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.trainer_examples import CLASSES, dataset, strategy
-from training.trainer.evaluation import EVALUATION_BATCH, evaluate, probabilities
+from tests.trainer_examples import CLASSES, HOUR, dataset, strategy
+from training.trainer.baselines import COMPARED, baselines, known_last
+from training.trainer.evaluation import EVALUATION_BATCH, evaluate, probabilities, rows_digest
 from training.trainer.loop import fit
 from training.trainer.measures import confusion, measures
 from training.trainer.networks import build_network
@@ -139,3 +141,43 @@ def test_an_empty_split_has_no_evaluation() -> None:
 
 def test_the_evaluation_batch_is_part_of_the_format() -> None:
     assert EVALUATION_BATCH == 1024
+
+
+def test_every_baseline_has_the_same_measures_on_the_same_rows() -> None:
+    rows, splits = dataset(600)
+    found = baselines(rows, splits.test, splits.train, HOUR)
+    assert [b["name"] for b in found] == ["majority class of train", "label known last", "guessing by the shares of train"]
+    assert all(set(COMPARED) <= set(b) and b["rows"] == len(splits.test) for b in found)
+    shares = np.bincount(rows.rows.labels[splits.train], minlength=3) / len(splits.train)
+    there = np.bincount(rows.rows.labels[splits.test], minlength=3) / len(splits.test)
+    assert found[2]["accuracy"] == pytest.approx(float(shares @ there)) and found[2]["mcc"] == 0
+    assert found[2]["balanced_accuracy"] == pytest.approx(1 / 3)
+
+
+@given(seed=st.integers(0, 10**6), horizon=st.integers(1, 30))
+@settings(max_examples=60, deadline=None)
+def test_the_label_known_last_is_never_one_that_was_not_known(seed: int, horizon: int) -> None:
+    """Against the definition, row by row; labels end in no order."""
+    random = np.random.default_rng(seed)
+    rows, splits = dataset(120, seed=seed)
+    ends = rows.rows.times + HOUR + random.integers(1, horizon + 1, len(rows.rows)) * HOUR
+    order = np.lexsort((rows.rows.times, rows.rows.symbols))
+    columns = {name: getattr(rows.rows, name)[order] for name in ("features", "labels", "times", "symbols")}
+    rows = dataclasses.replace(rows, rows=dataclasses.replace(rows.rows, **columns, label_ends=ends[order]))
+    found = known_last(rows, splits.test, 2, HOUR)
+    r = rows.rows
+    for place, answer in zip(splits.test.tolist(), found.tolist(), strict=True):
+        now = r.times[place] + HOUR
+        known = [j for j in range(len(r)) if r.symbols[j] == r.symbols[place] and r.label_ends[j] <= now]
+        assert answer == (r.labels[max(known, key=lambda j: r.times[j])] if known else 2)
+
+
+def test_rows_are_told_apart_by_what_they_are_and_by_what_is_right_for_them() -> None:
+    rows, splits = dataset(300)
+    digest = rows_digest(rows, splits.test)
+    other = dataclasses.replace(rows.rows, features=rows.rows.features * 2)
+    assert digest == rows_digest(dataclasses.replace(rows, rows=other), splits.test), "other features are no other rows"
+    assert digest != rows_digest(rows, splits.validation)
+    labels = rows.rows.labels.copy()
+    labels[splits.test[3]] = (labels[splits.test[3]] + 1) % 3
+    assert digest != rows_digest(dataclasses.replace(rows, rows=dataclasses.replace(rows.rows, labels=labels)), splits.test)

@@ -271,6 +271,7 @@ class Operations(Schema):
 
 
 class Metric(Schema):
+    id: int  # what `since` takes
     attempt: int
     epoch: int
     train_loss: float

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import secrets
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
 from strategies_app.models import StrategyVersion
+from training.verdict import summary_of
 
 
 class Status(models.TextChoices):
@@ -62,6 +63,8 @@ class Operation(models.Model):
     notes = models.JSONField(default=list, help_text="warnings and notes of the run, in order")
     error = models.TextField(blank=True)
     certificate = models.TextField(blank=True, help_text="what is known of the exactness of the last resume")
+    tags = models.CharField(max_length=400, blank=True, help_text="words to find it by, each between spaces")
+    comment = models.TextField(blank=True, help_text="what people noted about it")
 
     created = models.DateTimeField(default=timezone.now, db_index=True)
     started = models.DateTimeField(null=True)
@@ -78,6 +81,7 @@ class Operation(models.Model):
             ("cancel_operation", "Can cancel a training"),
             ("force_operation", "Can stop a training by force"),
             ("resume_operation", "Can resume a training"),
+            ("annotate_operation", "Can tag a training and note something about it"),
         ]
 
     def __str__(self) -> str:
@@ -86,6 +90,10 @@ class Operation(models.Model):
     @property
     def name(self) -> str:
         return str(self.strategy_version.strategy.name)
+
+    @property
+    def tag_list(self) -> list[str]:
+        return self.tags.split()
 
 
 class Checkpoint(models.Model):
@@ -142,6 +150,8 @@ class TrainedModel(models.Model):
     folder = models.CharField(max_length=255, unique=True)
     sha256 = models.CharField(max_length=64, help_text="of the bundle's manifest")
     metrics = models.JSONField(default=dict)
+    summary = models.JSONField(default=dict, help_text="the figures that lists show and sort by; made from the metrics")
+    importance = models.JSONField(null=True, help_text="what each feature is worth, once somebody asked")
     created = models.DateTimeField(default=timezone.now)
 
     class Meta:
@@ -149,6 +159,11 @@ class TrainedModel(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if not self.summary:
+            self.summary = summary_of(self.metrics)
+        super().save(*args, **kwargs)
 
 
 class BarSeries(models.Model):

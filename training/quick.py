@@ -62,6 +62,13 @@ def _bars(predictions: Any) -> list[dict[str, Any]]:
     ]
 
 
+def importance(model: str) -> dict[str, Any]:
+    """What each feature and fuzzy set is worth on the validation rows; kept with the model, so it is computed once."""
+    from training import explain
+
+    return explain.importance(model)
+
+
 def load_sample(user: int) -> dict[str, Any]:
     """The bars and strategies that come with the program; see `upload_answers`."""
     from training import upload_answers
@@ -86,6 +93,7 @@ def load_upload(key: str, user: int) -> dict[str, Any]:
 QUESTIONS: dict[str, Callable[..., dict[str, Any]]] = {
     "plan": plan,
     "predict": predict,
+    "importance": importance,
     "load_sample": load_sample,
     "inspect_upload": inspect_upload,
     "load_upload": load_upload,

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from strategies_app.reader import warnings_of
 from strategies_app.schema import StrategySpec, feature_names
 from training.pipeline import cache as feature_cache
-from training.pipeline.coverage import DataError
+from training.pipeline.coverage import DataError, duration
 from training.pipeline.dataset import build_dataset, build_features
 from training.pipeline.loading import RunBars, load_bars
 from training.pipeline.splits import check_splits, cut_rows
@@ -130,9 +130,11 @@ def train_strategy(
     threads: int = 1,
     resume: Parts | None = None,
     cache: FeatureCache | None = None,
+    resident_limit: int | None = None,
 ) -> Bundle:
     """Train on the bars from the first epoch, or from a checkpoint's parts, and evaluate on validation, then on test.
 
+    Rows of more bytes than `resident_limit` are moved to the device batch by batch, with the same result.
     Raises DataError, TrainingError, Diverged and CheckpointError in one sentence each, and whatever
     the callback raises.
     """
@@ -141,7 +143,8 @@ def train_strategy(
     for text in prepared.notes:
         note(text)
     fitted = fit(
-        prepared.dataset, prepared.splits, spec, callback, device=device or choose_device(), threads=threads, resume=resume
+        prepared.dataset, prepared.splits, spec, callback, device=device or choose_device(), threads=threads, resume=resume,
+        resident_limit=resident_limit,
     )  # fmt: skip
     for text in fitted.warnings:
         note(text)
@@ -154,7 +157,8 @@ def _bundle(
     dataset, splits = prepared.dataset, prepared.splits
 
     def measured(positions: NDArray[np.int64]) -> Any:
-        return evaluate(fitted.network, dataset, positions, splits.train, spec.training, fitted.class_weights)
+        bar = duration(spec.base_timeframe)
+        return evaluate(fitted.network, dataset, positions, splits.train, spec.training, fitted.class_weights, bar=bar)
 
     on_stage("evaluate", 0.0)
     validation = measured(splits.validation)
@@ -226,9 +230,23 @@ def split_ledger(dataset: Dataset, splits: Splits, bars: RunBars) -> dict[str, A
             symbol: {name: int(np.sum(symbols[positions] == number)) for name, positions in parts.items()}
             for number, symbol in enumerate(dataset.symbols)
         },
+        "spans": {symbol: _spans(dataset, parts, splits, number) for number, symbol in enumerate(dataset.symbols)},
         "dropped": dict(dataset.dropped),
+        "dropped_by_symbol": {symbol: dict(reasons) for symbol, reasons in dataset.dropped_by_symbol.items()},
         "missing_bars": dict(bars.missing),
     }
+
+
+def _spans(dataset: Dataset, parts: Mapping[str, NDArray[np.int64]], splits: Splits, number: int) -> list[dict[str, Any]]:
+    """From the first to the last row (µs) of each part of one symbol's rows, per side of the cuts, in order of time."""
+    rows, found = dataset.rows, []
+    for name, positions in parts.items():
+        times = rows.times[positions[rows.symbols[positions] == number]]
+        sides = np.searchsorted(splits.cuts, times, side="right")
+        for side in np.unique(sides):
+            inside = times[sides == side]
+            found.append({"part": name, "first": int(inside.min()), "last": int(inside.max()), "rows": len(inside)})
+    return sorted(found, key=lambda span: (span["first"], span["last"]))
 
 
 def predict_bars(bundle: Bundle, symbol: str, frames: Mapping[str, pd.DataFrame], start: int) -> Predictions:

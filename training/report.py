@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from training.pipeline.coverage import day_of
+from training.verdict import baseline_name, baselines_of, judge
 
 Metrics = Mapping[str, Any]
 COLUMNS = (("accuracy", "Labels right"), ("balanced_accuracy", "Balanced"), ("mcc", "MCC"), ("f1_score", "F1 (macro)"))
 
 
 def result_tables(metrics: Metrics, split: Metrics) -> RenderableType:
-    """The verdict in a sentence, the model beside the majority class on both splits, and every class by itself."""
+    """The verdict in a sentence, the model beside its baselines on both splits, and every class by itself."""
     parts: list[RenderableType] = [Text(verdict(metrics), style="bold")]
     for name in ("validation", "test"):
         if metrics.get(name):
@@ -34,27 +34,9 @@ def result_tables(metrics: Metrics, split: Metrics) -> RenderableType:
 
 
 def verdict(metrics: Metrics) -> str:
-    """What the model reaches beside the majority class, claiming no more than the figures.
-
-    The margin is two standard errors: √(p(1−p)/n) of a share, about 1/√n of an MCC of 0; labels that
-    overlap are not independent, so the true margin is wider.
-    """
-    name = "test" if metrics.get("test") else "validation"
-    seen = metrics[name]
-    ours, theirs = seen["accuracy"], seen["baseline"]["accuracy"]
-    count = int(np.sum(seen["confusion_matrix"]))
-    margin = 2 * float(np.sqrt(max(ours * (1 - ours), 1e-12) / max(count, 1)))
-    answer = (
-        f"On {count:,} {name} rows it calls {ours:.1%} of labels right; always {seen['baseline']['class']} calls {theirs:.1%}."
-    )
-    if ours > theirs + margin and seen["mcc"] <= 2 / float(np.sqrt(max(count, 1))):
-        # The majority of train may be rare here: to beat it is then no skill.
-        return f"Not distinguishable from guessing (MCC {seen['mcc']:.3f}). {answer}"
-    if ours > theirs + margin:
-        return f"Better than the majority class. {answer}"
-    if ours < theirs - margin:
-        return f"Worse than the majority class. {answer}"
-    return f"Not distinguishable from the majority class. {answer}"
+    """What the model reaches beside its baselines, in words."""
+    judged = judge(metrics)
+    return f"{judged.headline} {judged.answer}" if judged else "There are no figures."
 
 
 def _span(split: Metrics, name: str) -> tuple[str, str]:
@@ -84,8 +66,9 @@ def _beside_baseline(title: str, metrics: Metrics) -> Table:
     table = _table(title, "", *(word for _, word in COLUMNS), "Loss")
     loss = "–" if metrics.get("loss") is None else f"{metrics['loss']:.4f}"
     table.add_row("This model", *(_share(metrics, key) for key, _ in COLUMNS), loss, style="bold")
-    baseline = metrics["baseline"]
-    table.add_row(f"Always {baseline['class']}", *(_share(baseline, key) for key, _ in COLUMNS), "–")
+    for baseline in baselines_of(metrics):
+        name = baseline_name(baseline)
+        table.add_row(f"{name[:1].upper()}{name[1:]}", *(_share(baseline, key) for key, _ in COLUMNS), "–")
     return table
 
 

@@ -21,6 +21,7 @@ TRAINS = (
     "strategies_app.add_strategy", "strategies_app.change_strategy", "strategies_app.add_strategyversion",
     "training.add_barseries", "training.change_barseries",
     "training.start_operation", "training.cancel_operation", "training.force_operation", "training.resume_operation",
+    "training.annotate_operation",
 )  # fmt: skip
 
 
@@ -57,7 +58,7 @@ def role_of(user: Any) -> str:
 
 
 def may_control(user: Any, operation: Operation, permission: str) -> bool:
-    """Whether a user may cancel, force or resume (`cancel_operation`, …) this operation: one's own, or any as an admin."""
+    """Whether a user may cancel, annotate … (`cancel_operation`, …) this operation: one's own, or any as an admin."""
     if not user.has_perm(f"training.{permission}"):
         return False
     return operation.user_id == user.pk or is_admin(user)

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from django.urls import path, re_path
 
-from training.pages import data, home, loading, models, operations, signing, tokens, workers
+from training.pages import (
+    compare,
+    data,
+    home,
+    loading,
+    marks,
+    models,
+    operations,
+    result_files,
+    result_parts,
+    signing,
+    tokens,
+    workers,
+)
 
 app_name = "site"
 #: An uploaded file that waits; no symbol's timeframe looks like it.
@@ -20,6 +33,15 @@ urlpatterns = [
     path("operations/<str:operation_id>/resume/", operations.resume, name="resume"),
     path("operations/<str:operation_id>/log/", operations.log, name="log"),
     path("operations/<str:operation_id>/checkpoints/", operations.checkpoints, name="checkpoints"),
+    path("operations/<str:operation_id>/annotate/", marks.annotate, name="annotate"),
+    path("operations/<str:operation_id>/probabilities/", result_parts.probabilities, name="probabilities"),
+    path("operations/<str:operation_id>/importance/", result_parts.importance, name="importance"),
+    path("operations/<str:operation_id>/bundle/", result_files.bundle, name="bundle"),
+    path("operations/<str:operation_id>/report/", result_files.report, name="report"),
+    path("operations/<str:operation_id>/epochs/", result_files.epochs, name="epochs"),
+    path("operations/<str:operation_id>/predictions/", result_files.predictions, name="predictions"),
+    path("operations/<str:operation_id>/results/", result_files.as_json, name="results-json"),
+    path("compare/", compare.compare, name="compare"),
     path("data/", data.data, name="data"),
     path("data/sample/", loading.sample, name="sample"),
     re_path(r"^data/sample/(?P<job>quick-[0-9a-f]{32})/$", loading.sample_loading, name="sample-loading"),

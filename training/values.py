@@ -52,7 +52,8 @@ class Dataset:
 
     clock int64 (m,): the sorted union of the base-bar times of all symbols in [start, end], before
     any row was dropped; it is what splits are cut on. normalization: one of none, zscore, minmax per
-    feature. class_names is empty for a regression label. dropped counts rows left out, by reason.
+    feature. class_names is empty for a regression label. dropped counts rows left out, by reason;
+    dropped_by_symbol the same for each symbol.
     """
 
     rows: Rows
@@ -62,6 +63,7 @@ class Dataset:
     normalization: tuple[str, ...]
     class_names: tuple[str, ...]
     dropped: Mapping[str, int] = field(default_factory=dict)
+    dropped_by_symbol: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

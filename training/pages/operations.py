@@ -17,6 +17,7 @@ from training.estimates import names_in
 from training.logs import log_tail
 from training.models import LIVE, RESUMABLE, AuditEntry, Operation, Status
 from training.operations import OperationError
+from training.pages import result
 from training.pages.access import actor_of, must_control, operation_or_404, page
 from training.progress import STAGES
 from training.queues import NoWorker
@@ -82,6 +83,8 @@ def operation(request: HttpRequest, operation_id: str) -> HttpResponse:
         },
         **verbs_for(request.user, shown),
     }  # fmt: skip
+    if shown.status == Status.COMPLETED:
+        context["result"] = result.context_of(shown) | {"may_annotate": may_control(request.user, shown, "annotate_operation")}
     return render(request, "site/operation.html", context)
 
 

@@ -29,7 +29,7 @@ from training.pipeline.features import plan_features
 from training.pipeline.loading import RunBars
 from training.values import Dataset, Rows
 
-FORMAT = 2
+FORMAT = 3
 #: Seconds after which a half-written entry has no writer any more.
 ABANDONED = 3600.0
 LIBRARIES = ("numpy", "pandas", "pyarrow", "TA-Lib", "numba")
@@ -94,7 +94,8 @@ def _read(entry: Path, spec: StrategySpec) -> Dataset:
     if seen != about["arrays"] or arrays["features"].shape[1] != len(plan.names):
         raise ValueError(f"{entry} holds other arrays than it says")
     rows = Rows(**{name: arrays[name] for name in _ROWS})
-    return Dataset(rows, arrays["clock"], spec.symbols, plan.names, plan.normalization, spec.class_names, about["dropped"])
+    counts = (about["dropped"], about["dropped_by_symbol"])
+    return Dataset(rows, arrays["clock"], spec.symbols, plan.names, plan.normalization, spec.class_names, *counts)
 
 
 def keep(folder: Path, key: str, dataset: Dataset, limit: int) -> bool:
@@ -128,7 +129,8 @@ def _write(entry: Path, dataset: Dataset) -> None:
             os.fsync(file.fileno())
     shapes = {name: [str(array.dtype), list(array.shape)] for name, array in arrays.items()}
     with (entry / "about.json").open("x") as text:
-        json.dump({"dropped": dict(dataset.dropped), "arrays": shapes}, text)
+        by_symbol = {symbol: dict(reasons) for symbol, reasons in dataset.dropped_by_symbol.items()}
+        json.dump({"dropped": dict(dataset.dropped), "dropped_by_symbol": by_symbol, "arrays": shapes}, text)
         text.flush()
         os.fsync(text.fileno())
 

@@ -8,7 +8,7 @@ it gives the same rows.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,7 +44,7 @@ def build_dataset(spec: StrategySpec, bars: RunBars, on_stage: OnStage = lambda 
     """Rows of all symbols, stacked in the strategy's order of symbols, without any that lacks a feature or a label."""
     plan = plan_features(spec)
     matrix = np.empty((_capacity(spec, plan, bars), len(plan.names)), dtype=np.float32)
-    written, parts, dropped = 0, [], Counter[str]()
+    written, parts, dropped = 0, [], {symbol: Counter[str]() for symbol in spec.symbols}
     for number, symbol in enumerate(spec.symbols):
 
         def stage(name: str, part: int = number) -> None:
@@ -54,8 +54,8 @@ def build_dataset(spec: StrategySpec, bars: RunBars, on_stage: OnStage = lambda 
         block, rows = fill_symbol(spec, plan, frames, bars.start, matrix[written:], stage)
         stage("labels")
         labels = compute_labels(spec, bar_columns(frames[spec.base_timeframe]))
-        keep, part = _label_rows(spec, rows, labels, block, number, dropped)
-        dropped[NO_VALUE] += len(bars.clock[symbol]) - len(rows.times)
+        keep, part = _label_rows(spec, rows, labels, block, number, dropped[symbol])
+        dropped[symbol][NO_VALUE] += len(bars.clock[symbol]) - len(rows.times)
         written += kernels.compact_rows(block, keep)
         parts.append(part)
     for name in ("indicators", "memberships", "features", "labels"):
@@ -64,10 +64,19 @@ def build_dataset(spec: StrategySpec, bars: RunBars, on_stage: OnStage = lambda 
     dataset = Dataset(
         Rows(matrix[:written], values, times, ends, symbols),
         sorted_union([bars.clock[s] for s in spec.symbols]),
-        spec.symbols, plan.names, plan.normalization, spec.class_names, dict(dropped),
+        spec.symbols, plan.names, plan.normalization, spec.class_names, _total(dropped.values()),
+        {symbol: dict(reasons) for symbol, reasons in dropped.items()},
     )  # fmt: skip
     _refuse_nothing(spec, dataset)
     return dataset
+
+
+def _total(counters: Iterable[Counter[str]]) -> dict[str, int]:
+    """Their sum; a reason stays when its count is 0."""
+    total = Counter[str]()
+    for counter in counters:
+        total.update(counter)
+    return dict(total)
 
 
 def build_features(

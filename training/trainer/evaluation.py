@@ -6,6 +6,8 @@ batches of one size, padded, in aligned buffers, on one thread (see `networks.pa
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from torch import nn
 
 from strategies_app.schema import Training
 from training.trainer import batches, measures
+from training.trainer.baselines import baselines
 from training.trainer.losses import mean_loss
 from training.trainer.networks import WIDTH_STEP, padded
 from training.values import Dataset
@@ -86,11 +89,13 @@ def evaluate(
     training: Training,
     class_weights: list[float],
     device: str = "cpu",
+    bar: int = 0,
 ) -> Evaluation | None:
     """Measures of the rows at `positions` (one split; each split is a separate call), None if there are none.
 
-    loss is Σ w·l / Σ w with the class weights learned on train (None if every row weighs 0). The
-    baseline always answers with the class most frequent in the rows at `train`.
+    loss is Σ w·l / Σ w with the class weights learned on train (None if every row weighs 0). `baseline`
+    always answers with the class most frequent in the rows at `train`; it is the first of `baselines`.
+    bar: the length of a base bar in µs. rows_sha256 is the same for two models judged on the same rows.
     """
     if not len(positions):
         return None
@@ -100,17 +105,26 @@ def evaluate(
     answers = logits.argmax(dim=1).numpy()
     loss = mean_loss(logits, torch.from_numpy(labels), training, torch.tensor(class_weights))
     count = len(dataset.class_names)
-    majority = int(np.bincount(rows.labels[train], minlength=count).argmax())
     metrics: dict[str, Any] = {"loss": loss if np.isfinite(loss) else None}
     metrics |= measures.measures(measures.confusion(labels, answers, count), dataset.class_names)
-    baseline = measures.measures(measures.confusion(labels, np.full_like(labels, majority), count), dataset.class_names)
-    metrics["baseline"] = {"name": "majority class of train", "class": dataset.class_names[majority]} | baseline
+    metrics["baselines"] = baselines(dataset, positions, train, bar)
+    metrics["baseline"] = metrics["baselines"][0]
+    metrics["rows_sha256"] = rows_digest(dataset, positions)
     metrics["per_symbol"] = {
         name: measures.measures(measures.confusion(labels[of], answers[of], count), dataset.class_names)
         for number, name in enumerate(dataset.symbols)
         if (of := symbols == number).any()
     }
     return Evaluation(metrics, Predictions(rows.times[positions], symbols, labels, softmax(logits).numpy()))
+
+
+def rows_digest(dataset: Dataset, positions: NDArray[np.int64]) -> str:
+    """sha256 of which rows these are and of what is right for them: symbols, times, labels."""
+    rows = dataset.rows
+    digest = hashlib.sha256(json.dumps([dataset.symbols, dataset.class_names]).encode())
+    for column in (rows.symbols, rows.times, rows.labels):
+        digest.update(np.ascontiguousarray(column[positions], dtype="<i8").tobytes())
+    return digest.hexdigest()
 
 
 def _class_count(network: nn.Module) -> int:

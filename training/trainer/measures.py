@@ -13,18 +13,18 @@ def confusion(labels: NDArray[Any], answers: NDArray[Any], classes: int) -> NDAr
     return np.bincount(labels.astype(np.int64) * classes + answers, minlength=classes * classes).reshape(classes, classes)
 
 
-def accuracy(matrix: NDArray[np.int64]) -> float:
+def accuracy(matrix: NDArray[Any]) -> float:
     return _ratio(matrix.trace(), matrix.sum())
 
 
-def balanced_accuracy(matrix: NDArray[np.int64]) -> float:
+def balanced_accuracy(matrix: NDArray[Any]) -> float:
     """Mean recall of the classes that occur among the labels."""
     support = matrix.sum(axis=1)
     present = support > 0
     return float((matrix.diagonal()[present] / support[present]).mean()) if present.any() else 0.0
 
 
-def correlation(matrix: NDArray[np.int64]) -> float:
+def correlation(matrix: NDArray[Any]) -> float:
     """Matthews correlation for several classes (Gorodkin 2004); 0 if the labels or the answers are all of one class.
 
     Python's integers, because the products pass 2^63 for a few million rows.
@@ -36,7 +36,7 @@ def correlation(matrix: NDArray[np.int64]) -> float:
     return float(covariance / spread**0.5) if spread else 0.0
 
 
-def measures(matrix: NDArray[np.int64], class_names: tuple[str, ...]) -> dict[str, Any]:
+def measures(matrix: NDArray[Any], class_names: tuple[str, ...]) -> dict[str, Any]:
     """Everything a confusion matrix tells, JSON-ready.
 
     precision, recall and f1_score are means over the classes that occur among labels or answers.

@@ -196,5 +196,10 @@
   document.addEventListener("DOMContentLoaded", () => {
     begin();
     document.body.addEventListener("htmx:afterSettle", (event) => { if (event.target.id === "operation") begin(); });
+    // The log's end stays in sight, unless the reader went up to look at something.
+    const atEnd = (box) => box.scrollTop + box.clientHeight > box.scrollHeight - 30;
+    let follows = true;
+    document.body.addEventListener("htmx:beforeSwap", (event) => { const box = byId("log"); if (box && event.target === box) follows = atEnd(box); });
+    document.body.addEventListener("htmx:load", () => { const box = byId("log"); if (box && follows) box.scrollTop = box.scrollHeight; });
   });
 }

@@ -1,0 +1,172 @@
+"""Several trainings side by side: may their figures be compared, which is to be trusted, and in what their settings differ."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from training.api_shapes import symbols_of, timeframes_of
+from training.models import Operation
+
+#: Nested settings that read better whole.
+WHOLE = ("parameters",)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training as it is compared. settings: path → value of the effective strategy, flattened."""
+
+    operation: Operation
+    name: str
+    spec: dict[str, Any]
+    settings: dict[str, Any]
+    summary: dict[str, Any]
+    history: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Comparability:
+    """tone: good, warn or bad; reasons: what differs, in words."""
+
+    tone: str
+    headline: str
+    reasons: tuple[str, ...]
+
+
+def run_of(operation: Operation) -> Run:
+    spec = json.loads(operation.spec)
+    model = operation.trained_model
+    return Run(operation, model.name, spec, flat(spec), model.summary, model.metrics.get("history") or [])
+
+
+def flat(value: Any, path: str = "") -> dict[str, Any]:
+    """`{"model.architecture.dropout": 0.3, …}`; lists of plain values stay whole, others are numbered."""
+    if isinstance(value, Mapping):
+        items = [(f"{path}.{key}" if path else str(key), inner) for key, inner in value.items()]
+    elif isinstance(value, list) and any(isinstance(inner, Mapping | list) for inner in value):
+        items = [(f"{path}[{number}]", inner) for number, inner in enumerate(value)]
+    else:
+        return {path: value}
+    found: dict[str, Any] = {}
+    for where, inner in items:
+        found |= flat(inner, where)
+    return found
+
+
+def settings_table(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """One line per path in the order of the first run that has it: `{path, values, differs}`; a value is text."""
+    paths = list(dict.fromkeys(path for run in runs for path in run.settings))
+    lines = []
+    for path in paths:
+        values = [as_text(run.settings[path]) if path in run.settings else None for run in runs]
+        lines.append({"path": path, "values": values, "differs": len(set(values)) > 1})
+    return lines
+
+
+def as_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def comparability(runs: Sequence[Run]) -> Comparability:
+    """Figures can be compared if they are of the same rows; what differs in bars, split or labels is named either way."""
+    reasons = tuple(_differences(runs))
+    digests = {run.summary.get("rows_sha256") for run in runs}
+    splits = {run.summary.get("split") for run in runs}
+    rows = runs[0].summary.get("rows") or 0
+    if len(digests) == 1 and None not in digests and len(splits) == 1:
+        return Comparability(
+            "good", f"These figures are of the same {rows:,} {splits.pop()} rows: they can be compared.", reasons
+        )
+    if None in digests and not reasons:
+        return Comparability("warn", "Bars, split and labels are the same; whether the rows are was not recorded.", ())
+    others = reasons or ("the indicators warm up differently, so the splits hold other rows",)
+    return Comparability("bad", "These figures are of different rows: do not compare them.", others)
+
+
+def _differences(runs: Sequence[Run]) -> list[str]:
+    found = []
+    symbols, timeframes = _distinct(map(_symbols, runs)), _distinct(", ".join(timeframes_of(run.operation)) for run in runs)
+    if len(symbols) > 1:
+        found.append(f"other symbols: {'; '.join(symbols)}")
+    found += [f"other bars of {series}" for series in _other_bars(runs)]
+    if len(timeframes) > 1:
+        found.append(f"other timeframes: {'; '.join(timeframes)}")
+    dates = _distinct(f"{r.spec['training_data'].get('start_date')} to {r.spec['training_data'].get('end_date')}" for r in runs)
+    if len(dates) > 1:
+        found.append(f"other dates: {'; '.join(dates)}")
+    for section, word in (("data_split", "split"), ("labels", "labels")):
+        told = _distinct(_section(run.spec["training"].get(section)) for run in runs)
+        if len(told) > 1:
+            found.append(f"other {word}: {'; '.join(told)}")
+    judged = _distinct(str(run.summary.get("split") or "nothing") for run in runs)
+    if len(judged) > 1:
+        found.append(f"judged on {' and '.join(judged)} rows")
+    return found
+
+
+def _symbols(run: Run) -> str:
+    names = symbols_of(run.operation)
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+
+
+def _distinct(values: Any) -> list[str]:
+    return list(dict.fromkeys(values))
+
+
+def _section(section: Any) -> str:
+    return ", ".join(f"{path} {as_text(value)}" for path, value in flat(section or {}).items()) or "default"
+
+
+def _other_bars(runs: Sequence[Run]) -> list[str]:
+    """Series that several runs used with different content."""
+    seen: dict[str, set[str]] = {}
+    for run in runs:
+        for symbol, timeframes in run.operation.fingerprints.items():
+            for timeframe, digest in timeframes.items():
+                seen.setdefault(f"{symbol} {timeframe}", set()).add(digest)
+    return [series for series, digests in seen.items() if len(digests) > 1]
+
+
+def whom_to_trust(runs: Sequence[Run], same_rows: bool) -> str:
+    """Which of the runs beat their own baselines, and which of those is the better as far as the figures say."""
+    better = [run for run in runs if run.summary.get("beats")]
+    if not better:
+        return "None of them beats its own baselines: there is nothing to trust yet."
+    names = ", ".join(run.name for run in better)
+    if len(better) == 1:
+        return f"Only {names} beats its own baselines."
+    if not same_rows:
+        return f"{names} beat their own baselines. Which of them is better cannot be told from different rows."
+    ranked = sorted(better, key=lambda run: -run.summary["accuracy"])
+    first, second = ranked[:2]
+    share, count = first.summary["accuracy"], max(first.summary["rows"], 1)
+    gap, margin = share - second.summary["accuracy"], 2 * math.sqrt(2 * share * (1 - share) / count)
+    points = f"{100 * gap:.1f} points more labels right than {second.name}, give or take {100 * margin:.1f}"
+    if gap > margin:
+        return f"{first.name} leads: {points}."
+    return f"{names} beat their own baselines. They cannot be told apart: {first.name} has {points}."
+
+
+def axes_of(runs: Sequence[Run], most: int = 7) -> list[dict[str, Any]]:
+    """For parallel coordinates: the numbers among the settings that differ, then what was reached."""
+    axes = []
+    for path in dict.fromkeys(path for run in runs for path in run.settings):
+        values = [_number(run.settings.get(path)) for run in runs]
+        if len({v for v in values if v is not None}) > 1:
+            axes.append({"name": path.removeprefix("training.").removeprefix("model.architecture."), "values": values})
+    reached = [("labels right", "accuracy"), ("balanced", "balanced_accuracy"), ("MCC", "mcc"), ("validation loss", "val_loss")]
+    return axes[:most] + [{"name": word, "values": [run.summary.get(key) for run in runs]} for word, key in reached]
+
+
+def _number(value: Any) -> float | int | None:
+    """A number, or the sum of a list of them, such as the widths of hidden layers."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int | float):
+        return value
+    if isinstance(value, list) and value and all(isinstance(v, int | float) and not isinstance(v, bool) for v in value):
+        return sum(value)
+    return None

@@ -1,0 +1,203 @@
+"""Plotly figures of one training as plain data, the same for page and report. Colours are names of the style's tokens.
+
+A figure is `{"data": [...], "layout": {...}}`; the browser puts the theme's colours in. Only traces
+that are drawn as SVG, and nothing told by colour alone: lines differ in dash, cells carry their numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Figure = dict[str, Any]
+Metrics = Mapping[str, Any]
+
+#: Classes have their colour and dash everywhere.
+CLASS_COLOURS = {
+    "BUY": "--buy", "BULLISH": "--buy", "HOLD": "--hold", "NEUTRAL": "--hold", "SELL": "--sell", "BEARISH": "--sell",
+}  # fmt: skip
+CLASS_DASHES = {"--buy": "solid", "--hold": "dot", "--sell": "dash"}
+#: Parts of the split ledger: word, colour, pattern.
+PARTS = {
+    "train": ("train", "--accent", ""), "purged": ("purged", "--warn", "/"), "embargoed": ("embargo", "--faint", "x"),
+    "validation": ("validation", "--buy", ""), "test": ("test", "--sell", ""),
+}  # fmt: skip
+WORDS = {
+    "val_accuracy": "labels right",
+    "val_balanced_accuracy": "balanced",
+    "val_mcc": "MCC",
+}
+
+
+def line(name: str, x: Sequence[Any], y: Sequence[Any], colour: str, dash: str = "solid", **more: Any) -> dict[str, Any]:
+    return {"type": "scatter", "mode": "lines", "name": name, "x": list(x), "y": list(y),
+            "line": {"color": colour, "width": 2, "dash": dash}, **more}  # fmt: skip
+
+
+def title(text: str) -> dict[str, Any]:
+    """An axis title."""
+    return {"text": text, "font": {"size": 12, "color": "--muted"}, "standoff": 8}
+
+
+def learning_curves(history: Sequence[Metrics], best_epoch: int | None) -> Figure:
+    """Loss of training and validation by epoch, counted from 1 as people do, with the epoch whose weights were kept."""
+    epochs = [epoch["epoch"] + 1 for epoch in history]
+    data = [
+        line("training", epochs, [epoch["train_loss"] for epoch in history], "--accent"),
+        line("validation", epochs, [epoch["val_loss"] for epoch in history], "--sell", "dash"),
+    ]
+    return {"data": data, "layout": _by_epoch("loss", best_epoch, len(history))}
+
+
+def measure_curves(history: Sequence[Metrics], best_epoch: int | None) -> Figure:
+    """What validation measured by epoch."""
+    styles = (("--accent", "solid"), ("--buy", "dash"), ("--sell", "dot"))
+    epochs = [epoch["epoch"] + 1 for epoch in history]
+    data = [
+        line(word, epochs, [epoch.get(key) for epoch in history], colour, dash)
+        for (key, word), (colour, dash) in zip(WORDS.items(), styles, strict=True)
+        if any(epoch.get(key) is not None for epoch in history)
+    ]
+    return {"data": data, "layout": _by_epoch("validation rows", best_epoch, len(history))}
+
+
+def _by_epoch(what: str, best_epoch: int | None, epochs: int) -> dict[str, Any]:
+    layout: dict[str, Any] = {
+        "hovermode": "x unified",
+        "xaxis": {"title": title("epoch"), **({"dtick": 1} if epochs < 8 else {})},
+        "yaxis": {"title": title(what)},
+    }
+    if best_epoch is not None:
+        at = best_epoch + 1
+        layout["shapes"] = [
+            {"type": "line", "xref": "x", "yref": "paper", "x0": at, "x1": at, "y0": 0, "y1": 1,
+             "line": {"color": "--good", "width": 1.5, "dash": "dot"}}
+        ]  # fmt: skip
+        late = at > 0.75 * epochs
+        layout["annotations"] = [
+            {"x": at, "xref": "x", "y": 1, "yref": "paper", "yanchor": "top", "xanchor": "right" if late else "left",
+             "text": f" best {at} ", "showarrow": False, "font": {"color": "--good", "size": 12}}
+        ]  # fmt: skip
+    return layout
+
+
+def confusion_matrix(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Figure:
+    """Rows are the true class, columns the called one; each cell holds its count and its share of the row."""
+    shares = [[cell / sum(row) if sum(row) else 0.0 for cell in row] for row in matrix]
+    texts = [
+        [f"<b>{cell:,}</b><br>{share:.0%}" for cell, share in zip(row, part, strict=True)]
+        for row, part in zip(matrix, shares, strict=True)
+    ]
+    data = {
+        "type": "heatmap", "x": list(names), "y": list(names), "z": shares, "zmin": 0, "zmax": 1, "showscale": False,
+        "colorscale": [[0, "--surface"], [1, "--accent"]], "xgap": 3, "ygap": 3, "hoverinfo": "skip",
+    }  # fmt: skip
+    notes = [
+        {"x": called, "y": true, "xref": "x", "yref": "y", "text": texts[r][c], "showarrow": False,
+         "font": {"size": 13, "color": "--on-accent" if shares[r][c] > 0.55 else "--text"}}
+        for r, true in enumerate(names) for c, called in enumerate(names)
+    ]  # fmt: skip
+    layout = {
+        "xaxis": {"title": title("called"), "side": "top", "fixedrange": True, "showgrid": False, "ticks": ""},
+        "yaxis": {"title": title("true"), "autorange": "reversed", "fixedrange": True, "showgrid": False, "ticks": ""},
+        "margin": {"l": 78, "r": 12, "t": 58, "b": 12}, "annotations": notes,
+    }  # fmt: skip
+    return {"data": [data], "layout": layout}
+
+
+def split_ledger(spans: Mapping[str, Sequence[Metrics]]) -> Figure:
+    """Where each symbol's rows went, on one time axis; symbol → spans (part, first and last row in µs, rows)."""
+    symbols = list(spans)
+    data = []
+    for part, (word, colour, shape) in PARTS.items():
+        pattern = {"pattern": {"shape": shape, "size": 5, "solidity": 0.5, "fgcolor": "--surface"}} if shape else {}
+        found = [(symbol, span) for symbol in symbols for span in spans[symbol] if span["part"] == part]
+        if not found:
+            continue
+        data.append(
+            {"type": "bar", "orientation": "h", "name": word, "y": [symbol for symbol, _ in found],
+             "base": [millis(span["first"]) for _, span in found],
+             "x": [max(millis(span["last"]) - millis(span["first"]), 1) for _, span in found],
+             "customdata": [[f"{span['rows']:,} rows", day(span["first"]), day(span["last"])] for _, span in found],
+             "hovertemplate": "%{y}: " + word + "<br>%{customdata[1]} to %{customdata[2]}<br>%{customdata[0]}<extra></extra>",
+             "width": 0.58 if part in ("train", "validation", "test") else 0.8,
+             "marker": {"color": colour, "line": {"width": 1, "color": colour}, **pattern}}
+        )  # fmt: skip
+    layout = {
+        "barmode": "overlay", "height": 92 + 30 * max(len(symbols), 1), "bargap": 0.2,
+        "xaxis": {"type": "date"}, "yaxis": {"autorange": "reversed", "showgrid": False, "type": "category"},
+    }  # fmt: skip
+    return {"data": data, "layout": layout}
+
+
+def importance_bars(parts: Mapping[str, Metrics], most: int = 25) -> Figure:
+    """Loss of balanced accuracy in points when an input is shuffled, largest first, with its spread over the repeats."""
+    ranked = sorted(parts.items(), key=lambda part: -part[1]["mean"])[:most]
+    means, spreads = [100 * part["mean"] for _, part in ranked], [100 * part["spread"] for _, part in ranked]
+    data = {
+        "type": "bar", "orientation": "h", "y": [name for name, _ in ranked], "x": means,
+        "error_x": {"type": "data", "array": spreads, "color": "--text", "thickness": 1.2, "width": 3},
+        "marker": {"color": ["--accent" if part["mean"] > part["spread"] else "--faint" for _, part in ranked]},
+        "hovertemplate": "%{y}: %{x:.2f} ± %{error_x.array:.2f} points<extra></extra>", "showlegend": False,
+    }  # fmt: skip
+    layout = {
+        "height": 76 + 24 * max(len(ranked), 1), "bargap": 0.35, "margin": {"l": 48, "r": 16, "t": 10, "b": 44},
+        "xaxis": {"title": title("points of balanced accuracy lost"), "zeroline": True},
+        "yaxis": {"autorange": "reversed", "type": "category", "showgrid": False, "tickfont": {"size": 11.5, "color": "--muted"}},
+    }  # fmt: skip
+    return {"data": [data], "layout": layout}
+
+
+def probabilities(candles: Metrics | None, said: Metrics, names: Sequence[str]) -> Figure:
+    """The price above, what the model said below; both thinned to the same stretches of time.
+
+    candles: times (ISO), open, high, low, close; None where there are no bars. said: times, classes → mean
+    probability, and marks (time, class, price, right) where every bar is drawn by itself.
+    """
+    data: list[dict[str, Any]] = []
+    if candles:
+        data.append(
+            {"type": "candlestick", "name": "price", "x": candles["times"], "open": candles["open"], "high": candles["high"],
+             "low": candles["low"], "close": candles["close"], "yaxis": "y2", "showlegend": False,
+             "increasing": {"line": {"color": "--buy", "width": 1}}, "decreasing": {"line": {"color": "--sell", "width": 1}}}
+        )  # fmt: skip
+        data += [
+            _marks(said.get("marks", ()), name) for name in names if name in CLASS_COLOURS and name not in ("HOLD", "NEUTRAL")
+        ]
+    for name in names:
+        colour = CLASS_COLOURS.get(name, "--accent")
+        dash = CLASS_DASHES.get(colour, "solid")
+        data.append(line(name, said["times"], said["classes"][name], colour, dash, hovertemplate="%{y:.0%}", connectgaps=False))
+        data[-1]["line"]["width"] = 1.4
+    layout: dict[str, Any] = {
+        "hovermode": "x unified", "xaxis": {"type": "date", "rangeslider": {"visible": False}, "anchor": "y"},
+        "yaxis": {"title": title("probability"), "range": [0, 1], "tickformat": ".0%", "domain": [0, 0.36 if candles else 1]},
+    }  # fmt: skip
+    if candles:
+        layout["yaxis2"] = {"title": title("price"), "domain": [0.42, 1], "anchor": "x"}
+    return {"data": [trace for trace in data if trace], "layout": layout}
+
+
+def _marks(marks: Sequence[Metrics], name: str) -> dict[str, Any]:
+    """Filled where the class was right, hollow where it was not; upwards for a rise, downwards for a fall."""
+    own = [mark for mark in marks if mark["class"] == name]
+    if not own:
+        return {}
+    colour = CLASS_COLOURS[name]
+    shape = "triangle-up" if colour == "--buy" else "triangle-down"
+    return {
+        "type": "scatter", "mode": "markers", "name": f"called {name}", "yaxis": "y2", "x": [mark["time"] for mark in own],
+        "y": [mark["price"] for mark in own], "text": ["right" if mark["right"] else "wrong" for mark in own],
+        "hovertemplate": f"called {name}, %{{text}}<extra></extra>",
+        "marker": {"color": colour, "size": 8, "symbol": [shape if mark["right"] else f"{shape}-open" for mark in own]},
+    }  # fmt: skip
+
+
+def millis(micros: int) -> int:
+    return micros // 1000
+
+
+def day(micros: int) -> str:
+    from training.pipeline.coverage import day_of
+
+    return day_of(micros).isoformat()

@@ -1,0 +1,214 @@
+"""The result of a completed training: the answer first, then everything that it rests on. Figures come from figures.py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from training import figures
+from training.api_shapes import symbols_of
+from training.bundles import provenance
+from training.files import FolderError
+from training.kept import ledger_spans, span_of
+from training.models import Operation, TrainedModel
+from training.pipeline.coverage import day_of
+from training.values import Refusal
+from training.verdict import baseline_name, baselines_of, judge, judged_split
+
+Metrics = Mapping[str, Any]
+#: Columns of the table of baselines: key, word, how it is written.
+COLUMNS = (
+    ("accuracy", "Labels right", "share"), ("balanced_accuracy", "Balanced", "figure"), ("mcc", "MCC", "figure"),
+    ("f1_score", "F1", "figure"),
+)  # fmt: skip
+NOTHING = "–"
+PARTS = ("train", "validation", "test", "purged", "embargoed")
+
+
+def context_of(operation: Operation) -> dict[str, Any]:
+    """What `site/_result.html` shows; `model` is None where a completed operation has none."""
+    model = getattr(operation, "trained_model", None)
+    if model is None:
+        return {"operation": operation, "model": None}
+    metrics = model.metrics
+    origin, problem = _origin(model)
+    split = judged_split(metrics)
+    side: Metrics = metrics.get(split) or {}
+    return {
+        "operation": operation,
+        "model": model,
+        "verdict": judge(metrics),
+        "split": split,
+        "sides": [_side(name, metrics[name], origin) for name in ("test", "validation") if metrics.get(name)],
+        "columns": [word for _, word, _ in COLUMNS],
+        "classes": _classes(side, metrics.get("class_names", [])),
+        "symbols": _symbols(side),
+        "training": _training(metrics),
+        "ledger": _ledger(origin.get("split") or {}),
+        "importance": importance_of(model),
+        "provenance": _provenance(operation, model, origin),
+        "notes": list(dict.fromkeys([*operation.notes, *origin.get("notes", [])])),
+        "problem": problem,
+        "seen_symbols": symbols_of(operation),
+        "judged_days": span_of(origin["split"], split) if split and (origin.get("split") or {}).get("cuts") else ("", ""),
+        "matrix": _matrix(side, metrics.get("class_names", [])),
+        **_figures(metrics, side, origin.get("split") or {}),
+    }
+
+
+def _origin(model: TrainedModel) -> tuple[dict[str, Any], str]:
+    """The bundle's own words, and what is wrong with its files if they cannot be read."""
+    try:
+        return provenance(model), ""
+    except FolderError as problem:
+        return {}, str(problem)
+
+
+def _figures(metrics: Metrics, side: Metrics, split: Metrics) -> dict[str, Any]:
+    """Every picture, or None where there is nothing to draw."""
+    history, best = metrics.get("history") or [], (metrics.get("training") or {}).get("best_epoch")
+    spans = ledger_spans(dict(split)) if split.get("cuts") else {}
+    matrix = side.get("confusion_matrix")
+    return {
+        "loss_figure": figures.learning_curves(history, best) if history else None,
+        "measure_figure": figures.measure_curves(history, best) if any("val_mcc" in epoch for epoch in history) else None,
+        "matrix_figure": figures.confusion_matrix(matrix, metrics["class_names"]) if matrix else None,
+        "ledger_figure": figures.split_ledger(spans) if spans else None,
+    }
+
+
+def written(value: Any, how: str) -> str:
+    """A figure as people read it."""
+    if value is None:
+        return NOTHING
+    return f"{100 * value:.1f} %" if how == "share" else f"{value:,}" if how == "count" else f"{value:.3f}".replace("-", "−")
+
+
+def _side(name: str, side: Metrics, origin: Metrics) -> dict[str, Any]:
+    """One split: the model and its baselines, by the same measures on the same rows."""
+    split = origin.get("split") or {}
+    begin, end = span_of(split, name) if split.get("cuts") else ("", "")
+    lines = [{"name": "This model", "cells": _cells(side), "ours": True}]
+    lines += [{"name": _capital(baseline_name(b)), "cells": _cells(b), "ours": False} for b in baselines_of(side)]
+    rows = side.get("rows") or sum(map(sum, side.get("confusion_matrix") or []))
+    return {"name": name, "begin": begin, "end": end, "rows": rows, "lines": lines}
+
+
+def _cells(measured: Metrics) -> list[str]:
+    return [written(measured.get(key), how) for key, _, how in COLUMNS]
+
+
+def _capital(name: str) -> str:
+    return name[:1].upper() + name[1:]
+
+
+def _classes(side: Metrics, names: Iterable[str]) -> list[dict[str, Any]]:
+    found = side.get("per_class") or {}
+    shares, counts = ("share", "predicted_share", "precision", "recall"), ("support",)
+    return [
+        {"name": name, "tone": figures.CLASS_COLOURS.get(name, "--accent").removeprefix("--"),
+         "cells": [written(of.get(key), "count") for key in counts] + [written(of.get(key), "share") for key in shares]
+         + [written(of.get("f1_score"), "figure")]}
+        for name in names if (of := found.get(name))
+    ]  # fmt: skip
+
+
+def _matrix(side: Metrics, names: list[str]) -> dict[str, Any] | None:
+    """The confusion matrix as a table: the picture's other form."""
+    counts = side.get("confusion_matrix")
+    if not counts:
+        return None
+    lines = [{"name": name, "cells": [written(n, "count") for n in row]} for name, row in zip(names, counts, strict=True)]
+    return {"names": names, "lines": lines}
+
+
+def _symbols(side: Metrics) -> list[dict[str, Any]]:
+    """Empty where there is only one symbol: it would say the same again."""
+    found = side.get("per_symbol") or {}
+    if len(found) < 2:
+        return []
+    return [{"name": name, "cells": [written(of.get("rows"), "count"), *_cells(of)]} for name, of in found.items()]
+
+
+def _training(metrics: Metrics) -> dict[str, Any]:
+    told = metrics.get("training") or {}
+    if not told:
+        return {}
+    stopped = "stopped early" if told.get("early_stopped") else "ran to the end"
+    return {"epochs": told["epochs_completed"], "best": told["best_epoch"] + 1, "stopped": stopped}
+
+
+def _ledger(split: Metrics) -> dict[str, Any]:
+    """The counts behind the picture: per symbol what became of every base bar."""
+    if not split.get("per_symbol"):
+        return {}
+    dropped = split.get("dropped_by_symbol") or {}
+    reasons = list(dict.fromkeys(reason for counts in dropped.values() for reason in counts)) or list(split.get("dropped") or {})
+    lines = [
+        {"name": symbol, "cells": [written(counts.get(part, 0), "count") for part in PARTS]
+         + [written((dropped.get(symbol) or {}).get(reason), "count") for reason in reasons]}
+        for symbol, counts in split["per_symbol"].items()
+    ]  # fmt: skip
+    total = [split["rows"].get(part, 0) for part in PARTS] + [split["dropped"].get(reason, 0) for reason in reasons]
+    return {
+        "parts": ["Train", "Validation", "Test", "Purged", "Embargo"],
+        "reasons": [_capital(reason) for reason in reasons],
+        "lines": lines,
+        "total": [written(count, "count") for count in total] if len(lines) > 1 else [],
+        "cuts": [day_of(cut).isoformat() for cut in split["cuts"]],
+    }
+
+
+def importance_of(model: TrainedModel) -> dict[str, Any] | None:
+    """What was found once: figures and lists of features and sets; None as long as nobody asked."""
+    found = model.importance
+    if not found:
+        return None
+    parts = [("sets", "Indicators and fuzzy sets", found["sets"]), ("features", "Features", found["features"])]
+    return {
+        **{name: found[name] for name in ("repeats", "rows", "of_rows", "seed")},
+        "baseline": written(found["baseline"], "figure"),
+        "parts": [
+            {"id": f"importance-{name}", "word": word, "count": len(of), "figure": figures.importance_bars(of),
+             "lines": [{"name": of_name, "mean": _points(of_part["mean"]), "spread": f"± {100 * of_part['spread']:.2f}"}
+                       for of_name, of_part in sorted(of.items(), key=lambda item: -item[1]["mean"])]}
+            for name, word, of in parts if of
+        ],
+    }  # fmt: skip
+
+
+def _points(value: float) -> str:
+    return f"{100 * value:+.2f}".replace("-", "−")
+
+
+def _provenance(operation: Operation, model: TrainedModel, origin: Metrics) -> list[tuple[str, str]]:
+    version = operation.strategy_version
+    found = [
+        ("Strategy", f"{version.strategy.name}, version {version.number}"),
+        ("Model", model.name),
+        ("Trained by", str(operation.user or "the command line")),
+        ("Operation", operation.pk),
+        ("Attempts", str(operation.attempt)),
+    ]
+    if operation.certificate:
+        found.append(("Resumed", operation.certificate))
+    if origin:
+        found += [
+            ("Computed on", f"{origin['device']}, {origin['threads']} thread, engine {origin['engine']}, seed {origin['seed']}"),
+            ("Features", f"{len(origin['feature_names']):,}"),
+            ("Versions", ", ".join(f"{name} {version}" for name, version in origin["versions"].items())),
+        ]
+    for symbol, timeframes in operation.fingerprints.items():
+        found.append((f"Bars of {symbol}", ", ".join(f"{t} sha256 {digest[:12]}…" for t, digest in timeframes.items())))
+    return [*found, ("Bundle", f"sha256 {model.sha256[:16]}…")]
+
+
+class NoResult(Refusal):
+    """A completed training without a model, or a training that is not completed."""
+
+
+def model_of(operation: Operation) -> TrainedModel:
+    model: TrainedModel | None = getattr(operation, "trained_model", None)
+    if model is None:
+        raise NoResult(f"{operation.pk} is {operation.status} and has no results")
+    return model

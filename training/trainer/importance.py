@@ -1,0 +1,80 @@
+"""Permutation importance: what is lost when one input is shuffled among the rows, the network left as it is.
+
+Breiman (2001). An input whose shuffling loses nothing is not used, or another one tells the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from training.trainer import measures
+from training.trainer.batches import generator
+from training.trainer.evaluation import split_logits
+
+#: How often each input is shuffled, and below how many times nothing can be said of the spread.
+REPEATS, LEAST_REPEATS = 5, 2
+
+
+def permutation_importance(
+    network: nn.Module,
+    features: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    symbols: NDArray[np.int32],
+    inputs: Mapping[str, Sequence[int]],
+    classes: int,
+    seed: int,
+    has_time: Callable[[], bool],
+) -> dict[str, Any]:
+    """Drop of balanced accuracy per input: `{baseline, repeats, inputs: {name: {mean, spread, drops}}}`.
+
+    features float32 (n, f), labels and symbols (n,); inputs: name → columns, shuffled together and within
+    each symbol, so that one symbol never gets another's values. Whole rounds over all inputs are made
+    while `has_time`; a round that is not finished does not count, and `repeats` says how many were.
+    """
+    rows = torch.from_numpy(np.array(features))  # a copy: columns are overwritten below
+    whole = _score(network, rows, labels, classes)
+    drops: dict[str, list[float]] = {name: [] for name in inputs}
+    repeats = 0
+    for repeat in range(REPEATS):
+        order = torch.from_numpy(shuffled_within(symbols, seed, repeat))
+        for name, columns in inputs.items():
+            if not has_time():
+                return _told(whole, repeats, drops)
+            wanted = list(columns)
+            kept = rows[:, wanted].clone()
+            rows[:, wanted] = kept[order]
+            drops[name].append(whole - _score(network, rows, labels, classes))
+            rows[:, wanted] = kept
+        repeats += 1
+    return _told(whole, repeats, drops)
+
+
+def shuffled_within(symbols: NDArray[np.int32], seed: int, repeat: int) -> NDArray[np.int64]:
+    """A permutation of the rows that keeps each row's symbol: int64 (n,), a function of its arguments."""
+    random = generator(seed, repeat)
+    order = np.arange(len(symbols), dtype=np.int64)
+    for number in np.unique(symbols):
+        own = np.flatnonzero(symbols == number)
+        order[own] = random.permutation(own)
+    return order
+
+
+def _score(network: nn.Module, rows: torch.Tensor, labels: NDArray[np.int64], classes: int) -> float:
+    answers = split_logits(network, rows, None).argmax(dim=1).numpy()
+    return measures.balanced_accuracy(measures.confusion(labels, answers, classes))
+
+
+def _told(whole: float, repeats: int, drops: Mapping[str, list[float]]) -> dict[str, Any]:
+    """spread: the standard deviation over the repeats."""
+    found = {}
+    for name, values in drops.items():
+        whole_rounds = np.array(values[:repeats])
+        spread = float(whole_rounds.std(ddof=1)) if repeats > 1 else 0.0
+        found[name] = {"mean": float(whole_rounds.mean()) if repeats else 0.0, "spread": spread, "drops": whole_rounds.tolist()}
+    return {"baseline": whole, "repeats": repeats, "inputs": found}
