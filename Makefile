@@ -30,7 +30,7 @@ run: setup
 	@exec $(RUN) manage.py up
 
 test: setup
-	@$(RUN) -m pytest -n 2
+	@$(RUN) -m pytest -n 2 --dist loadgroup
 
 lint: setup
 	@$(RUN) -m ruff check .

@@ -22,7 +22,7 @@ def _number(name: str, default: float, *, low: float, whole: bool = False) -> fl
         value = (int(text) if whole else float(text)) if text else default
     except ValueError:
         raise ImproperlyConfigured(f"{name} is {text!r}, {wanted}") from None
-    if not math.isfinite(value) or value < low:
+    if not (math.isfinite(value) or (not text and value == default)) or value < low:
         raise ImproperlyConfigured(f"{name} is {text!r}, {wanted}")
     return value
 
@@ -102,24 +102,31 @@ def _database(url: str) -> dict[str, object]:
     if database["ENGINE"] == "django.db.backends.sqlite3":
         # Several processes write at once: without these, half of the transactions fail with "database is locked".
         # synchronous=FULL, because NORMAL may lose the last commits at a power loss.
+        busy = _number("DATABASE_BUSY_SECONDS", 20, low=0.1)
         database["OPTIONS"] = {
-            "timeout": 20,
+            "timeout": busy,
             "transaction_mode": "IMMEDIATE",
-            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA busy_timeout=20000;",
+            "init_command": f"PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA busy_timeout={busy * 1000:.0f};",
         }
         # A file, since threads and child processes of a test share it.
         database["TEST"] = {"NAME": str(HOME_DIR / "test_db.sqlite3")}
     return database
 
 
+#: What the packages lie in: the repository, or the site-packages that a wheel was installed into.
 BASE_DIR = Path(__file__).resolve().parent.parent
+_PACKED_TEMPLATES = BASE_DIR / "ktrdr_site" / "templates"  # only a wheel has them there
+IS_INSTALLED = _PACKED_TEMPLATES.is_dir()
+TEMPLATE_DIR = _PACKED_TEMPLATES if IS_INSTALLED else BASE_DIR / "templates"
 #: All that a running system writes: database, bars, checkpoints, bundles, cache, logs, the secret key.
-HOME_DIR = _folder("KTRDR_HOME", BASE_DIR / "var")
+HOME_DIR = _folder("KTRDR_HOME", Path.home() / ".ktrdr" if IS_INSTALLED else BASE_DIR / "var")
 STORE_DIR = HOME_DIR / "bars"
 CHECKPOINT_DIR = _folder("CHECKPOINT_DIR", HOME_DIR / "checkpoints")
 BUNDLE_DIR = HOME_DIR / "bundles"
-CACHE_DIR = HOME_DIR / "cache"
+CACHE_DIR = _folder("KTRDR_CACHE_DIR", HOME_DIR / "cache")
 LOG_DIR = HOME_DIR / "logs"
+#: Files of bars that were uploaded and are not loaded yet.
+UPLOAD_DIR = HOME_DIR / "uploads"
 
 #: A checkpoint is saved at the end of an epoch after this many epochs or seconds, whichever comes first.
 CHECKPOINT_EPOCH_INTERVAL = int(_number("CHECKPOINT_EPOCH_INTERVAL", 10, low=1, whole=True))
@@ -129,12 +136,29 @@ CHECKPOINT_MAX_AGE_DAYS = _number("CHECKPOINT_MAX_AGE_DAYS", 30, low=0)
 #: The feature cache keeps what was used last within so many bytes.
 CACHE_LIMIT_BYTES = int(_number("KTRDR_CACHE_LIMIT_BYTES", 4 * 1024**3, low=0, whole=True))
 
+#: A run's rows lie on the device as a whole if they take no more bytes than this; None: as far as there is room.
+_resident = _number("KTRDR_RESIDENT_LIMIT_BYTES", math.inf, low=0, whole=True)
+RESIDENT_LIMIT_BYTES = int(_resident) if math.isfinite(_resident) else None
+#: A larger file of bars is not taken by the web site; `load_data` takes any.
+UPLOAD_LIMIT_BYTES = int(_number("KTRDR_UPLOAD_LIMIT_BYTES", 200_000_000, low=0, whole=True))
+FILE_UPLOAD_HANDLERS = [
+    "training.uploads.Capped",
+    "django.core.files.uploadhandler.MemoryFileUploadHandler",
+    "django.core.files.uploadhandler.TemporaryFileUploadHandler",
+]
+
 # Compiled kernels are kept with the rest; it must be set before numba is first imported.
 os.environ.setdefault("NUMBA_CACHE_DIR", str(HOME_DIR / "numba"))
 
 DEBUG = _flag("KTRDR_DEBUG", False)
 SECRET_KEY = os.environ.get("KTRDR_SECRET_KEY", "").strip() or _stored_secret(HOME_DIR / "secret_key")
 ALLOWED_HOSTS = _names("KTRDR_ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS = _names("KTRDR_TRUSTED_ORIGINS", [])
+
+#: Behind a server that speaks TLS: cookies go over TLS only, and who asks and how is read from that server's headers.
+BEHIND_TLS = _flag("KTRDR_BEHIND_TLS", False)
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = BEHIND_TLS
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_TLS else None
 
 #: A running operation whose heartbeat has not changed for so long has lost its process.
 ORPHAN_TIMEOUT_SECONDS = _number("ORPHAN_TIMEOUT_SECONDS", 60, low=0.1)
@@ -181,11 +205,12 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "training.busy.BusyDatabase",
 ]
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [BASE_DIR / "templates"],
+        "DIRS": [TEMPLATE_DIR],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [

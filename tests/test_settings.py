@@ -104,12 +104,26 @@ def test_the_environment_sets_values(tmp_path: Path) -> None:
     assert (found["CHECKPOINT_DIR"], found["NUMBA_CACHE_DIR"]) == (str(tmp_path / "elsewhere"), "/kernels")
 
 
+def test_behind_tls_cookies_go_over_tls_only(tmp_path: Path) -> None:
+    names = ("SESSION_COOKIE_SECURE", "CSRF_COOKIE_SECURE", "SECURE_PROXY_SSL_HEADER", "CSRF_TRUSTED_ORIGINS")
+    found = values(tmp_path)
+    assert [found[name] for name in names] == [False, False, None, []]
+    found = values(tmp_path, KTRDR_BEHIND_TLS="on", KTRDR_TRUSTED_ORIGINS="https://ktrdr.example")
+    assert [found[name] for name in names] == [True, True, ["HTTP_X_FORWARDED_PROTO", "https"], ["https://ktrdr.example"]]
+
+
+def test_rows_are_limited_only_if_that_is_asked_for(tmp_path: Path) -> None:
+    assert values(tmp_path)["RESIDENT_LIMIT_BYTES"] is None
+    assert values(tmp_path, KTRDR_RESIDENT_LIMIT_BYTES="0")["RESIDENT_LIMIT_BYTES"] == 0
+
+
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [
         ("CHECKPOINT_EPOCH_INTERVAL", "often", "CHECKPOINT_EPOCH_INTERVAL is 'often', wanted a whole number of at least 1"),
         ("CHECKPOINT_EPOCH_INTERVAL", "0", "CHECKPOINT_EPOCH_INTERVAL is '0', wanted a whole number of at least 1"),
         ("CHECKPOINT_TIME_INTERVAL_SECONDS", "nan", "CHECKPOINT_TIME_INTERVAL_SECONDS is 'nan', wanted a number of at least 0"),
+        ("KTRDR_RESIDENT_LIMIT_BYTES", "1e9", "KTRDR_RESIDENT_LIMIT_BYTES is '1e9', wanted a whole number of at least 0"),
         ("KTRDR_DEBUG", "maybe", "KTRDR_DEBUG is 'maybe', wanted one of 1, true, yes, on, 0, false, no, off"),
         ("DATABASE_URL", "nonsense", "DATABASE_URL is not a database address"),
         ("DATABASE_URL", "oops://x", "DATABASE_URL is not a database address"),

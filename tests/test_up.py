@@ -4,81 +4,23 @@ from __future__ import annotations
 
 import http.client
 import re
-import signal
 import socket
 import tempfile
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.homes import Home, made_home, operation_in, until
+from tests.ups import Up, lives
 
 EPOCHS, BATCH = 5000, 16
-SETTINGS = {"CHECKPOINT_EPOCH_INTERVAL": 1000, "HEARTBEAT_SECONDS": 0.5, "ORPHAN_CHECK_INTERVAL_SECONDS": 1}
 
 
 @pytest.fixture(scope="module")
 def home() -> Iterator[Home]:
     with tempfile.TemporaryDirectory(prefix="ktrdr-", dir="/tmp") as folder:
         yield made_home(Path(folder))
-
-
-class Up:
-    """A running `up` and what it said."""
-
-    def __init__(self, home: Home, *arguments: str) -> None:
-        self.process = home.begin("up", "--port", "0", "--gpu", "0", *arguments, **SETTINGS)
-        self.said = ""
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-        self.heard(r"ready: ")
-        self.heard(r"^cpu +worker ")
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.said += line
-
-    def heard(self, pattern: str) -> re.Match[str]:
-        def search() -> re.Match[str] | None:
-            assert self.process.poll() is None, self.said
-            return re.search(pattern, self.said, re.MULTILINE)
-
-        return until(search, f"{pattern!r} in what it says")
-
-    def family(self) -> list[psutil.Process]:
-        return psutil.Process(self.process.pid).children(recursive=True)
-
-    def member(self, word: str) -> psutil.Process:
-        return until(lambda: next((p for p in self.family() if word in _command(p)), None), f"a process with {word}")
-
-    def stop(self) -> float:
-        """Ctrl-C; gives the seconds that it took."""
-        family, asked = self.family(), time.monotonic()
-        self.process.send_signal(signal.SIGINT)
-        assert self.process.wait(timeout=30) == 0, self.said
-        took = time.monotonic() - asked
-        self._reader.join(timeout=10)
-        assert not [p for p in family if _lives(p)], "it left something running"
-        return took
-
-
-def _lives(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def _command(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline())
-    except psutil.Error:
-        return ""
 
 
 @pytest.fixture(scope="module")
@@ -101,11 +43,10 @@ def wait_for_epoch(home: Home, operation: str, epoch: int, attempt: int = 1) -> 
 
 
 def test_the_web_answers_and_a_first_user_is_shown_once(home: Home, up: Up) -> None:
-    port = up.heard(r"ready: http://127\.0\.0\.1:(\d+)/admin/")[1]
-    web = http.client.HTTPConnection("127.0.0.1", int(port), timeout=10)
+    web = http.client.HTTPConnection(up.address.split("/")[2], timeout=10)
     web.request("GET", "/admin/login/")
     assert web.getresponse().status < 500
-    assert len(up.heard(r"first user: admin   password: (\S+)")[1]) >= 12
+    assert len(up.password) >= 12
 
 
 def test_a_second_one_on_the_same_home_is_refused_with_the_number_of_the_first(home: Home, up: Up) -> None:
@@ -145,7 +86,7 @@ def test_it_keeps_all_alive_saves_at_ctrl_c_resumes_and_leaves_nothing_when_kill
     assert len(family) == 5, "Redis, web, two workers and a training"
     again.process.kill()
     again.process.wait()
-    until(lambda: not [p for p in family if _lives(p)], "the end of all that it started", 10)
+    until(lambda: not [p for p in family if lives(p)], "the end of all that it started", 10)
     assert home.value(operation, "status") == "interrupted"
     assert home.last_epoch_is_saved(operation, attempt=2)
 

@@ -207,7 +207,8 @@ def delete_checkpoint(request: HttpRequest, checkpoint_id: int) -> Answer[None]:
     return Answer(204, None)
 
 
-@api.get("/healthz", auth=None, tags=["health"], response={200: api_shapes.Health, 503: api_shapes.Health})
+@api.get("/healthz", auth=None, tags=["health"], response={
+    **dict.fromkeys((200, 503), api_shapes.Health), **dict.fromkeys((400, 401, 403, 429), api_shapes.ErrorBody)})  # fmt: skip
 def health(request: HttpRequest) -> Answer[dict[str, Any]]:
     """Whether database and Redis answer; which of them does not is told to those who may look at operations."""
     found: dict[str, Any] = {"database": "ok", "redis": "ok", "workers": {}}

@@ -29,6 +29,7 @@ from training.requests import audit
 
 router = Router()
 ERRORS = dict.fromkeys((400, 401, 403, 404, 409, 413, 422, 429, 500, 503), api_shapes.ErrorBody)
+ZIP = {"description": "OK", "content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}
 VIEW_STRATEGIES, VIEW_MODELS = Access("strategies_app.view_strategy"), Access("training.view_trainedmodel")
 VIEW_BARS, VIEW = Access("training.view_barseries"), Access("training.view_operation")
 
@@ -113,7 +114,9 @@ def show_model(request: HttpRequest, name: str) -> TrainedModel:
     return _model(name)
 
 
-@router.get("/models/{name}/download", auth=VIEW_MODELS, tags=["models"], response={200: Any, **ERRORS})
+@router.get(
+    "/models/{name}/download", auth=VIEW_MODELS, tags=["models"], response=ERRORS, openapi_extra={"responses": {200: ZIP}}
+)
 def download_model(request: HttpRequest, name: str) -> FileResponse:
     """The bundle as a zip file: weights, strategy, split, metrics, predictions, manifest."""
     row = _model(name)

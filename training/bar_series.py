@@ -29,7 +29,7 @@ from training.pipeline.bars import (
     stored_series,
     write_bars,
 )
-from training.pipeline.quality import bar_faults, quality
+from training.pipeline.quality import bar_faults, holes, quality
 
 SAMPLE_BARS = Path(__file__).resolve().parent / "sample_bars"
 
@@ -121,7 +121,7 @@ def _record(symbol: str, timeframe: str, frame: pd.DataFrame, digest: str, sourc
             "last": _moment(int(times[-1])),
             "rows": len(times),
             "sha256": digest,
-            "quality": {**found.as_dict(), "warnings": warnings},
+            "quality": {**found.as_dict(), "warnings": warnings, "holes": holes(frame, timeframe)},
             "source": source[:255],
         },
     )

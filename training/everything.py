@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from django.conf import settings
 from django.core.management import call_command
+from django.db import DatabaseError
 from redis.exceptions import RedisError
 
 from ktrdr_site import embedded_redis
@@ -73,7 +74,8 @@ def children(plan: Plan, gpu: int) -> list[Child]:
     """In the order in which they start."""
     environment = {"DJANGO_SETTINGS_MODULE": "ktrdr_site.settings", "PYTHONUNBUFFERED": "1"}
     hosts = ",".join(dict.fromkeys([*settings.ALLOWED_HOSTS, plan.host]))
-    web = ["daphne", "-v", "0", "-b", plan.host, "-p", str(plan.port), "ktrdr_site.asgi:application"]
+    proxied = ["--proxy-headers"] if settings.BEHIND_TLS else []
+    web = ["daphne", "-v", "0", "-b", plan.host, "-p", str(plan.port), *proxied, "ktrdr_site.asgi:application"]
     found = [_module("web", 1, web, environment | {"KTRDR_ALLOWED_HOSTS": hosts})]
     for tag, count in (("cpu", plan.cpu), ("gpu", gpu), ("quick", 1)):
         for number in range(count):
@@ -144,8 +146,11 @@ def _set_up(say: Say) -> None:
 
 
 def _bury_dead(say: Say) -> None:
-    for operation in bury_dead():
-        say(f"{operation} was at work when its process ended; it can be resumed")
+    try:
+        for operation in bury_dead():
+            say(f"{operation} was at work when its process ended; it can be resumed")
+    except DatabaseError as error:
+        say(f"operations that lost their process could not be looked for ({error}): the next start does")
 
 
 def _first_user(say: Say) -> None:

@@ -24,6 +24,8 @@ STAGES = {
 }  # fmt: skip
 WATCH_SECONDS = 0.1
 ROW_SECONDS = 1.0
+#: After a database that stayed busy, the run trains so many times as long as it has waited before it tries again.
+WAITED = 3.0
 SUPERSEDED = "another process took this operation over"
 log = logging.getLogger(__name__)
 
@@ -168,6 +170,8 @@ class Progress:
                 # A database that is busy for a moment must not end hours of training: the next look tries again.
                 log.warning("progress could not be written: %s", error)
                 close_old_connections()  # one that the database has ended would never work again
+                after = self.clock()
+                self._next_row = max(self._next_row, after + WAITED * (after - now))
         if self._stop is not None:
             raise Cancelled(SUPERSEDED if self._stop == "superseded" else self._stop, kind=self._stop)
 

@@ -51,6 +51,13 @@ def predict(model: str, symbol: str, timeframe: str, start: str | None, end: str
     }
 
 
+def preview(text: str, symbol: str, timeframe: str | None = None, bars: int | None = None) -> dict[str, Any]:
+    """What a strategy makes of a symbol's last bars; see `previews.preview`."""
+    from training import previews
+
+    return previews.preview(text, symbol, timeframe, previews.BARS if bars is None else bars)
+
+
 def _bars(predictions: Any) -> list[dict[str, Any]]:
     """Each probability is the shortest number that reads back to the same float32."""
     import numpy as np
@@ -69,4 +76,33 @@ def importance(model: str) -> dict[str, Any]:
     return explain.importance(model)
 
 
-QUESTIONS: dict[str, Callable[..., dict[str, Any]]] = {"plan": plan, "predict": predict, "importance": importance}
+def load_sample(user: int) -> dict[str, Any]:
+    """The bars and strategies that come with the program; see `upload_answers`."""
+    from training import upload_answers
+
+    return upload_answers.load_sample(user)
+
+
+def inspect_upload(key: str) -> dict[str, Any]:
+    """What is in an uploaded file of bars."""
+    from training import upload_answers
+
+    return upload_answers.inspect_upload(key)
+
+
+def load_upload(key: str, user: int) -> dict[str, Any]:
+    """An uploaded file's bars into the store."""
+    from training import upload_answers
+
+    return upload_answers.load_upload(key, user)
+
+
+QUESTIONS: dict[str, Callable[..., dict[str, Any]]] = {
+    "plan": plan,
+    "predict": predict,
+    "preview": preview,
+    "importance": importance,
+    "load_sample": load_sample,
+    "inspect_upload": inspect_upload,
+    "load_upload": load_upload,
+}

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from django.conf import settings
+from django.db import DatabaseError, transaction
 from django.utils import timezone
 
 from training import queues
@@ -17,6 +18,8 @@ from training.models import LIVE, Operation, Status
 
 #: A pending operation is left alone for so long: its job may be on the way.
 PENDING_SECONDS = 15.0
+#: A transaction that begins only after so long waited for another one's end (SQLite has one writer at a time).
+BUSY_SECONDS = 0.5
 
 
 class Reaper:
@@ -30,24 +33,33 @@ class Reaper:
 
     def look(self) -> list[str]:
         """One pass; gives a sentence for everything that was changed."""
-        return [*self._orphans(), *self._forgotten()]
+        try:
+            return [*self._orphans(), *self._forgotten()]
+        except DatabaseError:
+            self._beats.clear()  # who could not write here could not beat there
+            raise
 
     def _orphans(self) -> Iterator[str]:
         live = {(o.pk, o.attempt): o for o in Operation.objects.filter(status__in=LIVE)}
         self._beats = _since(self._beats, {key: o.heartbeat for key, o in live.items()}, self.clock())
         for key, operation in live.items():
-            silent = self.clock() - self._beats[key][1]
+            silent = self.clock() - self._beats.get(key, (None, self.clock()))[1]
             if silent >= settings.ORPHAN_TIMEOUT_SECONDS and self._bury(operation):
                 yield f"{operation.pk}: no sign of life for {silent:.0f} s"
 
     def _bury(self, operation: Operation) -> bool:
-        """running → interrupted, cancelling → cancelled, if it has still not beaten."""
+        """running → interrupted, cancelling → cancelled, if it has still not beaten, and could have."""
         after = Status.CANCELLED if operation.status == Status.CANCELLING else Status.INTERRUPTED
         same = Operation.objects.filter(
             pk=operation.pk, attempt=operation.attempt, status=operation.status, heartbeat=operation.heartbeat
         )
         reason = "its process gave no sign of life any more"
-        return same.update(status=after, finished=timezone.now(), error=reason) == 1
+        asked = self.clock()
+        with transaction.atomic():
+            if self.clock() - asked > BUSY_SECONDS:  # whoever lives could not write either: it gets its time anew
+                self._beats.clear()
+                return False
+            return same.update(status=after, finished=timezone.now(), error=reason) == 1
 
     def _forgotten(self) -> Iterator[str]:
         """Pending operations whose job Redis lost, or that wait for a worker who is gone."""

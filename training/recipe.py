@@ -130,9 +130,11 @@ def train_strategy(
     threads: int = 1,
     resume: Parts | None = None,
     cache: FeatureCache | None = None,
+    resident_limit: int | None = None,
 ) -> Bundle:
     """Train on the bars from the first epoch, or from a checkpoint's parts, and evaluate on validation, then on test.
 
+    Rows of more bytes than `resident_limit` are moved to the device batch by batch, with the same result.
     Raises DataError, TrainingError, Diverged and CheckpointError in one sentence each, and whatever
     the callback raises.
     """
@@ -141,7 +143,8 @@ def train_strategy(
     for text in prepared.notes:
         note(text)
     fitted = fit(
-        prepared.dataset, prepared.splits, spec, callback, device=device or choose_device(), threads=threads, resume=resume
+        prepared.dataset, prepared.splits, spec, callback, device=device or choose_device(), threads=threads, resume=resume,
+        resident_limit=resident_limit,
     )  # fmt: skip
     for text in fitted.warnings:
         note(text)

@@ -118,8 +118,9 @@ def cancel(operation: Operation, actor: Actor, *, reason: str = "", force: bool 
         queues.kill(operation.pk, operation.attempt)
         audit(actor, "force", operation.pk, reason=reason)
         return Status.CANCELLING
-    status = operations.request_cancel(operation.pk, reason)
-    audit(actor, "cancel", operation.pk, reason=reason, force=force)
+    with transaction.atomic():
+        status = operations.request_cancel(operation.pk, reason)
+        audit(actor, "cancel", operation.pk, reason=reason, force=force)
     if status == Status.CANCELLED and operation.queue:
         try:
             queues.forget(operation.pk, operation.attempt)

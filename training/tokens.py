@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import secrets
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.db import OperationalError
 from django.db.models import Q
 from django.utils import timezone
 
@@ -20,6 +22,7 @@ SHOWN = 12
 #: A token's last use is written at most this often: reading must not become writing.
 USED_SECONDS = 60
 #: What a scope allows at most is what this role may.
+log = logging.getLogger(__name__)
 ROLE_OF = {ApiToken.Scope.READ: VIEWER, ApiToken.Scope.TRAIN: TRAINER, ApiToken.Scope.ADMIN: ADMIN}
 
 
@@ -52,7 +55,10 @@ def find(secret: str) -> ApiToken | None:
         ApiToken.objects.select_related("user").filter(valid, sha256=_sha256(secret), revoked=None, user__is_active=True).first()
     )
     if row is not None and (row.last_used is None or now - row.last_used >= timedelta(seconds=USED_SECONDS)):
-        ApiToken.objects.filter(pk=row.pk).update(last_used=now)
+        try:
+            ApiToken.objects.filter(pk=row.pk).update(last_used=now)
+        except OperationalError as error:  # reading is possible while SQLite has a writer
+            log.warning("the use of token %s could not be noted: %s", row.prefix, error)
     return row
 
 

@@ -21,6 +21,7 @@ from django.db import DatabaseError, IntegrityError, close_old_connections, conn
 from training import checkpoints, operations
 from training.logs import log_path
 from training.models import Operation, Status, TrainedModel
+from training.patience import patiently
 from training.progress import Progress, Watcher, learned_weights
 from training.pulse import Pulse
 from training.terminal import LogFile
@@ -105,7 +106,7 @@ def run_operation(
     schedule = checkpoints.Schedule(settings.CHECKPOINT_EPOCH_INTERVAL, settings.CHECKPOINT_TIME_INTERVAL_SECONDS)
     progress = Progress(operation_id, attempt, schedule, watchers, weights=learned_weights(operation_id))
     on_start(progress)
-    if not operations.claim(operation_id, attempt):
+    if not patiently(lambda: operations.claim(operation_id, attempt), operation_id):
         raise operations.OperationError(f"{operation_id} is not waiting for attempt {attempt}: another process has taken it")
     with Pulse(operation_id, attempt, progress.request_stop):
         try:
@@ -137,15 +138,15 @@ def _train(operation_id: str, attempt: int, progress: Progress, allow_inexact: b
     # A later attempt reads from where the first one did, whatever has been stored before that or beside it since.
     again = {"first_bars": operation.first_bars or None, "sources": operation.sources or None}
     bars = load_bars(spec, Path(settings.STORE_DIR), progress.on_stage, **again)
-    _same_bars(operation, bars)
-    resume = _continue_from(operation, progress, device, allow_inexact)
-    Operation.objects.filter(pk=operation_id, attempt=attempt).update(device=device)
+    patiently(lambda: _same_bars(operation, bars), operation_id)
+    resume = patiently(lambda: _continue_from(operation, progress, device, allow_inexact), operation_id)
+    patiently(lambda: Operation.objects.filter(pk=operation_id, attempt=attempt).update(device=device), operation_id)
 
     cache = FeatureCache(Path(settings.CACHE_DIR), settings.CACHE_LIMIT_BYTES)
     with memory_errors():
         bundle = train_strategy(
             spec, bars, strategy_text=operation.strategy_version.text, callback=progress, note=progress.note,
-            device=device, threads=THREADS, resume=resume, cache=cache,
+            device=device, threads=THREADS, resume=resume, cache=cache, resident_limit=settings.RESIDENT_LIMIT_BYTES,
         )  # fmt: skip
 
     progress.on_stage("save", 0.0)
@@ -154,8 +155,9 @@ def _train(operation_id: str, attempt: int, progress: Progress, allow_inexact: b
     digest = save_bundle(bundle, path)
     progress.on_stage("save", 1.0)
     close_old_connections()  # one that the database has ended since the last report would lose the run
-    progress.write()
-    _record(operation, attempt, folder, digest, bundle.metrics, progress.stage_seconds)
+    patiently(progress.write, operation_id)
+    patiently(lambda: _record(operation, attempt, folder, digest, bundle.metrics, progress.stage_seconds), operation_id)
+    _sweep(operation, folder)
 
 
 def _same_bars(operation: Operation, bars: RunBars) -> None:
@@ -203,13 +205,19 @@ def _continue_from(operation: Operation, progress: Progress, device: str, allow_
 def _record(
     operation: Operation, attempt: int, folder: str, digest: str, metrics: dict[str, object], stage_seconds: dict[str, float]
 ) -> None:
-    """Completed and its model, in one transaction; only then are the checkpoints not needed any more."""
+    """Completed and its model, in one transaction; nothing if a first try did it whose answer was lost."""
+    if TrainedModel.objects.filter(operation=operation, folder=folder).exists():
+        return
     with transaction.atomic():
         if not operations.finish(operation.pk, attempt, stage_seconds=stage_seconds):
             raise Cancelled("another process took this operation over", kind="superseded")
         model = TrainedModel(operation=operation, folder=folder, sha256=digest, metrics=metrics)
         _name(model)
-    checkpoints.remove_all(operation.pk)
+
+
+def _sweep(operation: Operation, folder: str) -> None:
+    """A completed operation needs its bundle and nothing else of what its attempts left."""
+    patiently(lambda: checkpoints.remove_all(operation.pk), operation.pk)
     for pattern in (f"{operation.pk}-*", f".new-{operation.pk}-*"):  # left by an attempt killed while saving
         for rest in Path(settings.BUNDLE_DIR).glob(pattern):
             if rest.name != folder:
@@ -238,13 +246,14 @@ def _stopped(progress: Progress, stop: Cancelled) -> str:
         return "superseded"
     _keep(progress, stop.kind)
     status = Status.CANCELLED if stop.kind == "cancellation" else Status.INTERRUPTED
-    operations.stop(progress.operation_id, progress.attempt, status, f"stopped on request ({stop.kind})")
+    reason = f"stopped on request ({stop.kind})"
+    patiently(lambda: operations.stop(progress.operation_id, progress.attempt, status, reason), progress.operation_id)
     return status
 
 
 def _failed(progress: Progress, error: str) -> str:
     _keep(progress, "failure")
-    operations.fail(progress.operation_id, progress.attempt, error)
+    patiently(lambda: operations.fail(progress.operation_id, progress.attempt, error), progress.operation_id)
     return Status.FAILED
 
 

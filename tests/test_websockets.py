@@ -1,0 +1,211 @@
+"""The socket of the pages: who may listen, what is told, and what happens to a slow one, a crowd, and an ended session."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from importlib import import_module
+from typing import Any
+
+import pytest
+from channels.db import database_sync_to_async
+from channels.testing import WebsocketCommunicator
+from django.conf import settings
+from django.contrib.auth.models import AnonymousUser, User
+from django.test import Client
+
+from tests import admin_rows
+from training import audience, operations
+from training.audience import Audience
+from training.broadcast import Publisher
+from training.models import EpochMetric, Status
+from training.websockets import NOT_ALLOWED, NOT_SIGNED_IN, NOT_UNDERSTOOD, OperationSocket
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def socket_of(crowd: Audience, user: Any, session_key: str | None = None) -> WebsocketCommunicator:
+    """A socket as the middlewares hand it over."""
+    communicator = WebsocketCommunicator(OperationSocket.as_asgi(audience=crowd), "/ws/operations/")
+    sessions = import_module(settings.SESSION_ENGINE)
+    communicator.scope |= {"user": user, "session": sessions.SessionStore(session_key)}
+    return communicator
+
+
+def session_of(user: User) -> str:
+    client = Client()
+    client.force_login(user)
+    return str(client.session.session_key)
+
+
+def run(story: Callable[[], Awaitable[None]]) -> None:
+    async def within() -> None:
+        await asyncio.wait_for(story(), 30)
+
+    asyncio.run(within())
+
+
+async def heard(socket: WebsocketCommunicator, kind: str, **wanted: Any) -> dict[str, Any]:
+    """The next message of this kind that holds what is wanted."""
+    while True:
+        message = json.loads(await socket.receive_from(timeout=10))
+        if message["type"] == kind and all(message.get(key) == value for key, value in wanted.items()):
+            return message
+
+
+async def closed_with(socket: WebsocketCommunicator) -> int:
+    while True:
+        message = await socket.receive_output(timeout=10)
+        if message["type"] == "websocket.close":
+            return int(message["code"])
+
+
+async def opened(crowd: Audience, user: User, key: str, *operation_ids: str) -> WebsocketCommunicator:
+    socket = socket_of(crowd, user, key)
+    assert (await socket.connect())[0]
+    await socket.send_to(json.dumps({"follow": list(operation_ids)}))
+    return socket
+
+
+def test_a_stranger_is_turned_away_with_a_code_that_the_page_knows() -> None:
+    nobody = User.objects.create_user("nobody")
+    key = session_of(nobody)
+
+    async def story() -> None:
+        for user, session, code in (
+            (AnonymousUser(), None, NOT_SIGNED_IN),
+            (nobody, key, NOT_ALLOWED),
+            (nobody, "gone", NOT_SIGNED_IN),
+        ):
+            socket = socket_of(Audience(), user, session)
+            await socket.connect()
+            assert await closed_with(socket) == code
+            await socket.disconnect()
+
+    run(story)
+
+
+@pytest.mark.parametrize(
+    "said", [" ", "{", "[]", '{"follow": "x"}', '{"follow": [1]}', json.dumps({"follow": ["x"] * 51}), "[" * 100_000]
+)
+def test_a_message_that_is_not_understood_ends_the_socket(said: str) -> None:
+    viewer = admin_rows.person("vera", "viewer")
+    key = session_of(viewer)
+
+    async def story() -> None:
+        socket = socket_of(Audience(), viewer, key)
+        await socket.connect()
+        await socket.send_to(said)
+        assert await closed_with(socket) == NOT_UNDERSTOOD
+        await socket.disconnect()
+
+    run(story)
+
+
+def test_rows_epochs_and_messages_arrive(empty_redis: Any) -> None:
+    viewer, operation = admin_rows.person("vera", "viewer"), admin_rows.operation(Status.RUNNING)
+    key = session_of(viewer)
+
+    def measure(epoch: int) -> None:
+        EpochMetric.objects.create(
+            operation=operation, attempt=1, epoch=epoch, train_loss=1.0, val_loss=2.0, metrics={"val_loss": 2.0}
+        )
+
+    async def story() -> None:
+        socket = await opened(Audience(), viewer, key, operation.pk, "op_unknown", "a\0b")
+        assert (await heard(socket, "row"))["status"] == "running"
+        await database_sync_to_async(measure)(0)
+        first = await heard(socket, "epochs")
+        await database_sync_to_async(measure)(1)
+        second = await heard(socket, "epochs")
+        assert (first["after"], second["after"]) == (0, first["epochs"][-1]["id"]), "a page could not see a gap"
+        publisher = await asyncio.to_thread(Publisher, operation.pk, 1)
+        publisher.stage("load", 0.5, 1.5)
+        told = await heard(socket, "progress", stage="load")
+        assert told["percent"] == 1.5 and told["attempt"] == 1 and told["seq"] == 1 and told["elapsed"] >= 0
+        await asyncio.to_thread(publisher.close, "completed")
+        await database_sync_to_async(operations.finish)(operation.pk, 1)
+        await heard(socket, "row", status="completed")
+        await socket.disconnect()
+
+    run(story)
+
+
+def test_a_run_is_told_of_while_redis_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Away:
+        async def new_channel(self) -> str:
+            raise ConnectionError
+
+    monkeypatch.setattr(audience, "get_channel_layer", Away)
+    viewer, operation = admin_rows.person("vera", "viewer"), admin_rows.operation(Status.RUNNING)
+    key = session_of(viewer)
+
+    async def story() -> None:
+        socket = await opened(Audience(), viewer, key, operation.pk)
+        await heard(socket, "row", status="running")
+        await database_sync_to_async(operations.beat)(operation.pk, 1, stage="train", percent=33.0)
+        await heard(socket, "row", percent=33.0)
+        await socket.disconnect()
+
+    run(story)
+
+
+def test_signing_out_closes_the_sessions_sockets_and_no_others(empty_redis: Any) -> None:
+    viewer, operation = admin_rows.person("vera", "viewer"), admin_rows.operation(Status.RUNNING)
+    client = Client()
+    client.force_login(viewer)
+    key, other = str(client.session.session_key), session_of(viewer)
+
+    async def story() -> None:
+        crowd = Audience()
+        ends, stays = await opened(crowd, viewer, key, operation.pk), await opened(crowd, viewer, other, operation.pk)
+        publisher = await asyncio.to_thread(Publisher, operation.pk, 1)
+        publisher.stage("load", 0.0, 0.0)
+        await heard(ends, "progress")  # Redis is listened to
+        await asyncio.to_thread(client.post, "/sign-out/")
+        assert await closed_with(ends) == NOT_SIGNED_IN
+        publisher.stage("validate", 0.0, 0.0)
+        await heard(stays, "progress", stage="validate")
+        await asyncio.to_thread(publisher.close, "running")
+        await ends.disconnect()
+        await stays.disconnect()
+
+    run(story)
+
+
+class Counting:
+    """A viewer that counts."""
+
+    session = ""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def offer(self, kind: str, operation_id: str, text: str) -> None:
+        if kind == "progress":
+            self.texts.append(text)
+
+    def end(self) -> None: ...
+
+
+@pytest.mark.parametrize(("viewers", "most"), [(3, 40), (200, 6)])
+def test_a_crowd_gets_two_messages_a_second_and_the_last_one(empty_redis: Any, viewers: int, most: int) -> None:
+    operation = admin_rows.operation(Status.RUNNING)
+
+    async def story() -> None:
+        crowd, people = Audience(), [Counting() for _ in range(viewers)]
+        for viewer in people:
+            await crowd.follow(viewer, [operation.pk])
+        for seq in range(40):  # one second of a talkative training
+            crowd._hear({"type": "operation.message", "operation": operation.pk, "attempt": 1, "seq": seq})
+            await asyncio.sleep(0.025)
+        await asyncio.sleep(audience.CROWD_SECONDS * 1.5)
+        assert {len(viewer.texts) for viewer in people} == {len(people[0].texts)} and 2 <= len(people[0].texts) <= most
+        assert json.loads(people[0].texts[-1])["seq"] == 39, "the last word was lost"
+        assert all(viewer.texts[0] is people[0].texts[0] for viewer in people), "it was encoded more than once"
+        for viewer in people:
+            await crowd.leave(viewer)
+        assert not crowd._tasks
+
+    run(story)
