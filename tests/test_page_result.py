@@ -110,7 +110,10 @@ def test_a_completed_training_whose_model_was_deleted_says_so(shown: tuple[Examp
     assert examples.signed_in("viewer").get(f"/operations/{operation.pk}/bundle/").status_code == 302
 
 
-def test_probabilities_are_those_that_were_kept_over_the_bars_of_those_days(shown: tuple[Examples, Operation]) -> None:
+def test_probabilities_are_those_that_were_kept_over_the_bars_of_those_days(
+    shown: tuple[Examples, Operation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.kept.MARKED", 100)
     examples, operation = shown
     client, address = examples.signed_in("viewer"), f"/operations/{operation.pk}/probabilities/"
     figure = client.get(f"{address}?symbol=MSFT").json()

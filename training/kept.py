@@ -47,7 +47,7 @@ def kept_predictions(model: TrainedModel) -> dict[str, NDArray[Any]]:
     try:
         return dict(load_file(path))
     except (OSError, SafetensorError) as problem:
-        raise FolderError(f"{path} cannot be read: {problem}") from None
+        raise FolderError(f"{path} cannot be read: {getattr(problem, 'strerror', None) or problem}") from None
 
 
 def said_of(arrays: dict[str, NDArray[Any]], split: str, number: int) -> Said:
@@ -80,7 +80,7 @@ def drawn(operation: Operation, symbol: str, said: Said, names: list[str]) -> tu
         "marks": [],
     }
     candles = _candles(operation, symbol, said, times)
-    if candles and len(said) <= MARKED:
+    if candles and len(times) == len(said) <= MARKED:
         told["marks"] = _marks(said, candles, names)
     return candles, told
 
