@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import datetime as dt
-import difflib
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
@@ -17,12 +16,12 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from strategies_app.differences import difference_lines
 from strategies_app.forms import StrategyTextForm
 from strategies_app.models import Strategy, StrategyInUse, StrategyVersion
 from strategies_app.signals import strategy_deleted, strategy_saved
 
 VERSIONS_SHOWN = 100
-MOST_DIFFERENCE_LINES = 2000
 
 
 def _page(row: Strategy | StrategyVersion) -> str:
@@ -229,14 +228,6 @@ class StrategyVersionAdmin(admin.ModelAdmin):
 def difference(before: StrategyVersion, after: StrategyVersion) -> SafeString:
     """The lines that differ, three around each, marked by sign and colour."""
     names = f"version {before.number}", f"version {after.number}"
-    lines = list(difflib.unified_diff(before.text.splitlines(), after.text.splitlines(), *names, lineterm=""))
-    if len(lines) > MOST_DIFFERENCE_LINES:
-        lines = [*lines[:MOST_DIFFERENCE_LINES], "… and more lines than these"]
-    marked = format_html_join("", '<span class="{}">{}</span>', ((_kind(line), line) for line in lines))
+    lines = difference_lines(before.text, after.text, names)
+    marked = format_html_join("", '<span class="{}">{}</span>', ((line.kind, line.text) for line in lines))
     return format_html('<pre class="difference" tabindex="0">{}</pre>', marked) if lines else format_html("only line ends differ")
-
-
-def _kind(line: str) -> str:
-    if line.startswith(("+++", "---", "@@")):
-        return "place"
-    return {"+": "added", "-": "removed"}.get(line[:1], "same")

@@ -7,8 +7,12 @@ from typing import Any
 from django import forms
 from django.core.exceptions import ValidationError
 
-from strategies_app.models import Strategy
+from strategies_app.differences import DifferenceLine, difference_lines
+from strategies_app.models import NewerVersion, Strategy, StrategyVersion
 from strategies_app.reader import StrategyError, read_strategy
+
+#: Names under which no strategy could be looked at.
+RESERVED_NAMES = frozenset({"new"})
 
 
 def plain_lines(text: str) -> str:
@@ -53,6 +57,8 @@ class StrategyTextForm(forms.ModelForm):
         return text
 
     def _check_name(self, name: str) -> None:
+        if name in RESERVED_NAMES:
+            raise ValidationError(f"name: '{name}' is an address of the pages, wanted any other name")
         if self.newest is None:
             if Strategy.objects.filter(name=name).exists():
                 raise ValidationError(f"name: '{name}' is stored already: open it to save this text as its next version")
@@ -61,3 +67,34 @@ class StrategyTextForm(forms.ModelForm):
                 f"name: seen '{name}', wanted '{self.instance.name}': a stored strategy keeps its name, since models are "
                 "named after it; to have the text under another name, add it as a new strategy"
             )
+
+
+class EditorForm(StrategyTextForm):
+    """The editor's: it also knows which version was edited, so that nobody's work is stored over."""
+
+    base = forms.IntegerField(min_value=0, widget=forms.HiddenInput)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["base"].initial = self.newest.number if self.newest else 0
+        self.meanwhile: StrategyVersion | None = None
+
+    @property
+    def newest_number(self) -> int:
+        """The version that the next save follows: what was seen when the page was made, or told of since."""
+        return self.meanwhile.number if self.meanwhile else self.newest.number if self.newest else 0
+
+    def store(self) -> StrategyVersion | None:
+        """The stored version, or None: somebody stored another one meanwhile, and the form says so."""
+        try:
+            return Strategy.objects.import_text(self.cleaned_data["text"], base=self.cleaned_data["base"])
+        except NewerVersion as newer:
+            self.meanwhile = newer.version
+            return None
+
+    def differences(self) -> list[DifferenceLine]:
+        """From the version that was stored meanwhile to what was typed."""
+        if self.meanwhile is None:
+            return []
+        names = f"version {self.meanwhile.number}, stored meanwhile", "your text"
+        return difference_lines(plain_lines(self.meanwhile.text), self.cleaned_data["text"], names)

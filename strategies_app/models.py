@@ -9,10 +9,12 @@ from django.db import models, transaction
 
 
 class StrategyQuerySet(models.QuerySet["Strategy"]):
-    def import_text(self, text: str, source_path: str = "") -> StrategyVersion:
+    def import_text(self, text: str, source_path: str = "", base: int | None = None) -> StrategyVersion:
         """The version that holds `text`: the newest one if it has this very text, else a new one.
 
         A text that is no valid strategy raises StrategyError. `source_path` is kept as provenance only.
+        With `base`, the number of the version that was edited (0: none), another text is stored only as the one after it:
+        NewerVersion if somebody else stored one meanwhile.
         """
         from strategies_app.reader import read_strategy
 
@@ -24,6 +26,8 @@ class StrategyQuerySet(models.QuerySet["Strategy"]):
             newest = strategy.newest()
             if newest is not None and newest.sha256 == digest:
                 return newest
+            if base is not None and newest is not None and newest.number != base:
+                raise NewerVersion(newest)
             number = newest.number + 1 if newest else 1
             return strategy.versions.create(number=number, text=text, sha256=digest, source_path=source_path)
 
@@ -60,6 +64,14 @@ class Strategy(models.Model):
 
 class StrategyInUse(Exception):
     """A strategy was about to be deleted to which operations refer."""
+
+
+class NewerVersion(Exception):
+    """The edited version is not the newest any more; `version` is the newest."""
+
+    def __init__(self, version: StrategyVersion) -> None:
+        super().__init__(f"{version} was stored meanwhile")
+        self.version = version
 
 
 class ImmutableVersion(Exception):

@@ -1,4 +1,5 @@
-"""What happens to stored strategies, told to whoever wants to keep a trace; sent with `user`, `name` and `details`."""
+"""What happens to stored strategies, told to whoever wants to keep a trace; sent with `user`, `name`, `details`,
+and `via` where it was not the admin."""
 
 from __future__ import annotations
 

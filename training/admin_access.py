@@ -238,13 +238,13 @@ class AuditEntryAdmin(ReadOnlyAdmin):
 
 
 @receiver(strategy_saved)
-def record_saved(user: Any, name: str, details: dict[str, Any], **kwargs: Any) -> None:
-    audit(Actor(user, "admin"), "save", name, **details)
+def record_saved(user: Any, name: str, details: dict[str, Any], via: str = "admin", **kwargs: Any) -> None:
+    audit(Actor(user, via), "save", name, **details)
 
 
 @receiver(strategy_deleted)
-def record_deleted(user: Any, name: str, details: dict[str, Any], **kwargs: Any) -> None:
-    audit(Actor(user, "admin"), "delete", name, **details)
+def record_deleted(user: Any, name: str, details: dict[str, Any], via: str = "admin", **kwargs: Any) -> None:
+    audit(Actor(user, via), "delete", name, **details)
 
 
 # --- people ---

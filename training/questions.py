@@ -42,7 +42,7 @@ class Reply:
 
 
 def ask(question: str, arguments: dict[str, Any], user: Any, seconds: float | None = None) -> Reply:
-    """Put a question (`plan`, `predict`) and wait for its answer so long, WAIT_SECONDS if not told.
+    """Put a question (`plan`, `predict`, `preview`) and wait for its answer so long, WAIT_SECONDS if not told.
 
     Raises NoWorker, and Refused with what the worker refused.
     """

@@ -51,6 +51,13 @@ def predict(model: str, symbol: str, timeframe: str, start: str | None, end: str
     }
 
 
+def preview(text: str, symbol: str, timeframe: str | None = None, bars: int | None = None) -> dict[str, Any]:
+    """What a strategy makes of a symbol's last bars; see `previews.preview`."""
+    from training import previews
+
+    return previews.preview(text, symbol, timeframe, previews.BARS if bars is None else bars)
+
+
 def _bars(predictions: Any) -> list[dict[str, Any]]:
     """Each probability is the shortest number that reads back to the same float32."""
     import numpy as np
@@ -93,6 +100,7 @@ def load_upload(key: str, user: int) -> dict[str, Any]:
 QUESTIONS: dict[str, Callable[..., dict[str, Any]]] = {
     "plan": plan,
     "predict": predict,
+    "preview": preview,
     "importance": importance,
     "load_sample": load_sample,
     "inspect_upload": inspect_upload,

@@ -91,7 +91,7 @@ def _side(name: str, side: Metrics, origin: Metrics) -> dict[str, Any]:
     lines = [{"name": "This model", "cells": _cells(side), "ours": True}]
     lines += [{"name": _capital(baseline_name(b)), "cells": _cells(b), "ours": False} for b in baselines_of(side)]
     rows = side.get("rows") or sum(map(sum, side.get("confusion_matrix") or []))
-    return {"name": name, "begin": begin, "end": end, "rows": rows, "lines": lines}
+    return {"name": name, "begin": begin, "end": end, "rows": written(rows, "count"), "lines": lines}
 
 
 def _cells(measured: Metrics) -> list[str]:
@@ -166,7 +166,8 @@ def importance_of(model: TrainedModel) -> dict[str, Any] | None:
         return None
     parts = [("sets", "Indicators and fuzzy sets", found["sets"]), ("features", "Features", found["features"])]
     return {
-        **{name: found[name] for name in ("repeats", "rows", "of_rows", "seed")},
+        **{name: written(found[name], "count") for name in ("repeats", "rows", "of_rows")},
+        "seed": found["seed"],
         "baseline": written(found["baseline"], "figure"),
         "parts": [
             {"id": f"importance-{name}", "word": word, "count": len(of), "figure": figures.importance_bars(of),
