@@ -94,7 +94,7 @@ def model(request: HttpRequest, name: str) -> HttpResponse:
     context: dict[str, Any] = {
         "model": shown, "operation": shown.operation, "verdict": judge(shown.metrics), "splits": _splits(shown),
         "symbols": spec.symbols, "timeframes": spec.timeframes, "base": spec.base_timeframe,
-        "choices": _choices(spec), "job": _job(request), "no_worker": without_worker(),
+        "choices": _choices(spec), "threshold": spec.decisions.confidence_threshold, "job": _job(request), "no_worker": without_worker(),
         "asked": {key: request.GET.get(key, "") for key in ("symbol", "start", "end")},
     }  # fmt: skip
     try:
@@ -145,7 +145,13 @@ def _choices(spec: StrategySpec) -> list[dict[str, Any]]:
         back = max(BARS_BACK * TIMEFRAMES[spec.base_timeframe] * 1_000_000 * 7 // 5, DAY)
         start = day_of(max(first, last - back))
         found.append(
-            {"symbol": symbol, "first": f"{day_of(first)}", "last": f"{day_of(last)}", "start": f"{start}", "trained": symbol in spec.symbols}
+            {
+                "symbol": symbol,
+                "first": f"{day_of(first)}",
+                "last": f"{day_of(last)}",
+                "start": f"{start}",
+                "trained": symbol in spec.symbols,
+            }
         )
     return found
 
@@ -216,10 +222,15 @@ def _shown(answer: dict[str, Any]) -> dict[str, Any]:
     signals = [bar["signal"] for bar in bars]
     shares = [{"name": name, "count": signals.count(name), "share": signals.count(name) / max(len(bars), 1)} for name in names]
     lines = [
-        {"time": bar["timestamp"].replace("T", " ").removesuffix("Z"), "chances": bar["probabilities"], "signal": bar["signal"]}
+        {"time": _clock(bar["timestamp"], answer["timeframe"]), "chances": bar["probabilities"], "signal": bar["signal"]}
         for bar in reversed(bars[-SHOWN:])
     ]
     return {"answer": answer, "count": len(bars), "shares": shares, "lines": lines, "figure": _figure(answer) if bars else None}
+
+
+def _clock(text: str, timeframe: str) -> str:
+    """A bar's time as one reads it: the day alone where a bar lasts one or longer."""
+    return text[:10] if TIMEFRAMES[timeframe] >= 86_400 else text[:16].replace("T", " ")
 
 
 def _figure(answer: dict[str, Any]) -> dict[str, Any] | None:
