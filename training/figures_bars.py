@@ -32,6 +32,7 @@ def candle_figure(candles: Candles) -> Figure:
         data.append(
             {"type": "bar", "name": "Volume", "x": times, "y": columns[4], "yaxis": "y2", "marker": {"color": "--hold/60"}}
         )
+        layout["xaxis"]["anchor"] = "y2"
         layout["yaxis"]["domain"] = [0.24, 1]
         layout["yaxis2"] = {"domain": [0, 0.18], "side": "right", "fixedrange": True, "nticks": 3, "rangemode": "tozero"}
         layout["bargap"] = 0
@@ -85,10 +86,10 @@ class Axis:
     def at(self, moment: dt.datetime) -> float:
         return round(min(max(100 * (moment - self.first).total_seconds() / self.seconds, 0.0), 100.0), 3)
 
-    def ticks(self, most: int = 6) -> list[dict[str, Any]]:
+    def ticks(self, most: int = 5) -> list[dict[str, Any]]:
         """Beginnings of years, or of months, or days, with their places."""
         for step in ("year", "month", "day"):
-            ticks = [tick for tick in self._begins(step) if 2 <= tick["at"] <= 96]
+            ticks = [tick for tick in self._begins(step) if 1 <= tick["at"] <= 90]
             if len(ticks) > 1:
                 return ticks[:: -(-len(ticks) // most)]
         return []

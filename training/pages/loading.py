@@ -127,7 +127,14 @@ def uploaded(request: HttpRequest, key: str) -> HttpResponse:
     if request.method == "POST" and valid:
         uploads.change(kept, form.cleaned_data)
         return redirect("site:uploaded", key)
-    context = {"upload": kept, "form": form, "zones": sorted(zoneinfo.available_timezones()), "valid": valid}
+    scale = form.data.get("price_scale", "")
+    context = {
+        "scale": f"{scale:.12g}" if isinstance(scale, float) else scale,
+        "upload": kept,
+        "form": form,
+        "zones": sorted(zoneinfo.available_timezones()),
+        "valid": valid,
+    }
     return render(request, "site/uploaded.html", context, status=422 if request.method == "POST" else 200)
 
 

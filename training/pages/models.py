@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -12,7 +13,7 @@ from urllib.parse import urlencode
 from django.conf import settings
 from django.contrib import messages
 from django.core.paginator import Paginator
-from django.db.models import F, Q, QuerySet
+from django.db.models import Case, F, IntegerField, Q, QuerySet, Value, When
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -30,6 +31,7 @@ from training.pages.query import searched, without_page
 from training.pipeline.coverage import DAY, DataError, day_of, source_of
 from training.requests import audit, recorded_ranges
 from training.templatetags.words import sentence
+from training.verdict import baseline_name, baselines_of, judge
 
 PER_PAGE = 50
 #: Lines of the table of a prediction, the last ones; the CSV file has them all.
@@ -40,46 +42,40 @@ MOST_POINTS = 1_500
 BARS_BACK = 300
 
 
-def _unread() -> QuerySet[TrainedModel]:
-    """Models without what no list needs: an operation's specification and a strategy's text are long."""
-    rows = TrainedModel.objects.select_related("operation__strategy_version__strategy", "operation__user")
-    texts = ("spec", "notes", "fingerprints", "sources", "first_bars", "certificate", "strategy_version__text")
-    return rows.defer("metrics", *(f"operation__{name}" for name in texts))
-
-
-def _with_figures(rows: QuerySet[TrainedModel]) -> QuerySet[TrainedModel]:
-    """The figures that a list shows, taken out of the metrics by the database: those hold every epoch, too."""
-    names = {
-        "accuracy": "accuracy",
-        "balanced": "balanced_accuracy",
-        "mcc": "mcc",
-        "always": "baseline__accuracy",
-        "class": "baseline__class",
-    }
-    return rows.annotate(
-        **{f"{split}_{name}": F(f"metrics__{split}__{path}") for split in ("test", "validation") for name, path in names.items()}
-    )
+#: How the list can be sorted: the word, and the figure of the summary, best first; None: newest first.
+ORDERS = {"newest": None, "lead over the best baseline": "lead", "MCC": "mcc", "labels right": "accuracy"}
 
 
 @page("training.view_trainedmodel")
 def models(request: HttpRequest) -> HttpResponse:
-    """Newest first, each beside the majority class."""
-    words = searched(request)
-    rows = _with_figures(_unread())
+    """Each model beside the best of its baselines."""
+    words, order = searched(request), request.GET.get("order", "")
+    rows = _sorted(_unread(), ORDERS.get(order))
     if words:
         rows = rows.filter(Q(name__icontains=words) | Q(operation__strategy_version__strategy__name__icontains=words))
     found = Paginator(rows, PER_PAGE).get_page(request.GET.get("page"))
     context = {
-        "lines": [_line(model) for model in found], "found": found, "words": words, "kept": without_page(request),
-        "any": bool(found.paginator.count) or TrainedModel.objects.exists(),
+        "found": found, "words": words, "order": order if order in ORDERS else "newest", "orders": list(ORDERS),
+        "kept": without_page(request), "any": bool(found.paginator.count) or TrainedModel.objects.exists(),
     }  # fmt: skip
     return render(request, "site/models.html", context)
 
 
-def _line(model: Any) -> dict[str, Any]:
-    split = "test" if model.test_accuracy is not None else "validation"
-    figures = {name: getattr(model, f"{split}_{name}") for name in ("accuracy", "balanced", "mcc", "always", "class")}
-    return {"model": model, "split": split, "baseline": figures["class"], **figures}
+def _unread() -> QuerySet[TrainedModel]:
+    """Models without what no list needs: metrics hold every epoch, specifications and texts are long."""
+    rows = TrainedModel.objects.select_related("operation__strategy_version__strategy", "operation__user")
+    texts = ("spec", "notes", "fingerprints", "sources", "first_bars", "certificate", "strategy_version__text")
+    return rows.defer("metrics", "importance", *(f"operation__{name}" for name in texts))
+
+
+def _sorted(rows: QuerySet[TrainedModel], figure: str | None) -> QuerySet[TrainedModel]:
+    """By a figure of the summary, models without it last; by age where they are equal."""
+    if figure is None:
+        return rows.order_by("-created")
+    key = f"summary__{figure}"
+    lacking = Q(**{key: None}) | Q(**{f"{key}__isnull": True})  # null as JSON has it, and no such key
+    last = Case(When(lacking, then=Value(1)), default=Value(0), output_field=IntegerField())
+    return rows.order_by(last, F(key).desc(), "-created")
 
 
 def model_or_404(name: str) -> TrainedModel:
@@ -96,9 +92,9 @@ def model(request: HttpRequest, name: str) -> HttpResponse:
     shown = model_or_404(name)
     spec = StrategySpec.model_validate(json.loads(shown.operation.spec))
     context: dict[str, Any] = {
-        "model": shown, "operation": shown.operation, "verdict": verdict_of(shown), "splits": _splits(shown),
+        "model": shown, "operation": shown.operation, "verdict": judge(shown.metrics), "splits": _splits(shown),
         "symbols": spec.symbols, "timeframes": spec.timeframes, "base": spec.base_timeframe,
-        "choices": _choices(spec), "job": request.GET.get("job", ""), "no_worker": without_worker(),
+        "choices": _choices(spec), "threshold": spec.decisions.confidence_threshold, "job": _job(request), "no_worker": without_worker(),
         "asked": {key: request.GET.get(key, "") for key in ("symbol", "start", "end")},
     }  # fmt: skip
     try:
@@ -108,24 +104,19 @@ def model(request: HttpRequest, name: str) -> HttpResponse:
     return render(request, "site/model.html", context)
 
 
-def verdict_of(model: TrainedModel) -> str:
-    """The verdict as the command line says it; empty where the figures for it are not kept."""
-    from training.report import verdict
-
-    seen = model.metrics.get("test") or model.metrics.get("validation") or {}
-    return verdict(model.metrics) if seen.get("baseline") and seen.get("confusion_matrix") else ""
+def _job(request: HttpRequest) -> str:
+    job = request.GET.get("job", "")
+    return job if re.fullmatch(r"quick-[0-9a-f]{32}", job) else ""
 
 
 def _splits(model: TrainedModel) -> list[dict[str, Any]]:
-    """Each split's measures beside the majority class's, as lines of a table."""
+    """Each split's measures beside those of its baselines, as lines of a table."""
     lines = []
     for split in ("validation", "test"):
         seen = model.metrics.get(split)
         if seen:
             lines.append({"split": split, "who": "this model", "ours": True, "of": seen})
-            lines += [
-                {"split": split, "who": f"always {b['class']}", "ours": False, "of": b} for b in [seen.get("baseline")] if b
-            ]
+            lines += [{"split": split, "who": baseline_name(of), "ours": False, "of": of} for of in baselines_of(seen)]
     return lines
 
 
@@ -154,7 +145,13 @@ def _choices(spec: StrategySpec) -> list[dict[str, Any]]:
         back = max(BARS_BACK * TIMEFRAMES[spec.base_timeframe] * 1_000_000 * 7 // 5, DAY)
         start = day_of(max(first, last - back))
         found.append(
-            {"symbol": symbol, "first": day_of(first), "last": day_of(last), "start": start, "trained": symbol in spec.symbols}
+            {
+                "symbol": symbol,
+                "first": f"{day_of(first)}",
+                "last": f"{day_of(last)}",
+                "start": f"{start}",
+                "trained": symbol in spec.symbols,
+            }
         )
     return found
 
@@ -225,10 +222,15 @@ def _shown(answer: dict[str, Any]) -> dict[str, Any]:
     signals = [bar["signal"] for bar in bars]
     shares = [{"name": name, "count": signals.count(name), "share": signals.count(name) / max(len(bars), 1)} for name in names]
     lines = [
-        {"time": bar["timestamp"].replace("T", " ").removesuffix("Z"), "chances": bar["probabilities"], "signal": bar["signal"]}
+        {"time": _clock(bar["timestamp"], answer["timeframe"]), "chances": bar["probabilities"], "signal": bar["signal"]}
         for bar in reversed(bars[-SHOWN:])
     ]
     return {"answer": answer, "count": len(bars), "shares": shares, "lines": lines, "figure": _figure(answer) if bars else None}
+
+
+def _clock(text: str, timeframe: str) -> str:
+    """A bar's time as one reads it: the day alone where a bar lasts one or longer."""
+    return text[:10] if TIMEFRAMES[timeframe] >= 86_400 else text[:16].replace("T", " ")
 
 
 def _figure(answer: dict[str, Any]) -> dict[str, Any] | None:

@@ -7,13 +7,14 @@ from typing import Any
 from django import template
 
 register = template.Library()
+#: What stands for a figure that is not there; a template gives "" for what a measure lacks.
 NOTHING = "–"
 
 
 @register.filter
 def thousands(number: Any) -> str:
     """12,345"""
-    return NOTHING if number is None else f"{number:,}"
+    return f"{number:,}" if isinstance(number, int | float) else NOTHING
 
 
 @register.filter
@@ -28,9 +29,9 @@ def price(number: float | None) -> str:
 
 
 @register.filter
-def share(number: float | None) -> str:
+def share(number: Any) -> str:
     """52.1 %"""
-    return NOTHING if number is None else f"{number:.1%}"
+    return f"{number:.1%}" if isinstance(number, int | float) else NOTHING
 
 
 @register.filter
@@ -53,6 +54,6 @@ def sentence(text: str) -> str:
 
 
 @register.filter
-def figure(number: float | None) -> str:
+def figure(number: Any) -> str:
     """0.118, as measures are written that are no shares."""
-    return NOTHING if number is None else f"{number:.3f}"
+    return f"{number:.3f}" if isinstance(number, int | float) else NOTHING
