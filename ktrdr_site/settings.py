@@ -125,6 +125,8 @@ CHECKPOINT_DIR = _folder("CHECKPOINT_DIR", HOME_DIR / "checkpoints")
 BUNDLE_DIR = HOME_DIR / "bundles"
 CACHE_DIR = _folder("KTRDR_CACHE_DIR", HOME_DIR / "cache")
 LOG_DIR = HOME_DIR / "logs"
+#: Files of bars that were uploaded and are not loaded yet.
+UPLOAD_DIR = HOME_DIR / "uploads"
 
 #: A checkpoint is saved at the end of an epoch after this many epochs or seconds, whichever comes first.
 CHECKPOINT_EPOCH_INTERVAL = int(_number("CHECKPOINT_EPOCH_INTERVAL", 10, low=1, whole=True))
@@ -137,6 +139,13 @@ CACHE_LIMIT_BYTES = int(_number("KTRDR_CACHE_LIMIT_BYTES", 4 * 1024**3, low=0, w
 #: A run's rows lie on the device as a whole if they take no more bytes than this; None: as far as there is room.
 _resident = _number("KTRDR_RESIDENT_LIMIT_BYTES", math.inf, low=0, whole=True)
 RESIDENT_LIMIT_BYTES = int(_resident) if math.isfinite(_resident) else None
+#: A larger file of bars is not taken by the web site; `load_data` takes any.
+UPLOAD_LIMIT_BYTES = int(_number("KTRDR_UPLOAD_LIMIT_BYTES", 200_000_000, low=0, whole=True))
+FILE_UPLOAD_HANDLERS = [
+    "training.uploads.Capped",
+    "django.core.files.uploadhandler.MemoryFileUploadHandler",
+    "django.core.files.uploadhandler.TemporaryFileUploadHandler",
+]
 
 # Compiled kernels are kept with the rest; it must be set before numba is first imported.
 os.environ.setdefault("NUMBA_CACHE_DIR", str(HOME_DIR / "numba"))

@@ -20,7 +20,7 @@ JOBS = ["models", "operations", "checkpoints", "progress"]
 PAGES = ["api", "api_errors", "api_library", "api_pages", "api_shapes", "authentication", "estimates", "questions", "sign_ins",
          "standing", "tokens", "views", "websockets", "admin", "urls", "apps",
          "admin_access", "admin_kept", "admin_operations", "admin_parts", "admin_site", "admin_verbs", "admin_workers",
-         "bundles", "deletions", "logs", "audience", "broadcast"]  # fmt: skip
+         "bundles", "deletions", "logs", "audience", "broadcast", "verdict", "kept", "comparing", "annotations", "uploads"]  # fmt: skip
 HEAVY = ("torch", "pandas", "talib", "numba")
 
 # What stands in the tree, as files or folders; what it must never import, anywhere in its text.
@@ -33,14 +33,16 @@ NEVER = {
     "the job layer": ([f"training/{name}.py" for name in JOBS], ("torch", "pandas", "talib", "training.trainer")),
     "the queues": (["training/queues.py"], ("training.workers", "training.trainer", *HEAVY)),
     "the pages": ([*(f"training/{name}.py" for name in PAGES), "training/pages"], (*HEAVY, "training.workers")),
-    "the figures": (["training/figures.py", "training/figures_preview.py"], ("torch", "pandas")),
+    "the figures": (
+        [f"training/{name}.py" for name in ("figures", "figures_compare", "figures_preview", "figures_bars")], ("django", *HEAVY)),
     "the upstream app": (["strategies_app"], ("training", *HEAVY)),
 }  # fmt: skip
 
 #: Where heavy names may be imported inside functions, but never when the module is.
 LAZY = [
     "training/workers.py", "training/worker.py", "training/devices.py", "training/supervisor.py", "training/caretaker.py",
-    "training/everything.py", "training/processes.py", "training/quick.py", "training/plans.py", "training/previews.py", "training/management",
+    "training/everything.py", "training/processes.py", "training/quick.py", "training/plans.py", "training/explain.py",
+    "training/previews.py", "training/upload_answers.py", "training/management",
     "strategies_app/management", "ktrdr_site",
 ]  # fmt: skip
 

@@ -27,7 +27,7 @@ from training import tokens
 from training.admin_parts import NOTHING, ReadOnlyAdmin, address_of, ago, as_json, confirmation, exact, list_address
 from training.models import ApiToken, AuditEntry, Operation
 from training.requests import Actor, audit
-from training.roles import ADMIN, ROLES, VIEWER, give_role, is_admin
+from training.roles import ADMIN, ROLES, VIEWER, give_role, is_admin, role_of
 
 MAY_READ = "training.view_operation"
 
@@ -250,12 +250,6 @@ def record_deleted(user: Any, name: str, details: dict[str, Any], via: str = "ad
 # --- people ---
 
 ROLE_HELP = "viewer reads all; trainer also edits strategies, starts trainings and controls own ones; admin everything"
-
-
-def role_of(user: User) -> str:
-    """The role that a user has; of a superuser without one, admin."""
-    names = {group.name for group in user.groups.all()}
-    return next((role for role in reversed(ROLES) if role in names), ADMIN if user.is_superuser else "")
 
 
 class PersonForm(UserChangeForm):

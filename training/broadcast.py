@@ -91,8 +91,8 @@ class Publisher:
         self._push(stage=name, fraction=fraction, percent=percent, stages=self._pace.enter(name, percent, now))
 
     def batch(self, metrics: BatchMetrics, percent: float) -> None:
-        at = {"epoch": metrics.epoch, "epochs": metrics.epochs, "batch": metrics.batch, "batches": metrics.batches}
-        self._push(percent=percent, **at, samples=metrics.samples, loss=metrics.loss())
+        where = {"epoch": metrics.epoch, "epochs": metrics.epochs, "batch": metrics.batch, "batches": metrics.batches}
+        self._push(percent=percent, at=time.time(), **where, samples=metrics.samples, loss=metrics.loss())
 
     def epoch(self, metrics: EpochMetrics, percent: float) -> None:
         self._push(percent=percent, last_epoch=dict(metrics))

@@ -45,7 +45,7 @@ def _shuffle(bundle: Bundle, spec: StrategySpec, prepared: Prepared, until: floa
     positions = _sample(prepared.splits.validation, bundle.seed)
     rows = prepared.dataset.rows
     features = {name: [place] for place, name in enumerate(bundle.feature_names)}
-    sets = {name: columns for name, columns in input_groups(spec).items() if len(columns) > 1}
+    sets = input_groups(spec)
     asked = {f"set {name}": columns for name, columns in sets.items()} | {f"feature {name}": c for name, c in features.items()}
     found = permutation_importance(
         bundle.network, rows.features[positions], rows.labels[positions], rows.symbols[positions], asked,
@@ -89,14 +89,16 @@ def _rows_again(bundle: Bundle, spec: StrategySpec) -> Prepared:
     from training.recipe import FeatureCache, load_bars, prepare
 
     bars = load_bars(spec, Path(settings.STORE_DIR), first_bars=bundle.first_bars, sources=bundle.sources)
+    gone = "the stored bars are not those of the training any more, so its validation rows cannot be made again"
+    if {symbol: dict(digests) for symbol, digests in bars.fingerprints.items()} != bundle.fingerprints:
+        raise ModelError(gone)
     prepared = prepare(spec, bars, cache=FeatureCache(Path(settings.CACHE_DIR), settings.CACHE_LIMIT_BYTES))
     rows, kept = prepared.dataset.rows, bundle.predictions["validation"]
     positions = prepared.splits.validation
-    same = all(
-        np.array_equal(getattr(rows, column)[positions], getattr(kept, column)) for column in ("times", "symbols", "labels")
-    )
+    columns = ("times", "symbols", "labels")
+    same = all(np.array_equal(getattr(rows, column)[positions], getattr(kept, column)) for column in columns)
     if not same or prepared.dataset.feature_names != bundle.feature_names:
-        raise ModelError("the stored bars are not those of the training any more, so its validation rows cannot be made again")
+        raise ModelError(gone)
     return prepared
 
 

@@ -17,10 +17,10 @@ CLASS_COLOURS = {
     "BUY": "--buy", "BULLISH": "--buy", "HOLD": "--hold", "NEUTRAL": "--hold", "SELL": "--sell", "BEARISH": "--sell",
 }  # fmt: skip
 CLASS_DASHES = {"--buy": "solid", "--hold": "dot", "--sell": "dash"}
-#: Parts of the split ledger: word, colour, pattern.
+#: Parts of the split ledger: word and colour. They also differ in place, and the thin ones in height.
 PARTS = {
-    "train": ("train", "--accent", ""), "purged": ("purged", "--warn", "/"), "embargoed": ("embargo", "--faint", "x"),
-    "validation": ("validation", "--buy", ""), "test": ("test", "--sell", ""),
+    "train": ("train", "--accent"), "purged": ("purged", "--warn"), "embargoed": ("embargo", "--faint"),
+    "validation": ("validation", "--buy"), "test": ("test", "--sell"),
 }  # fmt: skip
 WORDS = {
     "val_accuracy": "labels right",
@@ -76,7 +76,7 @@ def _by_epoch(what: str, best_epoch: int | None, epochs: int) -> dict[str, Any]:
         late = at > 0.75 * epochs
         layout["annotations"] = [
             {"x": at, "xref": "x", "y": 1, "yref": "paper", "yanchor": "top", "xanchor": "right" if late else "left",
-             "text": f" best {at} ", "showarrow": False, "font": {"color": "--good", "size": 12}}
+             "text": f" best {at} ", "showarrow": False, "font": {"color": "--good", "size": 12}, "bgcolor": "--surface"}
         ]  # fmt: skip
     return layout
 
@@ -109,8 +109,7 @@ def split_ledger(spans: Mapping[str, Sequence[Metrics]]) -> Figure:
     """Where each symbol's rows went, on one time axis; symbol → spans (part, first and last row in µs, rows)."""
     symbols = list(spans)
     data = []
-    for part, (word, colour, shape) in PARTS.items():
-        pattern = {"pattern": {"shape": shape, "size": 5, "solidity": 0.5, "fgcolor": "--surface"}} if shape else {}
+    for part, (word, colour) in PARTS.items():
         found = [(symbol, span) for symbol in symbols for span in spans[symbol] if span["part"] == part]
         if not found:
             continue
@@ -121,7 +120,7 @@ def split_ledger(spans: Mapping[str, Sequence[Metrics]]) -> Figure:
              "customdata": [[f"{span['rows']:,} rows", day(span["first"]), day(span["last"])] for _, span in found],
              "hovertemplate": "%{y}: " + word + "<br>%{customdata[1]} to %{customdata[2]}<br>%{customdata[0]}<extra></extra>",
              "width": 0.58 if part in ("train", "validation", "test") else 0.8,
-             "marker": {"color": colour, "line": {"width": 1, "color": colour}, **pattern}}
+             "marker": {"color": colour, "line": {"width": 1, "color": colour}}}
         )  # fmt: skip
     layout = {
         "barmode": "overlay", "height": 92 + 30 * max(len(symbols), 1), "bargap": 0.2,

@@ -17,13 +17,18 @@ def style_of(number: int) -> tuple[str, str]:
     return COLOURS[number % len(COLOURS)], DASHES[(number // len(COLOURS) + number) % len(DASHES)]
 
 
+def short_name(name: str, most: int = 28) -> str:
+    """Its beginning and its end: the number at the end tells runs of one strategy apart."""
+    return name if len(name) <= most else f"{name[: most - 11]}…{name[-10:]}"
+
+
 def overlay(runs: Sequence[tuple[str, Sequence[Metrics]]], key: str, what: str) -> Figure:
     """One measure of several runs by epoch; runs: (name, history)."""
     data = []
     for number, (name, history) in enumerate(runs):
         if any(epoch.get(key) is not None for epoch in history):
             colour, dash = style_of(number)
-            data.append(line(name, [e["epoch"] + 1 for e in history], [e.get(key) for e in history], colour, dash))
+            data.append(line(short_name(name), [e["epoch"] + 1 for e in history], [e.get(key) for e in history], colour, dash))
     layout = {"hovermode": "x unified", "xaxis": {"title": title("epoch")}, "yaxis": {"title": title(what)}, "showlegend": True}
     return {"data": data, "layout": layout}
 
@@ -40,7 +45,7 @@ def parallel_coordinates(axes: Sequence[Mapping[str, Any]], names: Sequence[str]
         colour, dash = style_of(number)
         values = [axis["values"][number] for axis in axes]
         data.append(
-            {"type": "scatter", "mode": "lines+markers", "name": name, "x": places,
+            {"type": "scatter", "mode": "lines+markers", "name": short_name(name), "x": places,
              "y": [scale(value) for scale, value in zip(scales, values, strict=True)],
              "text": [f"{axis['name']} {_short(value)}" for axis, value in zip(axes, values, strict=True)],
              "hovertemplate": "%{text}", "line": {"color": colour, "width": 2, "dash": dash}, "marker": {"size": 7}}

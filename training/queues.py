@@ -157,15 +157,25 @@ def kill(operation_id: str, attempt: int) -> bool:
 def enqueue_quick(question: str, arguments: dict[str, Any], owner: int) -> str:
     """Put a question to a quick worker; gives the job's id. NoWorker if none lives."""
     ping()
-    if not live_workers("quick"):
-        raise NoWorker(
-            "no quick worker is running: start one with `manage.py worker --tag quick`, or everything with `manage.py up`"
-        )
+    must_answer_quickly()
     job = queue_of("quick").enqueue_call(
         QUICK_JOB, args=(question, arguments), job_id=f"quick-{secrets.token_hex(16)}", meta={"owner": owner},
         ttl=QUICK_TTL_SECONDS, result_ttl=QUICK_TTL_SECONDS, failure_ttl=QUICK_TTL_SECONDS,
     )  # fmt: skip
     return str(job.id)
+
+
+def must_answer_quickly() -> None:
+    """NoWorker unless a quick worker lives."""
+    if not live_workers("quick"):
+        raise NoWorker(
+            "no quick worker is running: start one with `manage.py worker --tag quick`, or everything with `manage.py up`"
+        )
+
+
+def waiting() -> dict[str, int]:
+    """How many jobs wait in each queue."""
+    return {tag: queue_of(tag).count for tag in QUEUES}
 
 
 def quick_job(job: str) -> Any:

@@ -76,9 +76,33 @@ def importance(model: str) -> dict[str, Any]:
     return explain.importance(model)
 
 
+def load_sample(user: int) -> dict[str, Any]:
+    """The bars and strategies that come with the program; see `upload_answers`."""
+    from training import upload_answers
+
+    return upload_answers.load_sample(user)
+
+
+def inspect_upload(key: str) -> dict[str, Any]:
+    """What is in an uploaded file of bars."""
+    from training import upload_answers
+
+    return upload_answers.inspect_upload(key)
+
+
+def load_upload(key: str, user: int) -> dict[str, Any]:
+    """An uploaded file's bars into the store."""
+    from training import upload_answers
+
+    return upload_answers.load_upload(key, user)
+
+
 QUESTIONS: dict[str, Callable[..., dict[str, Any]]] = {
     "plan": plan,
     "predict": predict,
     "preview": preview,
     "importance": importance,
+    "load_sample": load_sample,
+    "inspect_upload": inspect_upload,
+    "load_upload": load_upload,
 }

@@ -51,6 +51,12 @@ def give_role(user: Any, role: str) -> None:
     user.save()
 
 
+def role_of(user: Any) -> str:
+    """The role that a user has; of a superuser without one, admin."""
+    names = {group.name for group in user.groups.all()}
+    return next((role for role in reversed(ROLES) if role in names), ADMIN if user.is_superuser else "")
+
+
 def may_control(user: Any, operation: Operation, permission: str) -> bool:
     """Whether a user may cancel, annotate … (`cancel_operation`, …) this operation: one's own, or any as an admin."""
     if not user.has_perm(f"training.{permission}"):

@@ -49,7 +49,7 @@ def test_the_curve_grows_and_two_browsers_see_the_same(site: Site, train: Train)
     stop(site, operation)
     for page in (one, other):
         expect(page.locator("#status")).to_have_text("cancelled")
-        page.wait_for_function("document.getElementById('chart-loss').data?.length > 1")
+        page.wait_for_function("() => document.getElementById('chart-loss').data?.length > 1")
     count = int(site.home.value(operation, "epoch")) + 1
     assert points(one) == points(other)
     assert one.locator("[data-tile=epoch]").inner_text() == str(count)

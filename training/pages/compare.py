@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.db.models import F, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.utils.http import urlencode
 
 from training import figures_compare
 from training.api_shapes import symbols_of, timeframes_of
@@ -45,7 +46,7 @@ def compare(request: HttpRequest) -> HttpResponse:
     """The chosen runs side by side, then the table to choose from."""
     if request.GET.getlist("run"):
         return redirect(f"{request.path}?{_canonical(request)}")
-    asked = list(dict.fromkeys(filter(None, request.GET.get("runs", "").split(","))))
+    asked = list(dict.fromkeys(re.findall(r"[\w-]+", request.GET.get("runs", ""))))
     runs = _chosen(asked[:MOST_RUNS])
     if len(asked) > MOST_RUNS:
         messages.warning(request, f"These are {len(asked)} runs; the first {MOST_RUNS} are shown.")
@@ -156,6 +157,7 @@ def _side_by_side(runs: list[Run]) -> dict[str, Any]:
     ]
     return {
         "comparability": told,
+        "tone": "warn" if told.tone == "good" and not any(run.summary.get("beats") for run in runs) else told.tone,
         "trust": whom_to_trust(runs, told.tone == "good"),
         "sides": [
             {"run": run, "colour": colour.removeprefix("--"), "dash": dash, **_figures(run.summary)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.http import HttpRequest
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 
 #: The side list: the word, the address, the permission to look.
 PLACES = (
@@ -24,14 +24,7 @@ def frame(request: HttpRequest) -> dict[str, Any]:
     user = getattr(request, "user", None)
     if user is None or not user.is_authenticated:
         return {}
-    return {"places": [_place(request, word, _address(name)) for word, name, needed in PLACES if user.has_perm(needed)]}
-
-
-def _address(name: str) -> str:
-    try:
-        return reverse(name)
-    except NoReverseMatch:
-        return "/"
+    return {"places": [_place(request, word, reverse(name)) for word, name, needed in PLACES if user.has_perm(needed)]}
 
 
 def _place(request: HttpRequest, word: str, address: str) -> dict[str, Any]:

@@ -1,10 +1,26 @@
-"""Signing in and out of the pages."""
+"""Signing in and out of the pages, and one's own account."""
 
 from __future__ import annotations
 
-from django.contrib.auth.views import LoginView, LogoutView
+from django import forms
+from django.contrib import messages
+from django.contrib.auth.forms import PasswordChangeForm
+from django.contrib.auth.views import LoginView, LogoutView, PasswordChangeView
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse_lazy
 
+from training.pages.access import actor_of, page
+from training.requests import audit
+from training.roles import role_of
 from training.sign_ins import PageSignInForm
+
+#: What a role may, in words.
+MEANINGS = {
+    "viewer": "looks at everything",
+    "trainer": "also edits strategies, loads bars, starts trainings and controls own ones",
+    "admin": "everything",
+}
 
 
 class SignIn(LoginView):
@@ -12,6 +28,34 @@ class SignIn(LoginView):
     authentication_form = PageSignInForm
     redirect_authenticated_user = True
 
+    def form_invalid(self, form: forms.Form) -> HttpResponse:
+        """Refused, and said so with the status too."""
+        throttled = any(error.code == "throttled" for error in form.non_field_errors().as_data())
+        return self.render_to_response(self.get_context_data(form=form, throttled=throttled), status=429 if throttled else 422)
+
 
 class SignOut(LogoutView):
     """By POST only, as Django demands."""
+
+
+@page("training.view_operation")
+def account(request: HttpRequest) -> HttpResponse:
+    """Who is signed in, with which role, and what it may."""
+    role = role_of(request.user)
+    return render(request, "site/account.html", {"role": role, "meaning": MEANINGS.get(role, "nothing yet")})
+
+
+class Password(PasswordChangeView):
+    """One's own password; the other sessions of the user end with the old one."""
+
+    template_name = "site/password.html"
+    success_url = reverse_lazy("site:account")
+
+    def form_valid(self, form: PasswordChangeForm) -> HttpResponse:
+        answer = super().form_valid(form)
+        audit(actor_of(self.request), "change password", self.request.user.get_username())
+        messages.success(self.request, "Your password is changed. Other browsers that are signed in as you were signed out.")
+        return answer
+
+    def form_invalid(self, form: PasswordChangeForm) -> HttpResponse:
+        return self.render_to_response(self.get_context_data(form=form), status=422)

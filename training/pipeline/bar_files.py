@@ -56,7 +56,7 @@ _HEAD = 65_536
 
 
 @dataclass(frozen=True)
-class _Table:
+class Table:
     """A file's cells as they stand there: columns role → series; `rows` says where in the file each row is."""
 
     columns: Mapping[str, pd.Series]
@@ -71,18 +71,24 @@ def read_bar_file(
     tz: the zone of naive times, such as Europe/Berlin. price_scale: what prices are divided by (100000 for points of
     EURUSD). adjust: multiply prices by adjusted close / close, divide volume by the factor of the splits in it.
     """
+    return bars_of(path.name, read_cells(path), timeframe, tz=tz, price_scale=price_scale, adjust=adjust)
+
+
+def bars_of(
+    name: str, table: Table, timeframe: str, *, tz: str | None = None, price_scale: float = 1.0, adjust: bool = False
+) -> tuple[pd.DataFrame, list[str]]:
+    """The bars of cells that were read, and notes; a DataError begins with the file's name."""
     if not (np.isfinite(price_scale) and price_scale >= 1):
         raise DataError(
             f"prices are divided by the price scale, wanted a number of at least 1 such as 100000, got {price_scale:g}"
         )
-    table = _read(path)
     try:
         return _bars(table, timeframe, tz, price_scale, adjust)
     except DataError as error:
-        raise DataError(f"{path.name}: {error}") from error
+        raise DataError(f"{name}: {error}") from error
 
 
-def _bars(table: _Table, timeframe: str, tz: str | None, price_scale: float, adjust: bool) -> tuple[pd.DataFrame, list[str]]:
+def _bars(table: Table, timeframe: str, tz: str | None, price_scale: float, adjust: bool) -> tuple[pd.DataFrame, list[str]]:
     rows = table.rows
     numbers = {role: _numbers(column, rows) for role, column in table.columns.items() if role != "timestamp"}
     times, notes = opens_of(table.columns["timestamp"], timeframe, tz, rows)
@@ -145,7 +151,8 @@ def _numbers(column: pd.Series, rows: Rows) -> NDArray[np.float64]:
 # --- cells -------------------------------------------------------------------------------------
 
 
-def _read(path: Path) -> _Table:
+def read_cells(path: Path) -> Table:
+    """The cells of a CSV or Parquet file, each column in its part."""
     if not path.is_file():
         raise DataError(f"there is no file {path}")
     try:
@@ -160,17 +167,17 @@ def _read(path: Path) -> _Table:
         raise DataError(f"{path.name} cannot be read: {error}") from error
 
 
-def _read_parquet(path: Path) -> _Table:
+def _read_parquet(path: Path) -> Table:
     cells = pq.read_table(path).to_pandas()
     if isinstance(cells.index, pd.DatetimeIndex):
         cells = cells.rename_axis(index="timestamp").reset_index()
     rows = Rows("row", np.arange(1, len(cells) + 1))
     if cells.empty:
         raise DataError(f"{path.name} has no rows")
-    return _Table({role: cells[name] for role, name in _roles(path, [str(name) for name in cells.columns]).items()}, rows)
+    return Table({role: cells[name] for role, name in _roles(path, [str(name) for name in cells.columns]).items()}, rows)
 
 
-def _read_csv(path: Path, head: bytes, packed: bool) -> _Table:
+def _read_csv(path: Path, head: bytes, packed: bool) -> Table:
     text = _text(path, head)
     lines = text.split("\n")
     blank = next((number for number, line in enumerate(lines) if line.strip()), None)
@@ -201,7 +208,7 @@ def _read_csv(path: Path, head: bytes, packed: bool) -> _Table:
         columns["timestamp"] = (
             columns["timestamp"].str.strip() + " " + cells[clock].str.strip().map(_clock_text, na_action="ignore")
         )
-    return _Table(columns, Rows("line", numbers))
+    return Table(columns, Rows("line", numbers))
 
 
 def _cells(path: Path, **options: Any) -> pd.DataFrame:

@@ -88,7 +88,7 @@ def _stamps(column: pd.Series, rows: Rows) -> _Stamps:
         return _numeric_stamps(column.to_numpy(), column, rows)
     text = column.astype(str).str.strip()
     if re.fullmatch(_NUMBER, text.iloc[0]) and text.str.fullmatch(_NUMBER).all():
-        whole = text.str.fullmatch(r"\d+").all()
+        whole = text.str.fullmatch(r"\d+").all() and text.astype(np.float64).max() < 2**63
         return _numeric_stamps(text.astype(np.int64 if whole else np.float64).to_numpy(), text, rows)
     return _iso_stamps(text, rows) or _text_stamps(text, rows)
 

@@ -25,6 +25,8 @@ SHORTEST_GAP = {"1d": 2}
 #: move with daylight saving are there in at most two weeks of three, ordinary ones in nearly all.
 USUAL = 0.8
 LARGEST_MISSING_SHARE = 0.05
+#: Fewer bars of a timeframe are not worth a training.
+MINIMUM_ROWS = 100
 #: Old price over new price at a split, and how near (as a share) the overnight jump must come to it.
 SPLITS = {"3:2": 1.5, **{f"{n}:1": float(n) for n in (2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 50)}}
 SPLITS |= {f"1:{n}": 1.0 / n for n in (2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 50)}
@@ -128,9 +130,27 @@ def _gaps(times: NDArray[np.int64], slots: NDArray[np.int64], timeframe: str) ->
     So nights, weekends and lunch breaks are no gaps for a series that never trades then, and are for one that does.
     Length and sum are in missing bars. Holidays of sub-daily series count: only a calendar could tell.
     """
+    positions, lengths = _holes(slots, timeframe)
+    return _summary(times[positions], lengths)
+
+
+def holes(frame: pd.DataFrame, timeframe: str, most: int = 60) -> list[dict[str, Any]]:
+    """The longest gaps in order of time, as JSON: the last bar before, the first bar after, bars missing between."""
+    times = bar_times(frame)
+    positions, lengths = _holes(_slots(times, timeframe)[0], timeframe)
+    longest = np.sort(np.argsort(-lengths, kind="stable")[:most])
+    text = np.datetime_as_string(times.view("M8[us]").astype("M8[s]")[np.stack([positions, positions + 1])[:, longest]])
+    return [
+        {"after": f"{after}Z", "before": f"{before}Z", "bars": int(bars)}
+        for after, before, bars in zip(*text, lengths[longest], strict=True)
+    ]
+
+
+def _holes(slots: NDArray[np.int64], timeframe: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Position of the bar before each gap, and the gap's length in missing bars."""
     holes = np.flatnonzero(np.diff(slots) > 1)
     if not len(holes):
-        return Stretches()
+        return holes, holes
     usual = _usual(slots, 7 * 86_400 // TIMEFRAMES[timeframe])
     before = np.concatenate([[0], np.cumsum(usual)])
 
@@ -141,7 +161,7 @@ def _gaps(times: NDArray[np.int64], slots: NDArray[np.int64], timeframe: str) ->
 
     lengths = usual_until(slots[holes + 1]) - usual_until(slots[holes] + 1)
     real = lengths >= SHORTEST_GAP.get(timeframe, 1)
-    return _summary(times[holes[real]], lengths[real])
+    return holes[real], lengths[real]
 
 
 def _usual(slots: NDArray[np.int64], per_week: int) -> NDArray[np.bool_]:
@@ -263,7 +283,7 @@ def _sound(values: NDArray[np.float64]) -> bool:
 
 
 def validate_bars(
-    frame: pd.DataFrame, symbol: str, timeframe: str, minimum_rows: int = 100, *, needs_volume: bool = True
+    frame: pd.DataFrame, symbol: str, timeframe: str, minimum_rows: int = MINIMUM_ROWS, *, needs_volume: bool = True
 ) -> list[str]:
     """The warnings about bars that may be trained on; DataError, with a count and the first time, about others.
 

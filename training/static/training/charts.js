@@ -4,6 +4,22 @@ window.ktrdr = window.ktrdr || {};
 
 ktrdr.charts = (() => {
   const drawn = new Map(); // element -> figure with token names
+  const source = document.currentScript.dataset.plotly;
+  let loading = null;
+
+  /** Plotly is large: it is read when the first picture is due, after the page was painted. */
+  const plotly = () => {
+    loading = loading || new Promise((done, failed) => {
+      requestAnimationFrame(() => setTimeout(() => {
+        const script = document.createElement("script");
+        script.src = source;
+        script.onload = () => done();
+        script.onerror = () => { loading = null; failed(new Error("the drawing program could not be loaded")); };
+        document.head.append(script);
+      }, 0));
+    });
+    return loading;
+  };
   const token = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
   /** The figure with every "--name" replaced by the theme's colour; "--name/40" is that colour at 40 % opacity. */
@@ -33,14 +49,16 @@ ktrdr.charts = (() => {
     return { data: figure.data, layout };
   };
 
-  const config = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["lasso2d", "select2d", "toImage"], doubleClick: "reset" };
+  // No tool bar: dragging zooms, a double click goes back, and nothing offers to send a chart anywhere.
+  const config = { displaylogo: false, displayModeBar: false, showSendToCloud: false, plotlyServerURL: "", responsive: true, doubleClick: "reset" };
 
-  /** Draw or redraw; zoom and legend choices stay as long as the layout's uirevision does. */
-  const update = (element, figure) => {
-    if (!window.Plotly || !element.isConnected) return Promise.resolve();
+  /** Draw or redraw, the latest figure if several came meanwhile; zoom and legend choices stay as long as the layout's uirevision does. */
+  const update = async (element, figure) => {
     drawn.set(element, figure);
+    if (!window.Plotly) await plotly();
+    if (!element.isConnected || drawn.get(element) !== figure) return;
     const { data, layout } = coloured(withDefaults(figure, element));
-    return Plotly.react(element, data, layout, config);
+    await Plotly.react(element, data, layout, config);
   };
 
   const load = async (element) => {
@@ -66,7 +84,7 @@ ktrdr.charts = (() => {
     document.addEventListener("theme", recolour);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", recolour);
     document.body.addEventListener("htmx:load", (event) => {
-      for (const element of drawn.keys()) if (!element.isConnected) { Plotly.purge(element); drawn.delete(element); }
+      for (const element of drawn.keys()) if (!element.isConnected) { window.Plotly?.purge(element); drawn.delete(element); }
       scan(event.target.parentElement || document);
     });
   });

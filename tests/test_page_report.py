@@ -1,0 +1,90 @@
+"""The report is one file: nothing in it asks anybody for anything, and no text in it becomes markup."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from tests.api_examples import Examples
+from tests.result_examples import completed, text_of
+from training.models import TrainedModel
+
+EVIL = '</script><script>alert(1)</script><img src=x onerror=alert(2)> & "quoted"'
+
+
+class Seen(HTMLParser):
+    """The tags of a page with their attributes, and what its scripts and styles hold."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[tuple[dict[str, str | None], str]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        if self.tags and self.tags[-1][0] in ("script", "style"):
+            self.scripts.append((self.tags[-1][1], data))
+
+
+@pytest.fixture
+def report(examples: Examples) -> str:
+    operation = completed(text_of("reported", description=EVIL), user=examples.users["trainer"], comment=EVIL, tags=" fine ")
+    operation.notes = [EVIL]
+    operation.save()
+    TrainedModel.objects.filter(operation=operation).update(
+        importance={"baseline": 0.4, "repeats": 3, "rows": 10, "of_rows": 10, "seed": 1, "sets": {},
+                    "features": {EVIL: {"mean": 0.1, "spread": 0.01, "drops": [0.1]}}}
+    )  # fmt: skip
+    answer = examples.signed_in("viewer").get(f"/operations/{operation.pk}/report/")
+    assert answer["Content-Type"].startswith("text/html")
+    assert re.fullmatch(r'attachment; filename="reported-\d+\.html"', answer["Content-Disposition"])
+    return str(answer.content.decode())
+
+
+def test_nothing_comes_from_elsewhere(report: str) -> None:
+    seen = Seen(report)
+    for tag, attributes in seen.tags:
+        assert tag not in ("link", "iframe", "object", "embed", "base", "form", "img"), tag
+        for name in ("src", "href", "action", "data-figure-url", "srcset"):
+            assert name not in attributes, (tag, name)
+    style = next(text for tag, text in seen.scripts if "--ground" in text)
+    assert "url(" not in style and "@import" not in style and "prefers-color-scheme: dark" in style
+
+
+def test_the_scripts_are_plotly_and_the_charts_and_every_figure_is_in_it(report: str) -> None:
+    seen = Seen(report)
+    code = [attributes for tag, attributes in seen.tags if tag == "script" and attributes.get("type") != "application/json"]
+    assert code == [{}, {}]
+    assert "plotly.js v" in report and "ktrdr.charts" in report
+    figures = {attributes["data-figure"] for _, attributes in seen.tags if "data-figure" in attributes}
+    data = {attributes["id"] for tag, attributes in seen.tags if tag == "script" and attributes.get("type") == "application/json"}
+    assert figures == data
+    assert figures >= {"matrix-figure", "loss-figure", "ledger-figure", "said-0", "said-1", "importance-features"}
+
+
+def test_no_text_becomes_markup(report: str) -> None:
+    seen = Seen(report)
+    assert not [attributes for _, attributes in seen.tags if any(name.startswith("on") for name in attributes)]
+    assert "<img src=x" not in report and "<script>alert" not in report
+    assert report.count("&lt;script&gt;alert(1)") >= 3, "description, comment and note are shown as they were written"
+
+
+def test_it_says_what_the_page_says(report: str) -> None:
+    for words in ("beside its baselines", "Split ledger", "Provenance", "Settings", "zigzag_threshold: 0.04", "fine"):
+        assert words in report
+    assert "Take it along" not in report and "csrfmiddlewaretoken" not in report
+
+
+def test_many_symbols_do_not_make_it_endless(examples: Examples, monkeypatch: pytest.MonkeyPatch) -> None:
+    from training.pages import result_files
+
+    monkeypatch.setattr(result_files, "REPORT_SYMBOLS", 1)
+    operation = completed(text_of("long"))
+    page: Any = examples.signed_in("viewer").get(f"/operations/{operation.pk}/report/").content.decode()
+    assert "Not drawn here" in page and "MSFT.</p>" in page and "said-1" not in page

@@ -1,0 +1,209 @@
+"""Bars into the store from the browser: the sample bars, or a file that is looked at before it is loaded."""
+
+from __future__ import annotations
+
+import zoneinfo
+from typing import Any
+from urllib.parse import urlencode
+
+from django import forms
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.http import require_POST
+
+from strategies_app.schema import SYMBOL
+from strategies_app.vocabulary import TIMEFRAMES
+from training import uploads
+from training.pages.access import actor_of, page
+from training.pages.asking import Told, ask, look, without_worker
+from training.requests import audit
+from training.templatetags.words import sentence
+from training.uploads import Upload, UploadError
+
+#: Loading the samples takes about a second; the page waits for it rather than showing another one.
+SAMPLE_SECONDS = 8
+
+
+# --- the sample bars ---------------------------------------------------------------------------
+
+
+@require_POST
+@page("training.add_barseries")
+def sample(request: HttpRequest) -> HttpResponse:
+    """Store the bars and strategies that come with the program, then go on to `next`."""
+    return _sample_told(request, ask("load_sample", {"user": request.user.pk}, request.user, SAMPLE_SECONDS))
+
+
+@page("training.add_barseries")
+def sample_loading(request: HttpRequest, job: str) -> HttpResponse:
+    """Waits for the sample bars."""
+    return _sample_told(request, look(job, request.user))
+
+
+def _sample_told(request: HttpRequest, told: Told) -> HttpResponse:
+    after = _local(request)
+    if told.is_waiting:
+        here = f"{reverse('site:sample-loading', args=[told.job])}?{urlencode({'next': after})}"
+        return _waiting(request, here, "The sample bars are being stored")
+    if told.result is None:
+        messages.error(request, f"{sentence(told.problem)} The sample bars were not stored.")
+        return _go(request, reverse("site:data"))
+    messages.success(request, f"{told.result['bars']:,} sample bars are stored, with sample strategies to train on them.")
+    return _go(request, after)
+
+
+def _local(request: HttpRequest) -> str:
+    """`next`, if it leads to this site; else the page of the data."""
+    wanted = request.POST.get("next") or request.GET.get("next") or ""
+    safe = url_has_allowed_host_and_scheme(wanted, allowed_hosts={request.get_host()}, require_https=request.is_secure())
+    return wanted if safe else reverse("site:data")
+
+
+# --- a file ------------------------------------------------------------------------------------
+
+
+class OptionsForm(forms.Form):
+    """How a file is to be read."""
+
+    symbol = forms.RegexField(SYMBOL, max_length=32, error_messages={"invalid": "at most 32 letters, digits and . _ ^ = -"})
+    timeframe = forms.ChoiceField(choices=[("", "choose"), *((name, name) for name in TIMEFRAMES)])
+    tz = forms.CharField(label="Time zone of times that name none", required=False, max_length=64)
+    price_scale = forms.FloatField(label="Prices are divided by", min_value=1, max_value=1e12, initial=1)
+    adjust = forms.BooleanField(label="Adjust by the file's adjusted close", required=False)
+
+    def clean_tz(self) -> str:
+        name = str(self.cleaned_data["tz"]).strip()
+        if name and name not in zoneinfo.available_timezones():
+            raise forms.ValidationError("unknown time zone, wanted a name such as Europe/Berlin or UTC")
+        return name
+
+
+@page("training.add_barseries")
+def upload(request: HttpRequest) -> HttpResponse:
+    """Choose a file; it is kept, and shown before anything is stored."""
+    if request.method != "POST":
+        return render(request, "site/upload.html", _upload_context(request))
+    file = request.FILES.get("file")
+    try:
+        if request.META.get(uploads.TOO_LARGE):
+            raise uploads.too_large()
+        if file is None:
+            raise UploadError("choose a file of bars first")
+        kept = uploads.store(file, request.user.pk)
+    except UploadError as problem:
+        return render(request, "site/upload.html", _upload_context(request) | {"problem": str(problem)}, status=422)
+    given = {name: request.POST.get(name, "") for name in ("symbol", "timeframe")}
+    fits = OptionsForm({**kept.options, **{name: value for name, value in given.items() if value}})
+    fits.is_valid()
+    uploads.change(kept, {name: fits.cleaned_data[name] for name in given if fits.cleaned_data.get(name)})
+    return redirect("site:uploaded", kept.key)
+
+
+def _upload_context(request: HttpRequest) -> dict[str, Any]:
+    from django.conf import settings
+
+    given = request.POST if request.method == "POST" else request.GET
+    return {
+        "limit": settings.UPLOAD_LIMIT_BYTES, "symbol": given.get("symbol", ""), "timeframe": given.get("timeframe", ""),
+        "waiting_files": uploads.of_owner(request.user.pk), "no_worker": without_worker(),
+    }  # fmt: skip
+
+
+@page("training.add_barseries")
+def uploaded(request: HttpRequest, key: str) -> HttpResponse:
+    """One kept file: how it is read, what is in it, and the button that loads it."""
+    kept = _kept_or_404(request, key)
+    if request.method == "POST" and request.POST.get("do") == "drop":
+        uploads.drop(kept)
+        messages.success(request, f"{kept.name} was dropped. Nothing was stored.")
+        return redirect("site:data")
+    if request.method == "POST" and request.POST.get("do") == "load":
+        return _load(request, kept)
+    form = OptionsForm(request.POST if request.method == "POST" else kept.options)
+    valid = form.is_valid()
+    if request.method == "POST" and valid:
+        uploads.change(kept, form.cleaned_data)
+        return redirect("site:uploaded", key)
+    scale = form.data.get("price_scale", "")
+    context = {
+        "scale": f"{scale:.12g}" if isinstance(scale, float) else scale,
+        "upload": kept,
+        "form": form,
+        "zones": sorted(zoneinfo.available_timezones()),
+        "valid": valid,
+    }
+    return render(request, "site/uploaded.html", context, status=422 if request.method == "POST" else 200)
+
+
+def _kept_or_404(request: HttpRequest, key: str) -> Upload:
+    kept = uploads.find(key, request.user.pk)
+    if kept is None:
+        raise Http404("This file was loaded or dropped, or is older than a day. Upload it again.")
+    return kept
+
+
+@page("training.add_barseries")
+def preview(request: HttpRequest, key: str) -> HttpResponse:
+    """Part of the page: what the quick worker says of the file."""
+    kept = _kept_or_404(request, key)
+    job = request.GET.get("job", "")
+    told = look(job, request.user) if job else ask("inspect_upload", {"key": key}, request.user)
+    return render(
+        request, "site/_preview.html", {"upload": kept, "told": told, "seen": told.result, "problem": _in_words(told, kept)}
+    )
+
+
+def _load(request: HttpRequest, kept: Upload) -> HttpResponse:
+    kept = uploads.change(kept, {"replace": request.POST.get("replace") == "1"})
+    if not OptionsForm(kept.options).is_valid():
+        return redirect("site:uploaded", kept.key)
+    audit(actor_of(request), "upload", f"{kept.options['symbol']} {kept.options['timeframe']}", file=kept.name, size=kept.size)
+    return _load_told(request, kept, ask("load_upload", {"key": kept.key, "user": request.user.pk}, request.user))
+
+
+@page("training.add_barseries")
+def upload_loading(request: HttpRequest, key: str, job: str) -> HttpResponse:
+    """Waits for a file's bars; the file is gone when they are stored."""
+    return _load_told(request, uploads.find(key, request.user.pk), look(job, request.user), key)
+
+
+def _load_told(request: HttpRequest, kept: Upload | None, told: Told, key: str = "") -> HttpResponse:
+    key = kept.key if kept else key
+    if told.is_waiting:
+        return _waiting(request, reverse("site:upload-loading", args=[key, told.job]), "The bars are being stored")
+    done = told.result
+    if done is None:
+        messages.error(request, f"{sentence(_in_words(told, kept))} Nothing was stored.")
+        return _go(request, reverse("site:uploaded", args=[key]) if kept else reverse("site:data"))
+    counts = f"{done['added']:,} bars added, {done['same']:,} the same, {done['replaced']:,} replaced"
+    messages.success(request, f"{done['symbol']} {done['timeframe']}: {counts}.")
+    return _go(request, reverse("site:series", args=[done["symbol"], done["timeframe"]]))
+
+
+def _in_words(told: Told, kept: Upload | None) -> str:
+    if told.took_too_long and kept is not None:
+        return f"{kept.name} takes longer than the site may spend on it; on the server load it with: {kept.command}"
+    return told.problem
+
+
+# --- waiting -----------------------------------------------------------------------------------
+
+
+def _waiting(request: HttpRequest, here: str, words: str) -> HttpResponse:
+    """A page that asks again every second; to its own asking the answer is: not yet."""
+    if request.htmx:  # type: ignore[attr-defined]
+        return HttpResponse(status=204)
+    if request.method == "POST":
+        return redirect(here)
+    return render(request, "site/waiting.html", {"here": here, "words": words})
+
+
+def _go(request: HttpRequest, address: str) -> HttpResponse:
+    if request.htmx:  # type: ignore[attr-defined]
+        answer = HttpResponse(status=204)
+        answer["HX-Redirect"] = address
+        return answer
+    return redirect(address)

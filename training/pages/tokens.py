@@ -1,0 +1,76 @@
+"""One's own keys to the API: make one and see it once, look when it was used, revoke it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.core.paginator import Paginator
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.views.decorators.debug import sensitive_variables
+from django.views.decorators.http import require_POST
+
+from training.models import ApiToken
+from training.pages.access import actor_of, page
+from training.requests import audit
+from training.tokens import TokenError, create, scopes_of
+
+PER_PAGE = 50
+DAYS = (("30", "30 days"), ("90", "90 days"), ("365", "one year"), ("0", "never"))
+MEANINGS = {"read": "look at everything", "train": "also start and stop trainings", "admin": "everything that you may"}
+
+
+class TokenForm(forms.Form):
+    name = forms.CharField(max_length=100, label="What it is for")
+    scope = forms.ChoiceField(label="What it may")
+    days = forms.ChoiceField(choices=DAYS, initial="90", label="Expires after")
+
+    def __init__(self, user: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["scope"].choices = [(scope, f"{scope}: {MEANINGS[scope]}") for scope in scopes_of(user)]  # type: ignore[attr-defined]
+
+
+@sensitive_variables("secret")
+@page("training.view_operation")
+def tokens(request: HttpRequest) -> HttpResponse:
+    """Own tokens; the answer to making one is the only page that ever shows its secret."""
+    form = TokenForm(request.user, request.POST if request.method == "POST" else None)
+    made, secret = None, ""
+    if request.method == "POST" and form.is_valid():
+        wanted = form.cleaned_data
+        days = int(wanted["days"])
+        try:
+            made, secret = create(
+                request.user, wanted["name"], wanted["scope"], timezone.now() + timedelta(days=days) if days else None
+            )
+        except TokenError as problem:
+            form.add_error(None, str(problem))
+        else:
+            audit(actor_of(request), "create token", made.prefix, name=made.name, scope=made.scope)
+            form = TokenForm(request.user)
+    rows = ApiToken.objects.filter(user=request.user)
+    found = Paginator(rows, PER_PAGE).get_page(request.GET.get("page"))
+    context = {"found": found, "form": form, "made": made, "secret": secret, "now": timezone.now(), "kept": ""}
+    status = 422 if request.method == "POST" and made is None else 200
+    answer = render(request, "site/tokens.html", context, status=status)
+    answer["Cache-Control"] = "no-store"
+    return answer
+
+
+@require_POST
+@page("training.view_operation")
+def revoke(request: HttpRequest, token: int) -> HttpResponse:
+    """From now on it opens nothing."""
+    row = ApiToken.objects.filter(pk=token, user=request.user).first()
+    if row is None:
+        raise Http404("There is no such token of yours.")
+    if ApiToken.objects.filter(pk=row.pk, revoked=None).update(revoked=timezone.now()):
+        audit(actor_of(request), "revoke token", row.prefix, name=row.name)
+        messages.success(request, f"{row.name} is revoked. Whoever uses it is refused from now on.")
+    else:
+        messages.warning(request, f"{row.name} was revoked before.")
+    return redirect("site:tokens")

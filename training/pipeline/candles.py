@@ -1,0 +1,153 @@
+"""Stored bars for the eye: however many lie between two times, a bounded number of candles. Pyarrow and numpy only.
+
+A first look reads nothing but times and finds the shortest candle that keeps the number within bounds;
+a second one takes row group after row group together, so that memory does not grow with the series.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from strategies_app.vocabulary import BAR_COLUMNS, TIMEFRAMES
+from training.pipeline.coverage import DAY, SECOND, WEEK_ANCHOR, DataError, load_command
+from training.pipeline.series_files import series_path
+
+#: Candles that a chart shows at most.
+MOST = 1_500
+#: Lengths that a candle may have, in µs, with their names; weeks begin on Mondays.
+LENGTHS: tuple[tuple[int, str], ...] = (
+    *((seconds * SECOND, name) for name, seconds in TIMEFRAMES.items() if seconds * SECOND < DAY),
+    (2 * 3600 * SECOND, "2h"), (8 * 3600 * SECOND, "8h"), (DAY, "1d"), (7 * DAY, "1w"), (28 * DAY, "4w"), (91 * DAY, "13w"),
+    (364 * DAY, "52w"), (3640 * DAY, "520w"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Candles:
+    """times int64 (n,): start of each candle, µs UTC; values float64 (5, n): open, high, low, close, volume.
+
+    length: what one candle stands for, such as 1h; bars: how many stored bars are in them all.
+    """
+
+    times: NDArray[np.int64]
+    values: NDArray[np.float64]
+    length: str
+    bars: int
+
+    @property
+    def is_taken_together(self) -> bool:
+        return self.bars > len(self.times)
+
+
+def read_stored_candles(root: Path, symbol: str, timeframe: str, start: int | None, end: int | None, most: int = MOST) -> Candles:
+    """The stored bars with start ≤ open < end (µs; None: no bound) as at most `most` candles; DataError if unreadable."""
+    path = series_path(root, symbol, timeframe)
+    try:
+        with pq.ParquetFile(path) as file:
+            groups = _groups_between(file, start, end)
+            times = _times(file, groups, start, end)
+            if len(times) <= most:
+                parts = list(_parts(file, groups, start, end))
+                values = np.concatenate([np.empty((len(BAR_COLUMNS), 0)), *(values for _, values in parts)], axis=1)
+                return Candles(times, values, timeframe, len(times))
+            length, name = _length(times, timeframe, most)
+            return _together(list(_shorter(_parts(file, groups, start, end), length)), length, name, len(times))
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(
+            f"the bars of {symbol} {timeframe} cannot be read; load them again: {load_command(symbol, timeframe)}"
+        ) from error
+
+
+def _groups_between(file: pq.ParquetFile, start: int | None, end: int | None) -> list[int]:
+    groups = []
+    for group in range(file.metadata.num_row_groups):
+        statistics = file.metadata.row_group(group).column(0).statistics
+        if (start is None or statistics.max_raw >= start) and (end is None or statistics.min_raw < end):
+            groups.append(group)
+    return groups
+
+
+def _column(column: pa.ChunkedArray) -> NDArray[np.float64]:
+    # By DLPack: an Arrow array's own to_numpy would import pandas.
+    parts = [np.asarray(np.from_dlpack(chunk)) for chunk in column.chunks]
+    return np.concatenate(parts) if len(parts) != 1 else parts[0]
+
+
+def _times(file: pq.ParquetFile, groups: list[int], start: int | None, end: int | None) -> NDArray[np.int64]:
+    if not groups:
+        return np.empty(0, np.int64)
+    column = file.read_row_groups(groups, columns=["timestamp"]).column(0).cast(pa.int64())
+    times = _column(column).astype(np.int64, copy=False)
+    return times[_between(times, start, end)]
+
+
+def _between(times: NDArray[np.int64], start: int | None, end: int | None) -> slice:
+    low = 0 if start is None else int(np.searchsorted(times, start))
+    return slice(low, len(times) if end is None else max(low, int(np.searchsorted(times, end))))
+
+
+def _parts(
+    file: pq.ParquetFile, groups: list[int], start: int | None, end: int | None
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
+    """Times and values of each row group, cut to the bounds."""
+    for group in groups:
+        table = file.read_row_group(group)
+        times = _column(table.column(0).cast(pa.int64())).astype(np.int64, copy=False)
+        inside = _between(times, start, end)
+        yield times[inside], np.stack([_column(column)[inside] for column in table.columns[1:]])
+
+
+def _length(times: NDArray[np.int64], timeframe: str, most: int) -> tuple[int, str]:
+    """The shortest length of candle of which the times fill at most `most`."""
+    own = TIMEFRAMES[timeframe] * SECOND
+    for length, name in sorted(LENGTHS):
+        if length > own and 1 + np.count_nonzero(np.diff(_starts(times, length))) <= most:
+            return length, name
+    return max(LENGTHS)
+
+
+def _starts(times: NDArray[np.int64], length: int) -> NDArray[np.int64]:
+    anchor = WEEK_ANCHOR if length % (7 * DAY) == 0 else 0
+    starts: NDArray[np.int64] = (times - anchor) // length * length + anchor
+    return starts
+
+
+def _shorter(
+    parts: Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]], length: int
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
+    for times, values in parts:
+        known = ~np.isnan(values[:4]).any(axis=0)
+        if known.any():
+            yield _reduced(_starts(times[known], length), values[:, known])
+
+
+def _reduced(starts: NDArray[np.int64], values: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Rows of the same start as one: first open, highest high, lowest low, last close, summed volume (NaN if none is known)."""
+    first = np.flatnonzero(np.concatenate([[True], starts[1:] != starts[:-1]]))
+    last = np.append(first[1:], len(starts)) - 1
+    known = ~np.isnan(values[4])
+    volume = np.add.reduceat(np.where(known, values[4], 0.0), first)
+    volume[~np.logical_or.reduceat(known, first)] = np.nan
+    columns = [
+        values[0][first],
+        np.maximum.reduceat(values[1], first),
+        np.minimum.reduceat(values[2], first),
+        values[3][last],
+        volume,
+    ]
+    return starts[first], np.stack(columns)
+
+
+def _together(parts: list[tuple[NDArray[np.int64], NDArray[np.float64]]], length: int, name: str, bars: int) -> Candles:
+    """A candle may begin in one row group and end in the next: what was taken together is taken together once more."""
+    if not parts:
+        return Candles(np.empty(0, np.int64), np.empty((len(BAR_COLUMNS), 0)), name, bars)
+    starts = np.concatenate([starts for starts, _ in parts])
+    return Candles(*_reduced(starts, np.concatenate([values for _, values in parts], axis=1)), name, bars)

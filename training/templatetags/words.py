@@ -1,0 +1,59 @@
+"""How numbers and refusals are written on the pages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import template
+
+register = template.Library()
+#: What stands for a figure that is not there; a template gives "" for what a measure lacks.
+NOTHING = "–"
+
+
+@register.filter
+def thousands(number: Any) -> str:
+    """12,345"""
+    return f"{number:,}" if isinstance(number, int | float) else NOTHING
+
+
+@register.filter
+def price(number: float | None) -> str:
+    """As many digits as a trader reads: 1.10532, 431.25, 18,400,000."""
+    if number is None:
+        return NOTHING
+    size = abs(number)
+    if size >= 1000:
+        return f"{number:,.2f}".rstrip("0").rstrip(".")
+    return f"{number:.7g}" if size < 10 else f"{number:.6g}"
+
+
+@register.filter
+def share(number: Any) -> str:
+    """52.1 %"""
+    return f"{number:.1%}" if isinstance(number, int | float) else NOTHING
+
+
+@register.filter
+def size(number: int | None) -> str:
+    """3.5 MB"""
+    if not number:
+        return NOTHING
+    value = float(number)
+    for unit in ("bytes", "KB", "MB", "GB"):
+        if value < 1000 or unit == "GB":
+            break
+        value /= 1000
+    return f"{value:.0f} {unit}" if value >= 100 or unit == "bytes" else f"{value:.1f} {unit}"
+
+
+@register.filter
+def sentence(text: str) -> str:
+    """A refusal as a sentence of its own."""
+    return f"{text[:1].upper()}{text[1:]}{'' if text[-1:] in '.?' else '.'}" if text else ""
+
+
+@register.filter
+def figure(number: Any) -> str:
+    """0.118, as measures are written that are no shares."""
+    return f"{number:.3f}" if isinstance(number, int | float) else NOTHING
