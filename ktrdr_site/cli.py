@@ -15,12 +15,27 @@ def command_line(argv: list[str]) -> list[str]:
     return [argv[0], command, *argv[3:]] if command else argv
 
 
+def our_commands() -> str:
+    """What the project's own commands do, one a line. Django's are there too, and listed by manage.py."""
+    import django
+    from django.core.management import get_commands, load_command_class
+
+    django.setup()
+    found = {name: app for name, app in get_commands().items() if app in ("strategies_app", "training")}
+    lines = [f"  {name:12} {load_command_class(app, name).help}" for name, app in found.items()]
+    lines.append(f"  {'migrate':12} Sets the database up, or brings it up to a newer version.")
+    return "\n".join(["ktrdr COMMAND, each with --help:", "", *sorted(lines)])
+
+
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ktrdr_site.settings")
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
 
     try:
+        if os.path.basename(sys.argv[0]) != "manage.py" and sys.argv[1:] in ([], ["help"], ["--help"], ["-h"]):
+            print(our_commands())  # noqa: T201 - what was asked for
+            return
         execute_from_command_line(command_line(sys.argv))
     except ImproperlyConfigured as error:
         sys.exit(f"Configuration: {error}")

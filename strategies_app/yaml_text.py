@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import yaml
@@ -18,6 +18,8 @@ from yaml import events
 MAX_SIZE = 64 * 1024
 #: Maps and lists inside one another.
 MAX_DEPTH = 32
+#: So many anchors and aliases are told one by one.
+MOST_REFERENCES = 5
 #: The largest number a strategy may name: exact as a float and as a 64-bit integer.
 MAX_INTEGER = 10**18
 
@@ -143,6 +145,7 @@ class _Composer:
         event = self._next()
         if not isinstance(event, events.StreamEndEvent):
             raise UnreadableText("a second document starts here, wanted one strategy in one text", _place(event.start_mark))
+        self._document.problems = _references_in_one(self._document.problems)
         return self._document
 
     def _next(self) -> Any:
@@ -229,6 +232,15 @@ class _Composer:
             self._value_problem(event, path, str(value))
             return None
         return value
+
+
+def _references_in_one(problems: list[TextProblem]) -> list[TextProblem]:
+    """Many anchors and aliases as one problem, at the first of them: a text that is made of them has thousands."""
+    references = [problem for problem in problems if problem.message.startswith(("anchor &", "alias *"))]
+    if len(references) <= MOST_REFERENCES:
+        return problems
+    first = replace(references[0], message=f"{references[0].message}; {len(references) - 1} more anchors or aliases follow")
+    return [first if problem is references[0] else problem for problem in problems if problem not in references[1:]]
 
 
 _WORDS: dict[str, Any] = dict.fromkeys(("", "~", "null", "Null", "NULL"))

@@ -32,7 +32,7 @@ GOOD = STRATEGY.format(name="bad_input", epochs=1, batch_size=128)
         (["GOOD"], 1, "no worker is running: start one with `manage.py worker --tag cpu`"),
         ([], 2, "wanted a strategy"),
         (["GOOD", "--inline", "--resume", "op_training_1"], 2, "not both"),
-        (["--inline", "--resume", "op_training_1"], 1, "no operation 'op_training_1'"),
+        (["--inline", "--resume", "op_training_1"], 2, "no operation 'op_training_1'"),
         (["GOOD", "--inline", "--allow-inexact"], 2, "--allow-inexact goes with --resume"),
         (["GOOD", "--inline", "--detailed-analytics"], 2, "--detailed-analytics is not available yet"),
         (["GOOD", "--inline", "--symbols", "APPL"], 1, "no bars of APPL are stored, did you mean AAPL?"),
@@ -146,5 +146,5 @@ def test_before_the_database_is_set_up_every_command_says_so(tmp_path: Path) -> 
 
 def test_a_missing_model_names_the_nearest_one(home: Home) -> None:
     done = home.run("predict", "no_such_model", "AAPL", "1d")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "no model 'no_such_model'" in done.stderr

@@ -158,8 +158,8 @@ def test_data_shows_one_series(store: Path, file: Path) -> None:
     said = run("data", "EURUSD", "1h")
     assert "bars: 300, 2015-01-01 00:00 to 2015-01-13 11:00 UTC" in said
     assert "loaded from: bars.csv" in said
-    assert fails("data", "EURUSD", "1d") == "no 1d bars of EURUSD are stored; EURUSD is stored as 1h"
-    assert "did you mean EURUSD?" in fails("data", "EURUDS", "1h")
+    assert fails("data", "EURUSD", "1d", code=2) == "no 1d bars of EURUSD are stored; EURUSD is stored as 1h"
+    assert "did you mean EURUSD?" in fails("data", "EURUDS", "1h", code=2)
 
 
 def test_check_repairs_rows_and_reports_files(store: Path, file: Path) -> None:

@@ -146,10 +146,10 @@ def test_a_thousand_operations_are_paged_fast_and_with_few_queries(viewer: Clien
         for n, row in enumerate(rows)
     )  # fmt: skip
     words_of(viewer)  # templates are read once
-    began = time.perf_counter()
+    began = time.process_time()
     with django_assert_max_num_queries(15):
         page = words_of(viewer, *chosen, sort="mcc")
-    assert time.perf_counter() - began < 1.0
+    assert time.process_time() - began < 0.5
     assert listed(page)[:2] == ["bulk-999", "bulk-998"] and len(listed(page)) == 25 and "page 1 of 41" in page
 
 

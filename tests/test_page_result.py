@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from django.conf import settings
 from django.test import Client
@@ -109,7 +110,10 @@ def test_a_completed_training_whose_model_was_deleted_says_so(shown: tuple[Examp
     assert examples.signed_in("viewer").get(f"/operations/{operation.pk}/bundle/").status_code == 302
 
 
-def test_probabilities_are_those_that_were_kept_over_the_bars_of_those_days(shown: tuple[Examples, Operation]) -> None:
+def test_probabilities_are_those_that_were_kept_over_the_bars_of_those_days(
+    shown: tuple[Examples, Operation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.kept.MARKED", 100)
     examples, operation = shown
     client, address = examples.signed_in("viewer"), f"/operations/{operation.pk}/probabilities/"
     figure = client.get(f"{address}?symbol=MSFT").json()
@@ -123,11 +127,17 @@ def test_probabilities_are_those_that_were_kept_over_the_bars_of_those_days(show
         low <= min(o, c) and max(o, c) <= high
         for o, high, low, c in zip(candles["open"], candles["high"], candles["low"], candles["close"], strict=True)
     )
-    called = (kept.probabilities[own].argmax(axis=1) == 0).sum()
-    marks = [t for t in figure["data"] if t.get("name") == "called BUY"]
-    assert sum(len(t["x"]) for t in marks) == called
-    few = client.get(f"{address}?symbol=MSFT&from=2009-06-01&to=2009-06-30").json()
-    assert 15 < len(few["data"][0]["x"]) < 25
+    assert not [t for t in figure["data"] if t.get("mode") == "markers"], "too many to be told apart"
+    few = client.get(f"{address}?symbol=MSFT&from=2009-06-01&to=2009-09-30").json()
+    shown_times = [time[:10] for time in few["data"][0]["x"]]
+    assert 70 < len(shown_times) < 90 and shown_times[0] == "2009-06-01" and shown_times[-1] == "2009-09-30"
+    days = np.datetime_as_string(kept.times[own].view("M8[us]"), unit="D")
+    inside = np.isin(days, shown_times)
+    for place, name in ((0, "BUY"), (2, "SELL")):
+        called = kept.probabilities[own][inside].argmax(axis=1) == place
+        right = called & (kept.labels[own][inside] == place)
+        texts = [text for t in few["data"] if t.get("name") == f"called {name}" for text in t["text"]]
+        assert (len(texts), texts.count("right")) == (called.sum(), right.sum())
     none = client.get(f"{address}?symbol=MSFT&from=1999-06-01&to=1999-06-30").json()
     assert none["data"] == [] and "no test row" in none["layout"]["annotations"][0]["text"]
     assert client.get(f"{address}?symbol=NOBODY").status_code == 404

@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from django.conf import settings
+from django.utils import timezone
+from numpy.typing import NDArray
 
 from training.models import BarSeries
 from training.pipeline.bar_files import read_bar_file
@@ -29,6 +32,7 @@ from training.pipeline.bars import (
     stored_series,
     write_bars,
 )
+from training.pipeline.coverage import DAY, day_start
 from training.pipeline.quality import bar_faults, holes, quality
 
 SAMPLE_BARS = Path(__file__).resolve().parent / "sample_bars"
@@ -109,10 +113,17 @@ def loaded_line(loaded: Loaded) -> str:
     )
 
 
+def _far_away(times: NDArray[np.int64]) -> list[str]:
+    """A warning about bars of times to come: a wrong column, unit or century."""
+    now = day_start(timezone.now().date()) + 2 * DAY
+    late = int((times >= now).sum())
+    return [f"{late:,} bar{'s' * (late > 1)} after today, the last at {_moment(int(times[-1])):%Y-%m-%d %H:%M}"] if late else []
+
+
 def _record(symbol: str, timeframe: str, frame: pd.DataFrame, digest: str, source: str) -> tuple[BarSeries, list[str]]:
     found = quality(frame, timeframe)
-    warnings = found.warnings()
     times = bar_times(frame)
+    warnings = [*found.warnings(), *_far_away(times)]
     series, _ = BarSeries.objects.update_or_create(
         symbol=symbol,
         timeframe=timeframe,

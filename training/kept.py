@@ -20,6 +20,8 @@ from training.pipeline.coverage import DAY, DataError, day_of, day_start
 
 #: So many points are drawn at most: more than a screen can show are thinned to equal stretches.
 POINTS = 600
+#: In so many bars at most each call is marked; more marks would hide the candles.
+MARKED = 250
 #: Stored bars read for one drawing at most.
 MOST_BARS = 5_000_000
 
@@ -45,7 +47,7 @@ def kept_predictions(model: TrainedModel) -> dict[str, NDArray[Any]]:
     try:
         return dict(load_file(path))
     except (OSError, SafetensorError) as problem:
-        raise FolderError(f"{path} cannot be read: {problem}") from None
+        raise FolderError(f"{path} cannot be read: {getattr(problem, 'strerror', None) or problem}") from None
 
 
 def said_of(arrays: dict[str, NDArray[Any]], split: str, number: int) -> Said:
@@ -78,7 +80,7 @@ def drawn(operation: Operation, symbol: str, said: Said, names: list[str]) -> tu
         "marks": [],
     }
     candles = _candles(operation, symbol, said, times)
-    if candles and len(times) == len(said):
+    if candles and len(times) == len(said) <= MARKED:
         told["marks"] = _marks(said, candles, names)
     return candles, told
 

@@ -26,6 +26,12 @@ class OperationError(Refusal):
     """The verb does not fit the operation's state: one sentence with the state that was seen."""
 
 
+class UnknownOperation(OperationError):
+    """No operation, or several, of an id."""
+
+    exit_code = 2
+
+
 def start(version: StrategyVersion, spec: dict[str, Any], **fields: Any) -> Operation:
     """A new pending operation for the effective strategy `spec` (plain data) of a stored version."""
     return Operation.objects.create(strategy_version=version, spec=json.dumps(spec), **fields)
@@ -37,10 +43,10 @@ def find(operation_id: str) -> Operation:
     if len(found) == 1:
         return found[0]
     if found:
-        raise OperationError(f"several operations end with '{operation_id}', give more of the id")
+        raise UnknownOperation(f"several operations end with '{operation_id}', give more of the id")
     newest = ", ".join(Operation.objects.values_list("pk", flat=True)[:3])
     hint = f"the newest are {newest}" if newest else "none was started yet"
-    raise OperationError(f"no operation '{operation_id}'; {hint}")
+    raise UnknownOperation(f"no operation '{operation_id}'; {hint}")
 
 
 def claim(operation_id: str, attempt: int) -> bool:

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from strategies_app.reader import warnings_of
 from strategies_app.schema import StrategySpec, feature_names
 from training.pipeline import cache as feature_cache
-from training.pipeline.coverage import DataError, duration
+from training.pipeline.coverage import DataError, day_of, duration
 from training.pipeline.dataset import build_dataset, build_features
 from training.pipeline.loading import RunBars, load_bars
+from training.pipeline.quality import MINIMUM_ROWS
 from training.pipeline.splits import check_splits, cut_rows
 from training.trainer.bundle import Bundle
 from training.trainer.device import choose_device, environment
@@ -69,6 +70,7 @@ def prepare(
     spec: StrategySpec, bars: RunBars, on_stage: OnStage = lambda name, fraction: None, cache: FeatureCache | None = None
 ) -> Prepared:
     """Rows of features and labels, from the cache if they are there, cut into splits that were checked twice."""
+    _refuse_few(spec, bars)
     notes = [*bars.notes, *warnings_of(spec)]
     dataset = _rows(spec, bars, on_stage, cache, notes)
     on_stage("split", 0.0)
@@ -76,6 +78,16 @@ def prepare(
     check_splits(dataset, splits)
     on_stage("split", 1.0)
     return Prepared(dataset, splits, (*notes, *_absent_symbols(dataset, splits), *_class_notes(dataset, splits)))
+
+
+def _refuse_few(spec: StrategySpec, bars: RunBars) -> None:
+    """Bars of the warm-up give no rows: those inside the dates are counted."""
+    for symbol, clock in bars.clock.items():
+        if len(clock) < MINIMUM_ROWS:
+            raise DataError(
+                f"{symbol} {spec.base_timeframe}: {len(clock)} bars between {day_of(bars.start)} and {day_of(bars.end - 1)}, "
+                f"wanted at least {MINIMUM_ROWS}; choose more days"
+            )
 
 
 def _absent_symbols(dataset: Dataset, splits: Splits) -> list[str]:

@@ -29,6 +29,8 @@ ROLE_OF = {ApiToken.Scope.READ: VIEWER, ApiToken.Scope.TRAIN: TRAINER, ApiToken.
 class TokenError(Refusal):
     """A token that cannot be made or found: one sentence."""
 
+    exit_code = 2
+
 
 def create(user: Any, name: str, scope: str, expires: datetime | None = None) -> tuple[ApiToken, str]:
     """A new token and its secret, which is not stored and cannot be shown again."""

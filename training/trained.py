@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 class ModelError(Refusal):
     """No such model, or not for this symbol or timeframe: one sentence."""
 
+    exit_code = 2
+
 
 def open_model(name: str) -> Bundle:
     """The bundle of a stored model's name, or in the folder of a path; refused if a byte of it was changed."""
@@ -75,8 +77,30 @@ def predict_stored(
     if not known:
         why = "only the warm-up before the start was read" if symbol in bundle.first_bars else f"it was not trained on {symbol}"
         notes.append(f"values may differ from those in training: {why}")
+    notes += _changed_since(bundle, symbol)
     first = spec.training_data.start
     return predict_bars(bundle, symbol, bars.frames[symbol], day_start(first) if first else bars.start), notes
+
+
+def _changed_since(bundle: Bundle, symbol: str) -> list[str]:
+    """A note if the bars that the model was trained on are not stored any more as they were."""
+    from strategies_app.schema import StrategySpec
+    from training.pipeline.coverage import DataError, day_of
+    from training.recipe import load_bars
+
+    trained = bundle.fingerprints.get(symbol)
+    if trained is None:
+        return []
+    first, last = day_of(bundle.split["start"]).isoformat(), day_of(bundle.split["end"] - 1).isoformat()
+    spec = StrategySpec.model_validate(_for_symbol(bundle.spec, symbol, first, last))
+    try:
+        stored = load_bars(spec, Path(settings.STORE_DIR), first_bars=bundle.first_bars, sources=bundle.sources)
+    except DataError as error:
+        return [f"the bars that it was trained on are not stored any more: {error}"]
+    changed = [t for t, digest in trained.items() if stored.fingerprints[symbol].get(t) != digest]
+    if not changed:
+        return []
+    return [f"the stored bars of {symbol} {', '.join(changed)} from {first} to {last} were changed since it was trained on them"]
 
 
 def _day(text: str | None) -> str | None:

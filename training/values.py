@@ -16,7 +16,12 @@ Parts = dict[str, bytes]
 
 
 class Refusal(Exception):
-    """Something cannot be done, in one sentence for the person who asked: what was seen, what was wanted, what helps."""
+    """Something cannot be done, in one sentence for the person who asked: what was seen, what was wanted, what helps.
+
+    exit_code: what a command ends with: 1 failed, 2 asked wrongly.
+    """
+
+    exit_code = 1
 
 
 class Cancelled(Exception):

@@ -40,6 +40,11 @@ def best_baseline(side: Metrics) -> Metrics:
     return max(baselines_of(side), key=lambda b: float(b.get("accuracy", 0.0)), default={})
 
 
+def signed(value: float) -> str:
+    """With the sign that is as wide as a digit."""
+    return f"{value:.3f}".replace("-", "−")
+
+
 def rows_of(side: Metrics) -> int:
     return int(side.get("rows") or sum(map(sum, side.get("confusion_matrix", []))))
 
@@ -73,7 +78,7 @@ def _standing(side: Metrics, others: list[Metrics], best: Metrics, margin: float
         return "warn", f"Not distinguishable from {strongest}."
     if side["mcc"] <= noise:
         # The majority of train may be rare here: to beat it is then no skill.
-        return "warn", f"Not distinguishable from guessing (MCC {side['mcc']:.3f})."
+        return "warn", f"Not distinguishable from guessing (MCC {signed(side['mcc'])})."
     rival = max(others, key=lambda b: float(b.get("mcc", 0.0)))
     if side["mcc"] <= rival.get("mcc", 0.0) + noise:
         return "warn", f"More labels right than any baseline, but no better correlated than {baseline_name(rival)}."
@@ -89,7 +94,7 @@ def _caveats(split: str, side: Metrics, margin: float, noise: float) -> tuple[st
         found.insert(0, "It gives every row the same class.")
     word = "above the" if side["mcc"] > noise else "within the" if side["mcc"] >= -noise else "below the"
     found.append(
-        f"Correlation with the labels (MCC) {side['mcc']:.3f}, {word} noise of ±{noise:.3f}; 0 is guessing, 1 is perfect."
+        f"Correlation with the labels (MCC) {signed(side['mcc'])}, {word} noise of ±{noise:.3f}; 0 is guessing, 1 is perfect."
     )
     if split == "validation":
         found.append("There is no test split: validation rows chose the best epoch, so expect less on new bars.")

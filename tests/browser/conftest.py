@@ -121,3 +121,41 @@ def train(site: Site) -> Callable[..., str]:
         return operation_in(done.stdout)
 
     return start
+
+
+def _empty(playwright_browser: Browser, folder: str) -> Site:
+    home = Home(Path(folder))
+    done = home.run("migrate", "--verbosity", "0")
+    assert done.returncode == 0, done.stderr
+    site = Site(home, Up(home), playwright_browser)
+    site.sign_in()
+    return site
+
+
+@pytest.fixture(scope="package")
+def _nothing(running: Site) -> Iterator[Site]:
+    """A system in which nobody has done anything."""
+    with tempfile.TemporaryDirectory(prefix="ktrdr-", dir="/tmp") as folder:
+        site = _empty(running.browser, folder)
+        yield site
+        site.close()
+        site.up.stop()
+
+
+@pytest.fixture
+def fresh_site(_nothing: Site) -> Iterator[Site]:
+    _nothing.complaints.clear()
+    yield _nothing
+    _nothing.close()
+    assert _nothing.complaints == []
+
+
+@pytest.fixture
+def empty_site(running: Site) -> Iterator[Site]:
+    """The same, for one test that changes it."""
+    with tempfile.TemporaryDirectory(prefix="ktrdr-", dir="/tmp") as folder:
+        site = _empty(running.browser, folder)
+        yield site
+        site.close()
+        site.up.stop()
+        assert site.complaints == []

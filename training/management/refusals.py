@@ -11,7 +11,7 @@ from django.core.management.base import CommandError
 
 @contextmanager
 def refusals(label: str = "") -> Iterator[None]:
-    """Turn what the user can mend into a CommandError: exit code 2 for a wrong strategy, 1 for everything else."""
+    """Turn what the user can mend into a CommandError: exit code 2 for what was asked wrongly, 1 for everything else."""
     from django.db import DatabaseError
     from redis.exceptions import RedisError
 
@@ -26,7 +26,7 @@ def refusals(label: str = "") -> Iterator[None]:
     except UnknownStrategy as error:
         raise CommandError(str(error), returncode=2) from None
     except Refusal as error:
-        raise CommandError(str(error)) from None
+        raise CommandError(str(error), returncode=error.exit_code) from None
     except DatabaseError as error:
         raise CommandError(_database_sentence(error)) from None
     except RedisError as error:

@@ -157,6 +157,7 @@ def _side_by_side(runs: list[Run]) -> dict[str, Any]:
     ]
     return {
         "comparability": told,
+        "tone": "warn" if told.tone == "good" and not any(run.summary.get("beats") for run in runs) else told.tone,
         "trust": whom_to_trust(runs, told.tone == "good"),
         "sides": [
             {"run": run, "colour": colour.removeprefix("--"), "dash": dash, **_figures(run.summary)}

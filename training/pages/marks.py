@@ -32,4 +32,5 @@ def annotate(request: HttpRequest, operation_id: str) -> HttpResponse:
         if "problem" in shown:
             messages.error(request, str(shown["problem"]))
         return redirect("site:operation", operation.pk)
-    return render(request, "site/_marks.html", shown | {"given": given})
+    # What was pressed is gone: the keyboard goes on where it was.
+    return render(request, "site/_marks.html", shown | {"given": given, "refocus": True})

@@ -13,7 +13,7 @@ from training.kept import ledger_spans, span_of
 from training.models import Operation, TrainedModel
 from training.pipeline.coverage import day_of
 from training.values import Refusal
-from training.verdict import baseline_name, baselines_of, judge, judged_split
+from training.verdict import baseline_name, baselines_of, judge, judged_split, rows_of, signed
 
 Metrics = Mapping[str, Any]
 #: Columns of the table of baselines: key, word, how it is written.
@@ -81,7 +81,7 @@ def written(value: Any, how: str) -> str:
     """A figure as people read it."""
     if value is None:
         return NOTHING
-    return f"{100 * value:.1f} %" if how == "share" else f"{value:,}" if how == "count" else f"{value:.3f}".replace("-", "−")
+    return f"{100 * value:.1f} %" if how == "share" else f"{value:,}" if how == "count" else signed(value)
 
 
 def _side(name: str, side: Metrics, origin: Metrics) -> dict[str, Any]:
@@ -90,8 +90,7 @@ def _side(name: str, side: Metrics, origin: Metrics) -> dict[str, Any]:
     begin, end = span_of(split, name) if split.get("cuts") else ("", "")
     lines = [{"name": "This model", "cells": _cells(side), "ours": True}]
     lines += [{"name": _capital(baseline_name(b)), "cells": _cells(b), "ours": False} for b in baselines_of(side)]
-    rows = side.get("rows") or sum(map(sum, side.get("confusion_matrix") or []))
-    return {"name": name, "begin": begin, "end": end, "rows": written(rows, "count"), "lines": lines}
+    return {"name": name, "begin": begin, "end": end, "rows": written(rows_of(side), "count"), "lines": lines}
 
 
 def _cells(measured: Metrics) -> list[str]:

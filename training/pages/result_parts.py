@@ -79,7 +79,7 @@ def _empty(text: str) -> dict[str, Any]:
 def importance(request: HttpRequest, operation_id: str) -> HttpResponse:
     """POST puts the question, GET with `?job=` looks for the answer; either way the part of the page as it stands."""
     operation = operation_or_404(operation_id)
-    shown: dict[str, Any] = {"operation": operation, "model": getattr(operation, "trained_model", None)}
+    shown: dict[str, Any] = {"operation": operation, "refocus": request.method == "POST"}
     try:
         model = model_of(operation)
         if not model.importance:

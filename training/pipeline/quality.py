@@ -25,6 +25,8 @@ SHORTEST_GAP = {"1d": 2}
 #: move with daylight saving are there in at most two weeks of three, ordinary ones in nearly all.
 USUAL = 0.8
 LARGEST_MISSING_SHARE = 0.05
+#: Fewer bars of a timeframe are not worth a training.
+MINIMUM_ROWS = 100
 #: Old price over new price at a split, and how near (as a share) the overnight jump must come to it.
 SPLITS = {"3:2": 1.5, **{f"{n}:1": float(n) for n in (2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 50)}}
 SPLITS |= {f"1:{n}": 1.0 / n for n in (2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 50)}
@@ -281,7 +283,7 @@ def _sound(values: NDArray[np.float64]) -> bool:
 
 
 def validate_bars(
-    frame: pd.DataFrame, symbol: str, timeframe: str, minimum_rows: int = 100, *, needs_volume: bool = True
+    frame: pd.DataFrame, symbol: str, timeframe: str, minimum_rows: int = MINIMUM_ROWS, *, needs_volume: bool = True
 ) -> list[str]:
     """The warnings about bars that may be trained on; DataError, with a count and the first time, about others.
 

@@ -41,7 +41,7 @@ class Command(BaseCommand):
         chosen = [series for series in stored if symbol in (None, series.symbol) and timeframe in (None, series.timeframe)]
         chosen.sort(key=lambda series: (series.symbol, TIMEFRAMES.get(series.timeframe, 0)))
         if not chosen and symbol:
-            raise CommandError(_not_stored(symbol, timeframe, stored))
+            raise CommandError(_not_stored(symbol, timeframe, stored), returncode=2)
         if as_json:
             self.stdout.write(json.dumps([_as_dict(series) for series in chosen], indent=1))
         elif not chosen:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Any
 
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 
 
 class Command(BaseCommand):
@@ -17,7 +17,7 @@ class Command(BaseCommand):
         actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=argparse.ArgumentParser)
         listing = actions.add_parser("list", help="newest first")
         listing.add_argument("--status", help="only those in this state, such as running")
-        listing.add_argument("--limit", type=int, default=20, metavar="N")
+        listing.add_argument("--limit", type=_count, default=20, metavar="N")
         for name, words in (("show", "one operation"), ("follow", "the live display of one that runs on a worker")):
             actions.add_parser(name, help=words).add_argument("operation", help="an id, or its end")
         cancel = actions.add_parser("cancel", help="stop with a checkpoint")
@@ -39,9 +39,11 @@ class Command(BaseCommand):
     def _list(self, options: dict[str, Any]) -> None:
         from rich.table import Column, Table
 
-        from training.models import Operation
+        from training.models import Operation, Status
         from training.terminal import console_on
 
+        if options["status"] and options["status"] not in Status.values:
+            raise CommandError(f"no state '{options['status']}', wanted one of {', '.join(Status.values)}", returncode=2)
         rows = Operation.objects.select_related("strategy_version__strategy").defer("spec", "notes")
         if options["status"]:
             rows = rows.filter(status=options["status"])
@@ -94,3 +96,9 @@ class Command(BaseCommand):
         from training.management.commands.train import EXIT, program
 
         return EXIT[follow_operation(operations.find(options["operation"]), self.stdout._out, program())]
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or not 0 < int(text) < 10**9:
+        raise argparse.ArgumentTypeError(f"wanted a whole number of at least 1, not '{text}'")
+    return int(text)
