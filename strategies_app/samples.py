@@ -6,28 +6,27 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 
+from strategies_app.stored import Glance, glance
+
 FOLDER = Path(__file__).resolve().parent / "samples"
 
 
 @dataclass(frozen=True)
 class Sample:
-    """`teaches` is its description; symbols and timeframes are those that it names."""
+    """A sample's text, and what it tells of itself; its description says what it teaches."""
 
-    name: str
     text: str
-    teaches: str
-    symbols: tuple[str, ...]
-    timeframes: tuple[str, ...]
+    glance: Glance
+
+    @property
+    def name(self) -> str:
+        return self.glance.name
 
 
 @functools.cache
 def samples() -> dict[str, Sample]:
     """By name, the plainest first."""
-    from strategies_app.reader import read_strategy_file
-
-    found = []
-    for path in sorted(FOLDER.glob("*.yaml")):
-        text, spec = read_strategy_file(path)
-        found.append(Sample(spec.name, text, spec.description, spec.symbols, spec.timeframes))
+    texts = [path.read_text(encoding="utf-8") for path in FOLDER.glob("*.yaml")]
+    found = [Sample(text, glance(text)) for text in texts]
     found.sort(key=lambda sample: (len(sample.text.splitlines()), sample.name))
     return {sample.name: sample for sample in found}

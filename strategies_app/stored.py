@@ -83,12 +83,29 @@ def stored_strategy(name: str, number: int | None = None) -> FoundStrategy:
     return FoundStrategy(version.text, version.source_path, version)
 
 
-@functools.lru_cache(maxsize=4096)
-def symbols_in(text: str) -> tuple[str, ...]:
-    """The symbols that a valid strategy names; read without the checks, which a list of strategies has no time for."""
-    section = yaml.load(text, Loader=_LOADER)["training_data"]["symbols"]  # noqa: S506 - gives nothing but text, lists and maps
-    return tuple(section["list"]) if "list" in section else (section["symbol"],)
-
-
 #: Scalars stay text: a symbol named ON is no truth.
 _LOADER: type = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+
+
+@dataclass(frozen=True)
+class Glance:
+    """What a list tells of a strategy."""
+
+    name: str
+    description: str
+    symbols: tuple[str, ...]
+    timeframes: tuple[str, ...]
+
+
+@functools.lru_cache(maxsize=4096)
+def glance(text: str) -> Glance:
+    """A look at a text that is known to be a strategy; without the checks, which a list of strategies has no time for."""
+    data = yaml.load(text, Loader=_LOADER)  # noqa: S506 - gives nothing but text, lists and maps
+    section = data["training_data"]
+    symbols, timeframes = section["symbols"], section["timeframes"]
+    return Glance(
+        data["name"],
+        data.get("description", ""),
+        tuple(symbols["list"]) if "list" in symbols else (symbols["symbol"],),
+        tuple(timeframes["list"]) if "list" in timeframes else (timeframes["timeframe"],),
+    )

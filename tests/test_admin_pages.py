@@ -432,6 +432,7 @@ import django, sys
 django.setup()
 from django.conf import settings
 settings.ALLOWED_HOSTS = ["testserver"]
+settings.STORAGES["staticfiles"]["BACKEND"] = "django.contrib.staticfiles.storage.StaticFilesStorage"  # nothing was collected
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse

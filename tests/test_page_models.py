@@ -73,7 +73,7 @@ def test_a_page_tells_what_it_reaches_and_where_it_comes_from(
     with django_assert_max_num_queries(15):
         page = client.get("/models/momentum_daily-1/").content.decode()
     for words in ("1d_zone_low", "seed 42", "torch 2.13.0", "train 2,800", "1w was resampled from 1d", "AAPL 1d", shown.operation_id,
-                  "52.1%", "always HOLD", "this model predicts on 1d bars"):  # fmt: skip
+                  "52.1%", "always HOLD", "on 1d bars; a signal needs a probability of at least 50.0%"):  # fmt: skip
         assert words in page, words
     assert client.get("/models/none/").status_code == 404
 

@@ -1,4 +1,4 @@
-"""The caretaker of `up`: a thread that looks for orphans, removes old checkpoints, resumes what was interrupted if told to."""
+"""The caretaker of `up`: a thread that looks for orphans, removes what is old, resumes what was interrupted if told to."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 from redis.exceptions import RedisError
 
-from training import checkpoints, operations, requests
+from training import checkpoints, operations, requests, uploads
 from training.models import LIVE, Operation, Status
 from training.queues import NoWorker
 from training.reaper import Reaper
@@ -44,6 +44,7 @@ class Caretaker(threading.Thread):
                     pruned = time.monotonic()
                     if number := checkpoints.prune(settings.CHECKPOINT_MAX_AGE_DAYS):
                         self.say(f"{number} old checkpoints were removed")
+                    uploads.sweep()
             except (DatabaseError, RedisError, OSError) as error:
                 self.say(f"could not look after the trainings, will try again: {error}")
             finally:

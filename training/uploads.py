@@ -149,17 +149,25 @@ def drop(upload: Upload) -> None:
 
 def of_owner(owner: int) -> list[Upload]:
     """A user's files, the newest first."""
-    folders = sorted(_root().glob("*/upload.json"), key=lambda path: -path.stat().st_mtime)
+    folders = sorted(_root().glob("*/upload.json"), key=lambda path: -_changed(path))
     found = [read(path.parent.name) for path in folders]
     return [upload for upload in found if upload is not None and upload.owner == owner]
 
 
 def sweep() -> int:
     """Remove what is older than a day; how many."""
-    old = [folder for folder in _root().glob("*") if time.time() - folder.stat().st_mtime > KEPT_SECONDS]
+    old = [folder for folder in _root().glob("*") if time.time() - _changed(folder) > KEPT_SECONDS]
     for folder in old:
         shutil.rmtree(folder, ignore_errors=True)
     return len(old)
+
+
+def _changed(path: Path) -> float:
+    """When it was changed last; what another process removes meanwhile counts as new, and is left alone."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return time.time()
 
 
 def _write(upload: Upload) -> None:

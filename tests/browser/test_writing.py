@@ -58,6 +58,7 @@ def test_from_a_sample_to_a_running_training_in_three_clicks(stored: Site) -> No
     expect(page.locator("#planned")).to_contain_text("mlp, 115 parameters, 3 features, 3 classes")
     page.get_by_role("button", name="Start", exact=True).first.click()
     page.wait_for_url(re.compile(r"/operations/op_training_"))
+    expect(page.locator("h1 .pill")).to_have_text("completed", timeout=60_000)
 
 
 def test_the_plan_follows_what_is_chosen_and_marks_what_is_wrong(stored: Site) -> None:

@@ -20,6 +20,8 @@ from training.pages.query import searched, without_page
 from training.pipeline.coverage import DataError
 
 PER_PAGE = 200
+#: Source of the bars that come with the program.
+SAMPLE = "sample bars"
 #: Bars that the table of a series shows of each end, and gaps that are listed.
 ENDS, MOST_GAPS = 5, 20
 #: What the buttons below the candles show, as long as the series is longer.
@@ -41,7 +43,7 @@ def data(request: HttpRequest) -> HttpResponse:
         "lines": [_line(series, axis) for series in found] if axis else [],
         "found": found, "reach": reach, "ticks": axis.ticks() if axis else [], "words": words, "timeframe": timeframe,
         "timeframes": list(TIMEFRAMES), "any": bool(found.paginator.count) or BarSeries.objects.exists(),
-        "kept": without_page(request),
+        "kept": without_page(request), "has_sample": BarSeries.objects.filter(source=SAMPLE).exists(),
     }  # fmt: skip
     return render(request, "site/data.html", context)
 

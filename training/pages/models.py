@@ -94,7 +94,9 @@ def model(request: HttpRequest, name: str) -> HttpResponse:
     context: dict[str, Any] = {
         "model": shown, "operation": shown.operation, "verdict": judge(shown.metrics), "splits": _splits(shown),
         "symbols": spec.symbols, "timeframes": spec.timeframes, "base": spec.base_timeframe,
-        "choices": _choices(spec), "threshold": spec.decisions.confidence_threshold, "job": _job(request), "no_worker": without_worker(),
+        "choices": _choices(spec), "threshold": spec.decisions.confidence_threshold,
+        "otherwise": "HOLD" if "HOLD" in shown.metrics.get("class_names", []) else "none",
+        "job": _job(request), "no_worker": without_worker(),
         "asked": {key: request.GET.get(key, "") for key in ("symbol", "start", "end")},
     }  # fmt: skip
     try:

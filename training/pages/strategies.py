@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.core.paginator import Paginator
-from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Count, Max, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
@@ -17,7 +17,7 @@ from strategies_app.models import Strategy, StrategyVersion
 from strategies_app.reader import StrategyError, read_strategy, warnings_of
 from strategies_app.samples import samples
 from strategies_app.schema import StrategySpec
-from strategies_app.stored import symbols_in
+from strategies_app.stored import glance
 from training.models import BarSeries, Operation, TrainedModel
 from training.pages.access import page
 
@@ -34,47 +34,60 @@ _FIGURES = [
 def strategies(request: HttpRequest) -> HttpResponse:
     """Those used last first; the filter looks at names and at the newest texts, so that a symbol finds its strategies."""
     words = request.GET.get("q", "").strip()[:100].replace("\0", "")
-    rows = _with_latest(Strategy.objects.all())
-    if words:
-        rows = rows.filter(Q(name__icontains=words) | Q(text__icontains=words))
-    shown = Paginator(rows.order_by("-used", "name"), PER_PAGE).get_page(request.GET.get("page"))
+    found = Paginator(_ordered(words), PER_PAGE).get_page(request.GET.get("page"))
+    found.object_list = shown = _with_latest(list(found.object_list))
     results = results_of([row.last_model for row in shown])
     last = Operation.objects.in_bulk([row.last_operation for row in shown if row.last_operation])
     for row in shown:
-        row.symbols = symbols_in(row.text)
+        row.symbols = glance(row.text).symbols
         row.more_symbols = max(0, len(row.symbols) - SYMBOLS_SHOWN)
         row.symbols = row.symbols[:SYMBOLS_SHOWN]
         row.result, row.operation = results.get(row.last_model), last.get(row.last_operation)
     context = {
-        "found": shown,
+        "found": found,
         "words": words,
         "kept": urlencode({"q": words}) if words else "",
-        "any": bool(words) or shown.paginator.count,
+        "any": bool(words) or found.paginator.count,
         "samples": _samples(),
     }
     template = "strategies/_list.html" if request.headers.get("HX-Target") == "strategies" else "strategies/list.html"
     return render(request, template, context)
 
 
-def _with_latest(rows: QuerySet[Strategy]) -> QuerySet[Strategy]:
-    newest = StrategyVersion.objects.filter(strategy=OuterRef("pk")).order_by("-number")
+def _newest_version() -> QuerySet[StrategyVersion]:
+    return StrategyVersion.objects.filter(strategy=OuterRef("pk")).order_by("-number")
+
+
+def _ordered(words: str) -> QuerySet[Strategy, int]:
+    """Keys in the order of the list; all else is looked up for those that are shown."""
+    rows = Strategy.objects.filter(versions__isnull=False)
+    if words:
+        rows = rows.annotate(text=Subquery(_newest_version().values("text")[:1]))
+        rows = rows.filter(Q(name__icontains=words) | Q(text__icontains=words))
+    used = Coalesce(Max("versions__operations__created"), Max("versions__created"))
+    return rows.annotate(used=used).order_by("-used", "name").values_list("pk", flat=True)
+
+
+def _with_latest(keys: list[int]) -> list[Strategy]:
+    """The strategies of these keys with their newest version, last operation and last model."""
+    newest = _newest_version()
     operations = Operation.objects.filter(strategy_version__strategy=OuterRef("pk")).order_by("-created")
     models = TrainedModel.objects.filter(operation__strategy_version__strategy=OuterRef("pk")).order_by("-operation__created")
-    return rows.annotate(
+    rows = Strategy.objects.annotate(
         number=Subquery(newest.values("number")[:1]),
         changed=Subquery(newest.values("created")[:1]),
         text=Subquery(newest.values("text")[:1]),
-        used=Coalesce(Subquery(operations.values("created")[:1]), Subquery(newest.values("created")[:1])),
         runs=Count("versions__operations", distinct=True),
         last_operation=Subquery(operations.values("pk")[:1]),
         last_model=Subquery(models.values("pk")[:1]),
-    ).filter(number__isnull=False)
+    ).in_bulk(keys)
+    return [rows[key] for key in keys if key in rows]
 
 
 def _samples() -> list[dict[str, Any]]:
     """The samples, and whether they can be trained on what is stored."""
     stored = set(BarSeries.objects.values_list("symbol", flat=True))
-    return [{"sample": sample, "missing": [s for s in sample.symbols if s not in stored]} for sample in samples().values()]
+    return [{"sample": sample, "missing": [s for s in sample.glance.symbols if s not in stored]} for sample in samples().values()]
 
 
 def results_of(models: Iterable[int | None]) -> dict[int, dict[str, Any]]:

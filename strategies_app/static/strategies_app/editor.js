@@ -108,7 +108,16 @@ document.addEventListener("DOMContentLoaded", () => {
   const look = () => {
     const values = { text: text.value, symbol: document.getElementById("symbol").value };
     preview.setAttribute("aria-busy", "true");
-    htmx.ajax("POST", preview.dataset.url, { source: preview, target: preview, values }).finally(() => preview.removeAttribute("aria-busy"));
+    if (!preview.querySelector(".preview")) {
+      const skeleton = document.createElement("div");
+      skeleton.className = "skeleton preview-wait";
+      preview.replaceChildren(skeleton);
+    }
+    htmx.ajax("POST", preview.dataset.url, { source: preview, target: preview, values }).finally(() => {
+      preview.removeAttribute("aria-busy");
+      const left = preview.querySelector(":scope > .preview-wait:not([hx-get])");
+      if (left) left.replaceWith("The preview could not be fetched. The next change tries again.");
+    });
   };
 
   let later = 0;

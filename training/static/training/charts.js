@@ -50,7 +50,7 @@ ktrdr.charts = (() => {
   };
 
   // No tool bar: dragging zooms, a double click goes back, and nothing offers to send a chart anywhere.
-  const config = { displaylogo: false, displayModeBar: false, showSendToCloud: false, plotlyServerURL: "", responsive: true, doubleClick: "reset" };
+  const config = { displaylogo: false, showTips: false, displayModeBar: false, showSendToCloud: false, plotlyServerURL: "", responsive: true, doubleClick: "reset" };
 
   /** Draw or redraw, the latest figure if several came meanwhile; zoom and legend choices stay as long as the layout's uirevision does. */
   const update = async (element, figure) => {

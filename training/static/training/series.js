@@ -48,13 +48,21 @@ document.addEventListener("DOMContentLoaded", () => {
     if (to > from) timer = setTimeout(() => tried(from - (to - from) * AROUND, to + (to - from) * AROUND), WAIT_MS);
   };
 
-  // The same by buttons, for those who do not drag: the last so many days, or all.
+  // The same by buttons, for those who do not drag: the last so many days, all, half a screen to either side.
   for (const button of document.querySelectorAll("[data-days]")) {
     button.addEventListener("click", () => {
       if (!listening) return;
       const days = Number(button.dataset.days), last = Date.parse(chart.dataset.last);
       if (days) Plotly.relayout(chart, { "xaxis.range": [last - days * 86400000, last + days * 864000].map((ms) => new Date(ms).toISOString().slice(0, -1)) });
       else Plotly.relayout(chart, { "xaxis.autorange": true });
+    });
+  }
+  for (const button of document.querySelectorAll("[data-shift]")) {
+    button.addEventListener("click", () => {
+      const range = listening && (seen() || chart.layout.xaxis.range.map(utc));
+      if (!range) return;
+      const by = (range[1] - range[0]) * 0.5 * Number(button.dataset.shift);
+      Plotly.relayout(chart, { "xaxis.range": range.map((ms) => new Date(ms + by).toISOString().slice(0, -1)) });
     });
   }
   tried();

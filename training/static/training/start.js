@@ -33,8 +33,9 @@
   };
   document.addEventListener("htmx:afterSwap", (event) => {
     if (!["plan", "planned"].includes(event.target.id) && !byId("planned")) return;
-    if (byId("plan-state")) byId("plan-state").textContent = "";
     mark();
+    const count = document.querySelectorAll("#plan-body .refusal p").length;
+    if (byId("plan-state") && !document.querySelector("#planned .skeleton")) byId("plan-state").textContent = count ? `${count} ${count === 1 ? "thing is" : "things are"} in the way` : "up to date";
   });
   const failed = () => { if (byId("plan-state")) byId("plan-state").textContent = "the plan could not be brought up to date; the next edit tries again"; };
   document.addEventListener("htmx:sendError", failed);
