@@ -42,14 +42,13 @@ def places(running: Site) -> dict[str, str]:
 
 def settled(page: Page) -> None:
     """Nothing is asked for any more, and what is drawn is drawn."""
-    for height in range(0, int(page.evaluate("() => document.body.scrollHeight")), 600):  # pictures are drawn when seen
-        page.evaluate("(height) => window.scrollTo(0, height)", height)
-        page.wait_for_timeout(60)
-    until(
-        lambda: page.wait_for_timeout(100) or page.locator(".chart:empty:visible, .skeleton:visible").count() == 0,
-        "its pictures",
-        20,
-    )
+
+    def undrawn() -> int:  # pictures are drawn when they come into sight
+        page.evaluate("() => document.querySelector('.chart:empty')?.scrollIntoView()")
+        page.wait_for_timeout(100)
+        return page.locator(".chart:empty:visible, .skeleton:visible").count()
+
+    until(lambda: undrawn() == 0, "its pictures", 20)
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -57,10 +56,11 @@ def test_a_page_fits_its_window_and_is_accessible_in_both_themes(site: Site, pla
     for width, theme in LOOKS:
         page = site.visitor(width=width, theme=theme, breaks=name == "not-found")
         page.goto(PAGES[name].format(**places))
-        if "stopped" not in name and "operations" not in name:
+        try:
             settled(page)
-        page.evaluate("() => window.scrollTo(0, 0)")
-        site.picture(page, f"{name}-{width}-{theme}")
+        finally:
+            page.evaluate("() => window.scrollTo(0, 0)")
+            site.picture(page, f"{name}-{width}-{theme}")
         wider = page.evaluate("() => document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wider <= 0, f"{width} px, {theme}: {wider} px wider than the window"
         found = Axe().run(page, options=AXE_OPTIONS).response["violations"]
