@@ -24,9 +24,6 @@ from ktrdr_site import embedded_redis
 from tests.homes import ROOT, Home, made_home, until
 from tests.test_worker import wait_for
 from training import admin_workers
-from training import reaper as reaper_module
-from training.models import Operation, Status
-from training.reaper import Reaper
 
 SETTINGS = {
     "DATABASE_BUSY_SECONDS": 0.6, "HEARTBEAT_SECONDS": 0.3, "ORPHAN_TIMEOUT_SECONDS": 1.5, "ORPHAN_CHECK_INTERVAL_SECONDS": 1,
@@ -39,8 +36,9 @@ import django; django.setup()
 from django.contrib.auth.models import User
 from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
-from training import tokens
+from training import assets, tokens
 from training.roles import ADMIN, give_role
+assets.collect()
 user = User.objects.create_user("boss", password="x")
 give_role(user, ADMIN)
 session = SessionStore()
@@ -217,25 +215,3 @@ def test_a_page_whose_view_meets_a_busy_database_is_answered_503(admin_client: A
     answer = admin_client.get("/admin/workers/")
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "10")
     assert b"The database is busy" in answer.content and b"locked" not in answer.content
-
-
-@pytest.mark.django_db
-def test_nobody_is_buried_by_who_had_to_wait_for_the_database(examples: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    operation, now = examples.own, [0.0]
-    Operation.objects.exclude(pk=operation.pk).update(status=Status.COMPLETED)
-    Operation.objects.filter(pk=operation.pk).update(status=Status.RUNNING)
-    reaper = Reaper(lambda: now[0])
-    assert reaper.look() == []
-    now[0] = 1000.0
-
-    @contextmanager
-    def begun_late() -> Iterator[None]:
-        now[0] += 5.0
-        yield
-
-    monkeypatch.setattr(reaper_module.transaction, "atomic", begun_late)
-    assert reaper.look() == [], "it waited five seconds for its transaction: so did the beat"
-    monkeypatch.undo()
-    assert reaper.look() == [], "its time begins anew"
-    now[0] = 2000.0
-    assert len(reaper.look()) == 1

@@ -74,7 +74,7 @@ def operation(request: HttpRequest, operation_id: str) -> HttpResponse:
     """The page of one operation: live while it is at work, its result when it is completed."""
     shown = operation_or_404(operation_id)
     context = line_of(shown) | {
-        "stages": [{"name": name, "seconds": shown.stage_seconds.get(name)} for name in STAGES],
+        "stages": _stages(shown),
         "checkpoints": list(shown.checkpoints.all()[:5]),
         "lines": log_tail(shown.pk, shown.attempt, 60),
         "live": {
@@ -86,6 +86,14 @@ def operation(request: HttpRequest, operation_id: str) -> HttpResponse:
     if shown.status == Status.COMPLETED:
         context["result"] = result.context_of(shown) | {"may_annotate": may_control(request.user, shown, "annotate_operation")}
     return render(request, "site/operation.html", context)
+
+
+def _stages(shown: Operation) -> list[dict[str, Any]]:
+    """Each stage, whether it is over or was the last one seen, and the seconds that it took."""
+    names = list(STAGES)
+    at = names.index(shown.stage) if shown.stage in names else -1
+    states = ["done" if number < at else "now" if number == at else "" for number in range(len(names))]
+    return [{"name": n, "state": state, "seconds": shown.stage_seconds.get(n)} for n, state in zip(names, states, strict=True)]
 
 
 def _patience(shown: Operation) -> int | None:
