@@ -188,7 +188,7 @@
     seed = fresh; changedAt = -1000;
     offerForce();
     byId("epochs")?.closest("details").addEventListener("toggle", table);
-    if (now && !OPEN.includes(seed.status)) now = { ...now, eta: null };
+    if (!OPEN.includes(seed.status)) now = undefined; // what counts is what was stored, not the epoch that was not finished
     if (now) showProgress(now); else if (seed.stage && OPEN.includes(seed.status)) { now = { stage: seed.stage, attempt: seed.attempt, seq: -1, percent: seed.percent }; rail(); now = undefined; }
     if (byId("tiles")) draw();
     const read = () => catchUp().catch((error) => { ktrdr.announce(error.message); });
