@@ -217,9 +217,13 @@ def zigzag_window(close, lookahead, threshold, swing, labels):  # type: ignore[n
                         labels[t] = HOLD
 
 
-@_kernel(types.int64(FloatVector, types.float64, IntOut, IntOut))
-def zigzag_pivots(close, threshold, pivots, confirmed):  # type: ignore[no-untyped-def]
-    """Pivots: extremes followed by a reversal of at least `threshold`, and the bars that confirm them; gives their number."""
+@_kernel(types.int64(FloatVector, FloatVector, IntOut, IntOut))
+def zigzag_pivots(close, thresholds, pivots, confirmed):  # type: ignore[no-untyped-def]
+    """Pivots: extremes followed by a reversal of at least the threshold, and the bars that confirm them; gives their number.
+
+    thresholds (n,): the reversal that counts at each bar, as a share of the price; a bar where it is NaN confirms nothing.
+    A price that stands still is no reversal, whatever the threshold.
+    """
     count = 0
     if close.shape[0] == 0:
         return 0
@@ -230,12 +234,12 @@ def zigzag_pivots(close, threshold, pivots, confirmed):  # type: ignore[no-untyp
             high = t
         if close[t] < close[low]:
             low = t
-        if direction >= 0 and close[t] <= close[high] * (1.0 - threshold):
+        if direction >= 0 and close[t] < close[high] and close[t] <= close[high] * (1.0 - thresholds[t]):
             pivots[count] = high
             confirmed[count] = t
             count += 1
             direction, low = -1, t
-        elif direction <= 0 and close[t] >= close[low] * (1.0 + threshold):
+        elif direction <= 0 and close[t] > close[low] and close[t] >= close[low] * (1.0 + thresholds[t]):
             pivots[count] = low
             confirmed[count] = t
             count += 1
