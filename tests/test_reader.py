@@ -32,9 +32,10 @@ def test_every_sample_is_right_and_warns_of_nothing(path: Path) -> None:
     assert warnings_of(spec) == []
 
 
-def test_there_are_six_samples() -> None:
+def test_there_are_eight_samples() -> None:
     assert {path.stem for path in SAMPLES} == {
         "minimal", "multi_output", "multi_timeframe", "multi_symbol", "triple_barrier", "raw_inputs",
+        "regime", "events",
     }  # fmt: skip
 
 
