@@ -26,11 +26,12 @@ from tests.test_worker import wait_for
 from training import admin_workers
 
 SETTINGS = {
-    "DATABASE_BUSY_SECONDS": 0.6, "HEARTBEAT_SECONDS": 0.3, "ORPHAN_TIMEOUT_SECONDS": 1.5, "ORPHAN_CHECK_INTERVAL_SECONDS": 1,
+    "DATABASE_BUSY_SECONDS": 0.5, "HEARTBEAT_SECONDS": 0.3, "ORPHAN_TIMEOUT_SECONDS": 1.2, "ORPHAN_CHECK_INTERVAL_SECONDS": 1,
     "CHECKPOINT_EPOCH_INTERVAL": 3,
 }  # fmt: skip
 #: Longer than anyone waits, and longer than a training may be silent.
-HELD_SECONDS = 2.5
+HELD_SECONDS = 2.0
+EPOCHS = 16
 LOGIN = """
 import django; django.setup()
 from django.contrib.auth.models import User
@@ -94,7 +95,7 @@ class Site:
         is_json = answer.headers["Content-Type"].startswith("application/json")
         return answer.status, json.loads(content) if is_json else content.decode()
 
-    def start(self, name: str, epochs: int = 24, batch: int = 4) -> tuple[int, Any]:
+    def start(self, name: str, epochs: int = EPOCHS, batch: int = 4) -> tuple[int, Any]:
         text = Path(self.home.strategy(name, epochs, batch)).read_text()
         return self.ask("POST", "/trainings/start", {"strategy_yaml": text, "task_id": name})
 
@@ -167,9 +168,12 @@ def test_a_training_outlives_a_database_that_is_held_at_every_moment_of_it(site:
     with held(home):  # while it trains
         before = home.log(operation).count("epoch ")
         assert is_busy(site.start("refused"))
-        until(lambda: home.log(operation).count("epoch ") > before or "epoch 24:" in home.log(operation), "an epoch meanwhile")
+        until(
+            lambda: home.log(operation).count("epoch ") > before or f"epoch {EPOCHS}:" in home.log(operation),
+            "an epoch meanwhile",
+        )
         assert is_busy(site.ask("POST", f"/operations/{operation}/cancel", {}))
-    until(lambda: "epoch 24:" in home.log(operation), "the last epoch")
+    until(lambda: f"epoch {EPOCHS}:" in home.log(operation), "the last epoch")
     with held(home):  # while it ends: its model is recorded as soon as that is possible
         pass
     assert wait_for(home, operation, "completed", "failed", "interrupted") == "completed", home.value(operation, "error")
@@ -178,7 +182,7 @@ def test_a_training_outlives_a_database_that_is_held_at_every_moment_of_it(site:
     with closing(sqlite3.connect(home.folder / "ktrdr.sqlite3")) as database:
         rows = database.execute("SELECT count(*) FROM training_epochmetric WHERE operation_id = ?", [operation]).fetchone()
         names = database.execute("SELECT count(*) FROM training_operation WHERE task_id = 'refused'").fetchone()
-    assert (rows, names) == ((24,), (0,)), "every epoch is told, and what was refused left nothing"
+    assert (rows, names) == ((EPOCHS,), (0,)), "every epoch is told, and what was refused left nothing"
     assert site.start("refused", epochs=1)[0] == 202, "the same request again"
 
 
