@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,20 @@ def test_labels_and_their_balance_are_those_of_the_pipeline(bars: None) -> None:
     buy = np.flatnonzero((values == 0) & (ends >= 0))
     times = [f"{np.datetime64(int(t), 'us').astype('M8[s]')}Z" for t in bar_times(frame)[first:][buy]]
     assert set(seen["classes"][0]["times"]) <= set(times)
+
+
+def test_only_events_are_counted_where_only_events_are_kept(bars: None) -> None:
+    text = re.sub(r"labels: {.*}", "labels: {source: triple_barrier, max_holding_period: 10, cusum_threshold: 0.03}", TEXT)
+    assert text != TEXT
+    seen = preview(text, "AAPL", bars=previews.MOST_BARS)["labels"]
+    spec, run = whole_run(text)
+    frame = run.frames["AAPL"]["1d"]
+    first = int(np.searchsorted(bar_times(frame), run.start))
+    column = compute_labels(spec, bar_columns(frame))
+    assert column.events is not None
+    kept = (column.ends >= 0)[first:] & column.events[first:]
+    assert [c["count"] for c in seen["classes"]] == np.bincount(column.values[first:][kept], minlength=3).tolist()
+    assert 0 < seen["labelled"] == kept.sum() < 0.8 * len(kept)
 
 
 def test_features_are_in_their_order(bars: None) -> None:
