@@ -13,7 +13,7 @@ import pytest
 from django.conf import settings
 
 from strategies_app.reader import StrategyError, read_strategy
-from strategies_app.schema import feature_names, output_of
+from strategies_app.schema import TripleBarrierLabels, feature_names, output_of
 from tests.api_examples import store_bars
 from tests.homes import STRATEGY
 from tests.pipeline_examples import plain_market
@@ -194,7 +194,8 @@ def test_every_sample_can_be_seen(db: None, path: Path) -> None:
     spec = read_strategy(text)
     assert seen["bars"] == previews.BARS
     assert {s["name"] for s in seen["fuzzy_sets"]} == set(spec.fuzzy_sets)
-    assert seen["labels"]["labelled"] > 1_000
+    only_events = isinstance(labels := spec.training.labels, TripleBarrierLabels) and labels.cusum_threshold is not None
+    assert seen["labels"]["labelled"] > (100 if only_events else 1_000)
 
 
 def test_a_million_bars_are_no_longer_an_answer_than_a_few(db: None) -> None:

@@ -260,8 +260,8 @@ def _marks(kind: str, parameters: list[float]) -> list[float]:
 
 
 def _labels(spec: StrategySpec, base: _Shown) -> dict[str, Any]:
-    """Class shares of the labelled base bars shown (of the events among them, if only events are kept), the longest look-ahead in bars, and where each class stands
-    among the candles drawn."""
+    """Class shares of the labelled base bars shown (if only events are kept, of those), the longest look-ahead in bars,
+    and where each class stands among the candles drawn."""
     import numpy as np
 
     from training.pipeline.labels import compute_labels
