@@ -116,11 +116,6 @@ def test_a_wrong_strategy_is_refused_with_its_line(db: None, tmp_path: Path, old
             "source: regime, macro_atr_mult: 100",
             "no leg of the regime's macro zigzag is confirmed",
         ),
-        (
-            "source: zigzag, zigzag_threshold: 0.04, label_lookahead: 10",
-            "source: triple_barrier, cusum_threshold: 0.9",
-            "the CUSUM filter drops every row",
-        ),
         ("start_date: 2003-01-01", "start_date: 2010-12-28", "wanted at least 100; choose more days"),
         ("label_lookahead: 10", "label_lookahead: 1600", "split has no rows"),
         (
