@@ -230,11 +230,10 @@ ERRORS = [
     ("epochs: 3", "epochs: 3\n  stability: {rolback: 1}", [
         ("training.stability.rolback", 23, 15, "unknown key 'rolback', did you mean 'rollback'?")]),
     ("epochs: 3", "epochs: 3\n  epochs: 4", [("training.epochs", 23, 3, "key 'epochs' is here a second time, first in line 22")]),
-    # in the grammar, not in this version
     ("type: macd", "type: ichimoku", [
-        ("indicators.macd_1.type", 7, 18, "indicator ichimoku is not available yet"),
         ("nn_inputs[1].raw_indicator", 15, 21,
          "'macd_1' (ichimoku) has no output 'signal', wanted one of tenkan, kijun, senkou_a, senkou_b")]),
+    # in the grammar, not in this version
     ("source: zigzag", "source: regime", [("training.labels.source", 21, 20, "label regime is not available yet")]),
     ("source: zigzag", "source: triple_barrier, cusum_threshold: .1", [
         ("training.labels.cusum_threshold", 21, 53, "the CUSUM event filter is not available yet")]),
