@@ -100,3 +100,31 @@ def supertrend(high, low, close, width, trend, direction):  # type: ignore[no-un
         upper, lower, begun = above, below, True
         trend[t] = lower if rising else upper
         direction[t] = 1.0 if rising else -1.0
+
+
+@kernel(types.void(FloatVector, FloatVector, FloatVector, FloatVector, FloatOut))
+def squeeze(upper, lower, middle, half, intensity):  # type: ignore[no-untyped-def]
+    """The smaller room between bands and the channel middle ± half, over half, in [0, 1]; `intensity` may be `half` itself."""
+    for t in range(half.shape[0]):
+        width = half[t]
+        room = width - max(upper[t] - middle[t], middle[t] - lower[t])
+        if math.isnan(upper[t]) or math.isnan(middle[t]) or math.isnan(width):
+            intensity[t] = np.nan
+        elif room <= 0.0 or width == 0.0:
+            intensity[t] = 0.0
+        else:
+            intensity[t] = min(room / width, 1.0)
+
+
+@kernel(types.void(FloatVector, FloatVector, FloatOut))
+def middles(upper, lower, middle):  # type: ignore[no-untyped-def]
+    """(upper + lower) / 2; `middle` may be one of them."""
+    for t in range(middle.shape[0]):
+        middle[t] = (upper[t] + lower[t]) / 2.0
+
+
+@kernel(types.void(FloatVector, FloatOut))
+def distances(price, average):  # type: ignore[no-untyped-def]
+    """100 · (price / average − 1) in the place of the average: one array in and out lets several bars be divided at a time."""
+    for t in range(price.shape[0]):
+        average[t] = 100.0 * (price[t] / average[t] - 1.0)

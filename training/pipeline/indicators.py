@@ -100,7 +100,9 @@ def _fisher_transform(c: Columns, p: Mapping[str, Any]) -> tuple[Array, ...]:
 def _distance(c: Columns, p: Mapping[str, Any]) -> tuple[Array, ...]:
     """100 · (price / its moving average − 1), TA-Lib's SMA or EMA. Constant price: 0."""
     price = source_of(c, p["source"])
-    return (100.0 * (price / average(_MOVING_AVERAGES[p["ma_type"]], price, p["period"]) - 1.0),)
+    result = average(_MOVING_AVERAGES[p["ma_type"]], price, p["period"])
+    indicator_kernels.distances(price, result)
+    return (result,)
 
 
 COMPUTATIONS: dict[str, Computation] = {

@@ -9,7 +9,18 @@ import numpy as np
 import talib
 
 from training.pipeline import indicator_kernels
-from training.pipeline.indicator_inputs import Array, Columns, after, share, source_of, window_sums
+from training.pipeline.indicator_inputs import Array, Columns, after, source_of, window_sums
+
+
+def _scaled(values: Array, factor: float) -> Array:
+    """The values times `factor`, in their own place: new memory costs more than the product."""
+    return np.multiply(values, factor, out=values)
+
+
+def _middle(upper: Array, lower: Array, result: Array) -> Array:
+    """The middle between the two, in the place of `result`, which may be one of them."""
+    indicator_kernels.middles(upper, lower, result)
+    return result
 
 
 def bbands(c: Columns, p: Mapping[str, Any]) -> tuple[Array, ...]:
@@ -38,8 +49,9 @@ def keltner(c: Columns, p: Mapping[str, Any]) -> tuple[Array, ...]:
     Constant price: the price, three times. Where only the ATR is missing the middle is there alone.
     """
     middle = talib.EMA(c["close"], p["period"])
-    width = talib.ATR(c["high"], c["low"], c["close"], p["atr_period"]) * p["multiplier"]
-    return middle + width, middle, middle - width
+    width = _scaled(talib.ATR(c["high"], c["low"], c["close"], p["atr_period"]), p["multiplier"])
+    upper = middle + width
+    return upper, middle, np.subtract(middle, width, out=width)
 
 
 def donchian(c: Columns, p: Mapping[str, Any]) -> tuple[Array, ...]:
@@ -48,7 +60,7 @@ def donchian(c: Columns, p: Mapping[str, Any]) -> tuple[Array, ...]:
     TA-Lib's MAX and MIN. Constant price: the price, three times.
     """
     upper, lower = talib.MAX(c["high"], p["period"]), talib.MIN(c["low"], p["period"])
-    return upper, (upper + lower) / 2, lower
+    return upper, _middle(upper, lower, np.empty(len(upper))), lower
 
 
 def ichimoku(c: Columns, p: Mapping[str, Any]) -> tuple[Array, ...]:
@@ -57,11 +69,12 @@ def ichimoku(c: Columns, p: Mapping[str, Any]) -> tuple[Array, ...]:
     Nothing is displaced: a span stands at the bar from which it is known, and charts draw it kijun_period bars to the
     right of that. Constant price: the price, four times.
     """
-    tenkan, kijun, span_b = (
-        (talib.MAX(c["high"], p[name]) + talib.MIN(c["low"], p[name])) / 2
-        for name in ("tenkan_period", "kijun_period", "senkou_b_period")
-    )
-    return tenkan, kijun, (tenkan + kijun) / 2, span_b
+    lines = []
+    for name in ("tenkan_period", "kijun_period", "senkou_b_period"):
+        highest = talib.MAX(c["high"], p[name])
+        lines.append(_middle(highest, talib.MIN(c["low"], p[name]), highest))
+    tenkan, kijun, span_b = lines
+    return tenkan, kijun, _middle(tenkan, kijun, np.empty(len(tenkan))), span_b
 
 
 def supertrend(c: Columns, p: Mapping[str, Any]) -> tuple[Array, ...]:
@@ -70,7 +83,7 @@ def supertrend(c: Columns, p: Mapping[str, Any]) -> tuple[Array, ...]:
     It begins as falling and turns with the close that passes the band. The band keeps its best level for as long as no
     close passes it, so the first bar may matter for ever. Constant price: the price, −1.
     """
-    width = talib.ATR(c["high"], c["low"], c["close"], p["period"]) * p["multiplier"]
+    width = _scaled(talib.ATR(c["high"], c["low"], c["close"], p["period"]), p["multiplier"])
     trend, direction = np.empty(len(width)), np.empty(len(width))
     indicator_kernels.supertrend(c["high"], c["low"], c["close"], width, trend, direction)
     return trend, direction
@@ -95,8 +108,6 @@ def squeeze_intensity(c: Columns, p: Mapping[str, Any]) -> tuple[Array, ...]:
     """
     upper, _, lower = talib.BBANDS(c["close"], p["bb_period"], p["bb_multiplier"], p["bb_multiplier"])
     middle = talib.EMA(c["close"], p["kc_period"])
-    half = talib.ATR(c["high"], c["low"], c["close"], p["kc_period"]) * p["kc_multiplier"]
-    inside = half - np.maximum(upper - middle, middle - lower)
-    result = np.clip(share(inside, half, 0.0), 0.0, 1.0)
-    result[np.isnan(inside)] = np.nan
-    return (result,)
+    half = _scaled(talib.ATR(c["high"], c["low"], c["close"], p["kc_period"]), p["kc_multiplier"])
+    indicator_kernels.squeeze(upper, lower, middle, half, half)
+    return (half,)
