@@ -34,7 +34,7 @@ SETTINGS = {
     "CHECKPOINT_EPOCH_INTERVAL": 20,
     "HEARTBEAT_SECONDS": 0.5,
 }
-#: Longer than this in one state is stuck.
+#: Longer than this in one state and one epoch is stuck.
 PATIENCE_SECONDS = 120.0
 
 
@@ -58,9 +58,14 @@ class Stuck(Exception):
     """A state did not change for too long."""
 
 
-def wait(what: str, condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
-    until = time.monotonic() + seconds
+def wait(
+    what: str, condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS, moves: Callable[[], object] = lambda: None
+) -> None:
+    """Until the condition holds; Stuck after so many seconds in which `moves` stayed the same."""
+    until, seen = time.monotonic() + seconds, moves()
     while not condition():
+        if (now := moves()) != seen:
+            until, seen = time.monotonic() + seconds, now
         if time.monotonic() > until:
             raise Stuck(what)
         time.sleep(0.05)
@@ -173,7 +178,12 @@ def _finish(label: str, row: Callable[[], object], tally: Tally, lock: threading
     from training import requests
 
     for _ in range(5):
-        wait(f"{label}: an end", lambda: row().status not in ("pending", "running", "cancelling"))  # type: ignore[attr-defined]
+        # On a slow machine a run takes long; it is stuck when its epochs stand still.
+        wait(
+            f"{label}: an end",
+            lambda: row().status not in ("pending", "running", "cancelling"),  # type: ignore[attr-defined]
+            moves=lambda: (row().status, row().attempt, row().epoch),  # type: ignore[attr-defined]
+        )
         if row().status == "completed":  # type: ignore[attr-defined]
             return
         with lock:

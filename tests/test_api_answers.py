@@ -88,7 +88,7 @@ def test_results_are_those_of_the_model(examples: Examples, viewer: Client) -> N
     told = send(viewer, "get", f"/trainings/{examples.completed.pk}/results").json()
     assert told["training_metrics"] == METRICS["training"]
     assert (told["test"], told["test_state"]) == (METRICS["test"], "open")
-    assert told["baselines"]["test"]["class"] == "HOLD"
+    assert told["baselines"]["test"][0]["class"] == "HOLD"
     assert told["bundle"] == {
         "model": "stored-1",
         "sha256": examples.model.sha256,

@@ -107,8 +107,8 @@ def test_a_wrong_strategy_is_refused_with_its_line(db: None, tmp_path: Path, old
     [
         ("label_lookahead: 10", "label_lookahead: 9000", "looks at least 9000 bars ahead"),
         ("zigzag_threshold: 0.04", "zigzag_threshold: 0.9", "every training row has the class HOLD"),
-        ("start_date: 2003-01-01", "start_date: 2010-12-28", "wanted a shorter look-ahead or more bars"),
-        ("start_date: 2003-01-01", "start_date: 2010-12-01", "split has no rows"),
+        ("start_date: 2003-01-01", "start_date: 2010-12-28", "wanted at least 100; choose more days"),
+        ("label_lookahead: 10", "label_lookahead: 1600", "split has no rows"),
         (
             "2010-12-31\nindicators:\n  rsi_14: {type: rsi, period: 14}",
             "2005-12-31\nindicators:\n  rsi_14: {type: sma, period: 450}",

@@ -190,7 +190,7 @@ def test_a_date_that_could_be_two_days_is_refused(tmp_path: Path) -> None:
         ("\ufeffOpen time,OPEN,HIGH,LOW,CLOSE,VOLUME,Close time\n1704164400000,1,2,.5,1.5,7,0\n", {}),
         ("\n\ntimestamp,low,high,open,volume,close\r\n2024-01-02T03:00Z,.5,2,1,7,1.5\r\n\r\n", {}),
         (",open,high,low,close,volume\n2024-01-02 03:00:00+00:00,1,2,.5,1.5,7\n", {}),
-        (gzip.compress((HEADER + "2024-01-02 03:00Z,1,2,.5,1.5,7\n").encode()), {}),
+        (gzip.compress((HEADER + "2024-01-02 03:00Z,1,2,.5,1.5,7\n").encode(), mtime=0), {}),
         (HEADER + "2024-01-02 03:00Z,10,20,5,15,7\n", {"price_scale": 10.0}),
     ],
 )  # fmt: skip

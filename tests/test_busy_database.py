@@ -24,23 +24,22 @@ from ktrdr_site import embedded_redis
 from tests.homes import ROOT, Home, made_home, until
 from tests.test_worker import wait_for
 from training import admin_workers
-from training import reaper as reaper_module
-from training.models import Operation, Status
-from training.reaper import Reaper
 
 SETTINGS = {
-    "DATABASE_BUSY_SECONDS": 0.6, "HEARTBEAT_SECONDS": 0.3, "ORPHAN_TIMEOUT_SECONDS": 1.5, "ORPHAN_CHECK_INTERVAL_SECONDS": 1,
+    "DATABASE_BUSY_SECONDS": 0.5, "HEARTBEAT_SECONDS": 0.3, "ORPHAN_TIMEOUT_SECONDS": 1.2, "ORPHAN_CHECK_INTERVAL_SECONDS": 1,
     "CHECKPOINT_EPOCH_INTERVAL": 3,
 }  # fmt: skip
 #: Longer than anyone waits, and longer than a training may be silent.
-HELD_SECONDS = 2.5
+HELD_SECONDS = 2.0
+EPOCHS = 16
 LOGIN = """
 import django; django.setup()
 from django.contrib.auth.models import User
 from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
-from training import tokens
+from training import assets, tokens
 from training.roles import ADMIN, give_role
+assets.collect()
 user = User.objects.create_user("boss", password="x")
 give_role(user, ADMIN)
 session = SessionStore()
@@ -96,7 +95,7 @@ class Site:
         is_json = answer.headers["Content-Type"].startswith("application/json")
         return answer.status, json.loads(content) if is_json else content.decode()
 
-    def start(self, name: str, epochs: int = 24, batch: int = 4) -> tuple[int, Any]:
+    def start(self, name: str, epochs: int = EPOCHS, batch: int = 4) -> tuple[int, Any]:
         text = Path(self.home.strategy(name, epochs, batch)).read_text()
         return self.ask("POST", "/trainings/start", {"strategy_yaml": text, "task_id": name})
 
@@ -169,9 +168,12 @@ def test_a_training_outlives_a_database_that_is_held_at_every_moment_of_it(site:
     with held(home):  # while it trains
         before = home.log(operation).count("epoch ")
         assert is_busy(site.start("refused"))
-        until(lambda: home.log(operation).count("epoch ") > before or "epoch 24:" in home.log(operation), "an epoch meanwhile")
+        until(
+            lambda: home.log(operation).count("epoch ") > before or f"epoch {EPOCHS}:" in home.log(operation),
+            "an epoch meanwhile",
+        )
         assert is_busy(site.ask("POST", f"/operations/{operation}/cancel", {}))
-    until(lambda: "epoch 24:" in home.log(operation), "the last epoch")
+    until(lambda: f"epoch {EPOCHS}:" in home.log(operation), "the last epoch")
     with held(home):  # while it ends: its model is recorded as soon as that is possible
         pass
     assert wait_for(home, operation, "completed", "failed", "interrupted") == "completed", home.value(operation, "error")
@@ -180,7 +182,7 @@ def test_a_training_outlives_a_database_that_is_held_at_every_moment_of_it(site:
     with closing(sqlite3.connect(home.folder / "ktrdr.sqlite3")) as database:
         rows = database.execute("SELECT count(*) FROM training_epochmetric WHERE operation_id = ?", [operation]).fetchone()
         names = database.execute("SELECT count(*) FROM training_operation WHERE task_id = 'refused'").fetchone()
-    assert (rows, names) == ((24,), (0,)), "every epoch is told, and what was refused left nothing"
+    assert (rows, names) == ((EPOCHS,), (0,)), "every epoch is told, and what was refused left nothing"
     assert site.start("refused", epochs=1)[0] == 202, "the same request again"
 
 
@@ -217,25 +219,3 @@ def test_a_page_whose_view_meets_a_busy_database_is_answered_503(admin_client: A
     answer = admin_client.get("/admin/workers/")
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "10")
     assert b"The database is busy" in answer.content and b"locked" not in answer.content
-
-
-@pytest.mark.django_db
-def test_nobody_is_buried_by_who_had_to_wait_for_the_database(examples: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    operation, now = examples.own, [0.0]
-    Operation.objects.exclude(pk=operation.pk).update(status=Status.COMPLETED)
-    Operation.objects.filter(pk=operation.pk).update(status=Status.RUNNING)
-    reaper = Reaper(lambda: now[0])
-    assert reaper.look() == []
-    now[0] = 1000.0
-
-    @contextmanager
-    def begun_late() -> Iterator[None]:
-        now[0] += 5.0
-        yield
-
-    monkeypatch.setattr(reaper_module.transaction, "atomic", begun_late)
-    assert reaper.look() == [], "it waited five seconds for its transaction: so did the beat"
-    monkeypatch.undo()
-    assert reaper.look() == [], "its time begins anew"
-    now[0] = 2000.0
-    assert len(reaper.look()) == 1

@@ -6,7 +6,6 @@ import json
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
-from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
@@ -27,6 +26,7 @@ from training.admin_parts import (
     as_yaml,
     block,
     bullets,
+    confirmation,
     exact,
     figure,
     link,
@@ -389,19 +389,12 @@ class OperationAdmin(ReadOnlyAdmin):
     ) -> TemplateResponse:
         """The page that asks once, and says what stays."""
         count = len(fitting)
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "title": f"{verb.label} {'this operation' if count == 1 else f'these {count} operations'}?",
-            "verb": verb,
-            "fitting": [(operation, verb.keeps(operation)) for operation in fitting],
-            "refused": refused,
-            "models": [o for o in fitting if verb.name == "delete" and getattr(o, "trained_model", None)],
-            "back": back,
-            "action": request.POST.get("action", ""),
-            "action_checkbox_name": ACTION_CHECKBOX_NAME,
-        }
-        return TemplateResponse(request, "admin/training/question.html", context)
+        return confirmation(
+            self, request, verb.label, [(operation, verb.keeps(operation)) for operation in fitting], back, "question.html",
+            title=f"{verb.label} {'this operation' if count == 1 else f'these {count} operations'}?",
+            danger=verb.danger, verb=verb, refused=refused,
+            models=[o for o in fitting if verb.name == "delete" and getattr(o, "trained_model", None)],
+        )  # fmt: skip
 
 
 def _with_what_stays(queryset: QuerySet[Operation]) -> QuerySet[Operation]:

@@ -122,20 +122,23 @@ def bullets(lines: Iterable[str]) -> SafeString | str:
 
 
 def confirmation(
-    model_admin: admin.ModelAdmin, request: HttpRequest, label: str, rows: Iterable[tuple[Model, str]], back: str
-) -> TemplateResponse:
-    """The page that asks once before rows are deleted or revoked; each with a sentence on what goes and what stays."""
+    model_admin: admin.ModelAdmin, request: HttpRequest, label: str, rows: Iterable[tuple[Model, str]], back: str,
+    template: str = "confirm.html", **more: Any,
+) -> TemplateResponse:  # fmt: skip
+    """The page that asks once before anything is done to rows; each with a sentence on what goes and what stays."""
     context = {
         **model_admin.admin_site.each_context(request),
         "opts": model_admin.opts,
         "title": f"{label}?",
         "label": label,
+        "danger": True,
         "rows": rows,
         "back": back,
         "action": request.POST.get("action", ""),
         "action_checkbox_name": ACTION_CHECKBOX_NAME,
+        **more,
     }
-    return TemplateResponse(request, "admin/training/confirm.html", context)
+    return TemplateResponse(request, f"admin/training/{template}", context)
 
 
 def list_address(row: Model | type[Model]) -> str:

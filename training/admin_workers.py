@@ -13,6 +13,7 @@ from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django_rq.admin import QueueAdmin
 from django_rq.models import Dashboard
+from django_rq.stats_views import stats_json
 from django_rq.urls import get_admin_urlpatterns
 from redis.exceptions import RedisError
 
@@ -74,14 +75,15 @@ admin.site.unregister(Dashboard)
 @admin.register(Dashboard)
 class DashboardAdmin(QueueAdmin):
     def get_urls(self) -> list[URLPattern]:
-        """RQ's pages behind our guard, without its addresses that answer without a session."""
+        """RQ's pages behind our guard; its figures as JSON too, which it would give to a token without a session."""
 
         def wrap(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
             return self.admin_site.admin_view(for_superusers(view))
 
         # It has no table, so of a model's pages it has only the first.
         first = path("", wrap(self.changelist_view), name="django_rq_dashboard_changelist")
-        return [first, *get_admin_urlpatterns(name_prefix="django_rq_", view_wrapper=wrap)]
+        figures = path("stats.json", wrap(stats_json), name="django_rq_home_json")
+        return [first, figures, *get_admin_urlpatterns(name_prefix="django_rq_", view_wrapper=wrap)]
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return request.user.is_superuser

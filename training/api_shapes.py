@@ -13,6 +13,7 @@ from pydantic import AfterValidator, ConfigDict, model_validator
 from strategies_app.schema import SYMBOL
 from training.estimates import names_in
 from training.models import Operation, TrainedModel
+from training.verdict import baselines_of
 
 
 def _plain(value: str) -> str:
@@ -244,7 +245,7 @@ class TrainingResults(Schema):
     test_state: Literal["open", "sealed"]
     class_names: list[str]
     history: list[dict[str, Any]]
-    baselines: dict[str, Any]
+    baselines: dict[str, list[dict[str, Any]]]
     bundle: Bundle
 
 
@@ -260,7 +261,7 @@ def results_of(operation: Operation, model: TrainedModel) -> dict[str, Any]:
         "test_state": "open",
         "class_names": metrics["class_names"],
         "history": metrics["history"],
-        "baselines": {name: side["baseline"] for name, side in sides.items()},
+        "baselines": {name: baselines_of(side) for name, side in sides.items()},
         "bundle": {"model": model.name, "sha256": model.sha256, "download": reverse("api:download_model", args=[model.name])},
     }
 

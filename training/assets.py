@@ -20,7 +20,8 @@ def collect() -> bool:
     present = _digest()
     if stamp.exists() and stamp.read_text(encoding="ascii") == present:
         return False
-    call_command("collectstatic", interactive=False, verbosity=0, ignore_patterns=UNSERVED)
+    # Anew: it would keep a file that is younger than the one that came in its place with an older date.
+    call_command("collectstatic", interactive=False, clear=True, verbosity=0, ignore_patterns=UNSERVED)
     stamp.write_text(present, encoding="ascii")
     return True
 

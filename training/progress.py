@@ -150,7 +150,13 @@ class Progress:
     def write(self) -> None:
         """Bring the operation's row and epoch metrics up to date; raises Cancelled if the row says stop."""
         status = operations.beat(
-            self.operation_id, self.attempt, stage=self.stage, percent=self.percent, epoch=self.epoch, notes=self.notes
+            self.operation_id,
+            self.attempt,
+            stage=self.stage,
+            percent=self.percent,
+            epoch=self.epoch,
+            notes=self.notes,
+            stage_seconds={name: round(seconds, 3) for name, seconds in self.stage_seconds.items()},
         )
         if status is None:
             raise Cancelled(SUPERSEDED, kind="superseded")

@@ -58,7 +58,9 @@ def ping() -> None:
         django_rq.get_connection("cpu").ping()
     except RedisError as error:
         where = "the embedded Redis is not running" if settings.REDIS_EMBEDDED else f"Redis does not answer ({error})"
-        raise NoWorker(f"{where}: start everything with `manage.py up`, or train in this process with --inline") from None
+        raise NoWorker(
+            f"{where}: start everything with `manage.py up` (a training alone: `manage.py train STRATEGY --inline`)"
+        ) from None
 
 
 def live_workers(queue: str | None = None) -> list[WorkerState]:

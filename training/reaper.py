@@ -1,25 +1,37 @@
 """The reaper: finds operations whose process, job or worker is gone, and puts them where they can go on.
 
-It trusts no clock but its own: an operation is orphaned when its heartbeat has not changed for so
-long while the reaper looked on. Several reapers may run; each change is one conditional UPDATE.
+It trusts no clock but its own: an operation is orphaned when its heartbeat has not changed for so long while the reaper
+looked on, and could itself write. Several reapers may run; each change is one conditional UPDATE.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from django.conf import settings
-from django.db import DatabaseError, transaction
+from django.db import transaction
 from django.utils import timezone
 
-from training import queues
+from training import operations, queues
 from training.models import LIVE, Operation, Status
 
 #: A pending operation is left alone for so long: its job may be on the way.
 PENDING_SECONDS = 15.0
-#: A transaction that begins only after so long waited for another one's end (SQLite has one writer at a time).
-BUSY_SECONDS = 0.5
+#: Nobody is buried before the reaper got to write so often since the last beat: who lives would have got to it too.
+WRITES = 3
+#: (operation, attempt)
+Key = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What stands there, since when by the reaper's clock, and how often the reaper could write meanwhile."""
+
+    what: object
+    since: float
+    writes: int = 0
 
 
 class Reaper:
@@ -27,45 +39,48 @@ class Reaper:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
-        #: (operation, attempt) → what was seen, and since when it has been so.
-        self._beats: dict[tuple[str, int], tuple[object, float]] = {}
-        self._waiting: dict[tuple[str, int], tuple[object, float]] = {}
+        self._beats: dict[Key, Seen] = {}
+        self._waiting: dict[Key, Seen] = {}
 
     def look(self) -> list[str]:
         """One pass; gives a sentence for everything that was changed."""
+        return [*self._orphans(), *self._forgotten()]
+
+    def _orphans(self) -> list[str]:
+        """running → interrupted, cancelling → cancelled, where nothing beats any more."""
+        live = {(o.pk, o.attempt): o.heartbeat for o in Operation.objects.filter(status__in=LIVE)}
+        began = self.clock()
+        self._beats = _since(self._beats, live, began)
+        silent = [key for key, seen in self._beats.items() if seen.since < began]
+        if not silent:
+            return []
         try:
-            return [*self._orphans(), *self._forgotten()]
-        except DatabaseError:
-            self._beats.clear()  # who could not write here could not beat there
-            raise
+            with transaction.atomic():  # nothing beats between what is read here and what is changed
+                rows = list(Operation.objects.select_for_update().filter(pk__in=[pk for pk, _ in silent]).order_by("pk"))
+                self._beats |= {key: replace(self._beats[key], writes=self._beats[key].writes + 1) for key in silent}
+                return [sentence for row in rows if (sentence := self._bury(row, began))]
+        finally:  # while the reaper waited for the database nobody may have been able to beat: that was no silence
+            waited = self.clock() - began
+            self._beats = {key: replace(seen, since=seen.since + waited) for key, seen in self._beats.items()}
 
-    def _orphans(self) -> Iterator[str]:
-        live = {(o.pk, o.attempt): o for o in Operation.objects.filter(status__in=LIVE)}
-        self._beats = _since(self._beats, {key: o.heartbeat for key, o in live.items()}, self.clock())
-        for key, operation in live.items():
-            silent = self.clock() - self._beats.get(key, (None, self.clock()))[1]
-            if silent >= settings.ORPHAN_TIMEOUT_SECONDS and self._bury(operation):
-                yield f"{operation.pk}: no sign of life for {silent:.0f} s"
-
-    def _bury(self, operation: Operation) -> bool:
-        """running → interrupted, cancelling → cancelled, if it has still not beaten, and could have."""
-        after = Status.CANCELLED if operation.status == Status.CANCELLING else Status.INTERRUPTED
-        same = Operation.objects.filter(
-            pk=operation.pk, attempt=operation.attempt, status=operation.status, heartbeat=operation.heartbeat
-        )
-        reason = "its process gave no sign of life any more"
-        asked = self.clock()
-        with transaction.atomic():
-            if self.clock() - asked > BUSY_SECONDS:  # whoever lives could not write either: it gets its time anew
-                self._beats.clear()
-                return False
-            return same.update(status=after, finished=timezone.now(), error=reason) == 1
+    def _bury(self, row: Operation, at: float) -> str | None:
+        # Heartbeats are compared here: those of the database's own clock are other text in SQLite than the same as a value.
+        seen = self._beats.get((row.pk, row.attempt))
+        if seen is None or seen.what != row.heartbeat or seen.writes < WRITES:
+            return None
+        silence = at - seen.since
+        after = Status.CANCELLED if row.status == Status.CANCELLING else Status.INTERRUPTED
+        if silence < settings.ORPHAN_TIMEOUT_SECONDS:
+            return None
+        if not operations.stop(row.pk, row.attempt, after, "its process gave no sign of life any more"):
+            return None
+        return f"{row.pk}: no sign of life for {silence:.0f} s"
 
     def _forgotten(self) -> Iterator[str]:
         """Pending operations whose job Redis lost, or that wait for a worker who is gone."""
         waiting = {(o.pk, o.attempt): o for o in Operation.objects.filter(status=Status.PENDING).exclude(queue="")}
         self._waiting = _since(self._waiting, dict.fromkeys(waiting), self.clock())
-        overdue = [(key, self.clock() - self._waiting[key][1]) for key in waiting]
+        overdue = [(key, self.clock() - self._waiting[key].since) for key in waiting]
         overdue = [(key, seconds) for key, seconds in overdue if seconds >= min(PENDING_SECONDS, settings.ORPHAN_TIMEOUT_SECONDS)]
         if not overdue:
             return
@@ -101,8 +116,6 @@ class Reaper:
             yield f"{operation.pk}: no worker on {operation.queue}, moved to {queue}"
 
 
-def _since(
-    before: dict[tuple[str, int], tuple[object, float]], now: dict[tuple[str, int], object], at: float
-) -> dict[tuple[str, int], tuple[object, float]]:
-    """What is seen now with the time since when it has been the same; what is gone is forgotten."""
-    return {key: before[key] if key in before and before[key][0] == seen else (seen, at) for key, seen in now.items()}
+def _since(before: Mapping[Key, Seen], now: Mapping[Key, object], at: float) -> dict[Key, Seen]:
+    """What is seen now, with what was known of it if it is still the same; what is gone is forgotten."""
+    return {key: before[key] if key in before and before[key].what == what else Seen(what, at) for key, what in now.items()}

@@ -82,7 +82,7 @@ def series(request: HttpRequest, symbol: str, timeframe: str) -> HttpResponse:
         "series": shown, "findings": warnings_of(shown), "strip": coverage_strip(axis, shown.first, shown.last, holes_of(shown)),
         "ticks": axis.ticks(), "gaps": shown.quality.get("gaps") or {},
         "holes": [hole | {"after": moment(hole["after"]), "before": moment(hole["before"])} for hole in holes],
-        "spans": _spans(shown),
+        "spans": _spans(shown), "clock": "Y-m-d" if TIMEFRAMES[shown.timeframe] >= 86_400 else "Y-m-d H:i",
         "others": BarSeries.objects.filter(symbol=symbol).exclude(pk=shown.pk),
     }  # fmt: skip
     try:

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from django.contrib import messages
-from django.core.paginator import Page, Paginator
+from django.core.paginator import Paginator
 from django.db.models import Case, IntegerField, Q, QuerySet, Value, When
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -19,6 +19,7 @@ from training.models import LIVE, RESUMABLE, AuditEntry, Operation, Status
 from training.operations import OperationError
 from training.pages import result
 from training.pages.access import actor_of, must_control, operation_or_404, page
+from training.pages.query import searched, without_page
 from training.progress import STAGES
 from training.queues import NoWorker
 from training.roles import may_control
@@ -34,26 +35,20 @@ UNSEEN = ("notes", "fingerprints", "sources", "first_bars", "certificate", "stra
 @page("training.view_operation")
 def operations(request: HttpRequest) -> HttpResponse:
     """Newest first, what runs or waits on top."""
-    status, words = request.GET.get("status", ""), request.GET.get("q", "").strip()[:200].replace("\0", "")
+    status, words = request.GET.get("status", ""), searched(request)
     rows = Operation.objects.select_related("strategy_version__strategy", "user", "trained_model").defer(*UNSEEN)
     rows = rows.filter(status=status) if status in Status.values else rows
     if words:
         rows = rows.filter(Q(pk__icontains=words) | Q(strategy_version__strategy__name__icontains=words))
     found = Paginator(_open_first(rows), PER_PAGE).get_page(request.GET.get("page"))
     context = {"lines": [line_of(operation) for operation in found], "found": found, "status": status, "words": words}
-    context |= {"statuses": Status.values, "any": bool(found) or Operation.objects.exists(), "kept": _without_page(request)}
+    context |= {"statuses": Status.values, "any": bool(found) or Operation.objects.exists(), "kept": without_page(request)}
     return render(request, "site/operations.html", context)
 
 
 def _open_first(rows: QuerySet[Operation]) -> QuerySet[Operation]:
     is_open = Case(When(status__in=OPEN, then=Value(0)), default=Value(1), output_field=IntegerField())
     return rows.order_by(is_open, "-created")
-
-
-def _without_page(request: HttpRequest) -> str:
-    kept = request.GET.copy()
-    kept.pop("page", None)
-    return kept.urlencode()
 
 
 def line_of(operation: Operation) -> dict[str, Any]:
@@ -74,7 +69,7 @@ def operation(request: HttpRequest, operation_id: str) -> HttpResponse:
     """The page of one operation: live while it is at work, its result when it is completed."""
     shown = operation_or_404(operation_id)
     context = line_of(shown) | {
-        "stages": [{"name": name, "seconds": shown.stage_seconds.get(name)} for name in STAGES],
+        "stages": _stages(shown),
         "checkpoints": list(shown.checkpoints.all()[:5]),
         "lines": log_tail(shown.pk, shown.attempt, 60),
         "live": {
@@ -86,6 +81,14 @@ def operation(request: HttpRequest, operation_id: str) -> HttpResponse:
     if shown.status == Status.COMPLETED:
         context["result"] = result.context_of(shown) | {"may_annotate": may_control(request.user, shown, "annotate_operation")}
     return render(request, "site/operation.html", context)
+
+
+def _stages(shown: Operation) -> list[dict[str, Any]]:
+    """Each stage, whether it is over or was the last one seen, and the seconds that it took."""
+    names = list(STAGES)
+    at = names.index(shown.stage) if shown.stage in names else -1
+    states = ["done" if number < at else "now" if number == at else "" for number in range(len(names))]
+    return [{"name": n, "state": state, "seconds": shown.stage_seconds.get(n)} for n, state in zip(names, states, strict=True)]
 
 
 def _patience(shown: Operation) -> int | None:
@@ -160,7 +163,3 @@ def resume(request: HttpRequest, operation_id: str) -> HttpResponse:
     else:
         messages.success(request, f"It continues as attempt {attempt}.")
     return redirect("site:operation", operation_id)
-
-
-def page_of(found: Page[Any]) -> str:
-    return f"{found.start_index():,} to {found.end_index():,} of {found.paginator.count:,}"

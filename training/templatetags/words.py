@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from django import template
+from django.utils.html import format_html
+from django.utils.safestring import SafeString, mark_safe
 
 register = template.Library()
 #: What stands for a figure that is not there; a template gives "" for what a measure lacks.
@@ -19,13 +21,13 @@ def thousands(number: Any) -> str:
 
 @register.filter
 def price(number: float | None) -> str:
-    """As many digits as a trader reads: 1.10532, 431.25, 18,400,000."""
+    """As many digits as a trader reads: 1.10532, 431.25, 18,400,000, 0.00001234."""
     if number is None:
         return NOTHING
     size = abs(number)
     if size >= 1000:
         return f"{number:,.2f}".rstrip("0").rstrip(".")
-    return f"{number:.7g}" if size < 10 else f"{number:.6g}"
+    return f"{number:.10f}".rstrip("0").rstrip(".") if 0 < size < 1e-4 else f"{number:.6g}"
 
 
 @register.filter
@@ -51,6 +53,15 @@ def size(number: int | None) -> str:
 def sentence(text: str) -> str:
     """A refusal as a sentence of its own."""
     return f"{text[:1].upper()}{text[1:]}{'' if text[-1:] in '.?' else '.'}" if text else ""
+
+
+@register.filter
+def coded(text: Any) -> SafeString:
+    """A text whose `commands` are set as such; everything in it is escaped."""
+    parts = str(text).split("`")
+    if len(parts) % 2 == 0:  # one backtick stands alone: nothing is a command
+        return format_html("{}", str(text))
+    return mark_safe("".join(format_html("<code>{}</code>" if n % 2 else "{}", part) for n, part in enumerate(parts)))  # noqa: S308 - all escaped
 
 
 @register.filter

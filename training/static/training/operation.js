@@ -125,7 +125,7 @@
     }
     const best = lossKept.counted.reduce((found, r) => (!found || r.metrics.val_loss < found.metrics.val_loss ? r : found), null);
     const shapes = best ? [{ type: "line", x0: best.epoch + 1, x1: best.epoch + 1, yref: "paper", y0: 0, y1: 1, line: { color: "--good", width: 1, dash: "dot" } }] : [];
-    put("chart-loss", { data, layout: { xaxis: epochAxis(), shapes, annotations: best ? [{ x: best.epoch + 1, y: 1, yref: "paper", yanchor: "bottom", showarrow: false, text: `best ${best.epoch + 1}`, font: { size: 11, color: "--good" } }] : [] } });
+    put("chart-loss", { data, layout: { xaxis: epochAxis(), shapes, annotations: best ? [{ x: best.epoch + 1, y: 1, yref: "paper", yanchor: "top", xanchor: best.epoch > lossKept.counted.length * 0.7 ? "right" : "left", showarrow: false, text: `best ${best.epoch + 1}`, font: { size: 11, color: "--good" } }] : [] } });
   };
   const COLOURS = { BUY: "--buy", HOLD: "--hold", SELL: "--sell", BULLISH: "--buy", BEARISH: "--sell", NEUTRAL: "--hold", UP: "--buy", DOWN: "--sell", RANGING: "--hold", VOLATILE: "--warn" };
   const drawShares = (rows) => {
@@ -147,7 +147,7 @@
     drawLoss();
     drawShares(rows);
     put("chart-measures", { data: [line(rows, "val_accuracy", "labels right", "--accent"), line(rows, "val_balanced_accuracy", "balanced", "--buy", { line: { color: "--buy", width: 2, dash: "dash" } }), line(rows, "val_mcc", "MCC", "--sell", { line: { color: "--sell", width: 2, dash: "dot" } })], layout: { xaxis: epochAxis() } });
-    put("chart-rate", { data: [line(rows, "learning_rate", "learning rate", "--accent", { line: { color: "--accent", width: 2, shape: "hv" } }), line(rows, "gradient_norm", "gradient norm", "--warn", { yaxis: "y2", line: { color: "--warn", width: 1.5, dash: "dot" } })], layout: { xaxis: epochAxis(), yaxis: { type: "log", exponentformat: "e" }, yaxis2: { overlaying: "y", side: "right", showgrid: false, rangemode: "tozero" } } });
+    put("chart-rate", { data: [line(rows, "learning_rate", "learning rate", "--accent", { line: { color: "--accent", width: 2, shape: "hv" } }), line(rows, "gradient_norm", "gradient norm", "--warn", { yaxis: "y2", line: { color: "--warn", width: 1.5, dash: "dot" } })], layout: { xaxis: epochAxis(), yaxis: { type: "log", exponentformat: "e", nticks: 4 }, yaxis2: { overlaying: "y", side: "right", showgrid: false, rangemode: "tozero", nticks: 4 } } });
     if (!last) return;
     const best = lossKept.counted.reduce((found, r) => (r.metrics.val_loss < found.metrics.val_loss ? r : found));
     tile("train_loss", number(last.train_loss)); tile("val_loss", number(last.val_loss)); tile("best", `best ${number(best.metrics.val_loss)}`);
