@@ -236,7 +236,8 @@ class _Composer:
 
 def _references_in_one(problems: list[TextProblem]) -> list[TextProblem]:
     """Many anchors and aliases as one problem, at the first of them: a text that is made of them has thousands."""
-    references, others = [], []
+    references: list[TextProblem] = []
+    others: list[TextProblem] = []
     for problem in problems:
         (references if problem.message.startswith(("anchor &", "alias *")) else others).append(problem)
     if len(references) <= MOST_REFERENCES:
