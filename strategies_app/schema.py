@@ -614,9 +614,6 @@ def feature_names(spec: StrategySpec) -> list[str]:
 
 def not_available(spec: StrategySpec) -> Iterator[tuple[Path, str]]:
     """Parts of the grammar that this version reads but cannot train yet: (path, what)."""
-    for identifier, indicator in spec.indicators.items():
-        if not indicator.kind.available:
-            yield ("indicators", identifier, "type"), f"indicator {indicator.kind.name}"
     if isinstance(spec.model, Recurrent):
         yield ("model", "type"), f"network {spec.model.type}"
     if spec.decisions.output_format == "regression":

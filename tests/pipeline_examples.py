@@ -137,9 +137,13 @@ def parameter_values(parameter: Parameter, longest: int) -> st.SearchStrategy[An
     return st.floats(low, high)
 
 
+#: Made once: it takes longer than most checks by it.
+_INDICATOR: TypeAdapter[Any] = TypeAdapter(AnyIndicator)
+
+
 def valid_indicator(definition: Mapping[str, Any]) -> bool:
     try:
-        TypeAdapter(AnyIndicator).validate_python(dict(definition))
+        _INDICATOR.validate_python(dict(definition))
     except ValidationError:
         return False
     return True

@@ -76,7 +76,7 @@ def test_a_refusal_is_a_line_on_the_error_stream_and_an_exit_code(home: Home) ->
         ("period: 14", "perid: 14", "did you mean 'period'"),
         ("period: 14", "period: 1", "2"),
         ("type: rsi, period: 14", "type: zigzag", "repaints"),
-        ("type: rsi, period: 14", "type: supertrend", "not available yet"),
+        ("type: rsi, period: 14", "type: supertrend, perod: 14", "did you mean 'period'"),
         (
             "type: mlp, architecture: {hidden_layers: [16], dropout: 0.3}",
             "type: lstm, architecture: {sequence_length: 8}",

@@ -1,27 +1,23 @@
-"""Compiled loops over bars: arrays in, arrays out. Everything here is one pass in time order, without the GIL.
-
-Signatures are explicit, so importing this module compiles every kernel once or takes it from the
-cache (NUMBA_CACHE_DIR); inputs may be read-only. `error_model="numpy"` makes a division by zero
-give inf or NaN as numpy does, and costs no branch.
-"""
+"""Compiled loops over bars: arrays in, arrays out. Everything here is one pass in time order, without the GIL."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
-FloatVector = types.Array(types.float64, 1, "C", readonly=True)
-IntVector = types.Array(types.int64, 1, "C", readonly=True)
-FloatMatrix = types.Array(types.float64, 2, "C", readonly=True)
-FeatureMatrix = types.Array(types.float32, 2, "C")
-Flags = types.Array(types.boolean, 1, "C", readonly=True)
-FlagsOut = types.Array(types.boolean, 1, "C")
-IntOut = types.Array(types.int64, 1, "C")
-FloatOut = types.Array(types.float64, 1, "C")
+from training.pipeline.compiling import (
+    FeatureMatrix,
+    Flags,
+    FlagsOut,
+    FloatMatrix,
+    FloatOut,
+    FloatVector,
+    IntOut,
+    IntVector,
+)
+from training.pipeline.compiling import kernel as _kernel
 
 #: Rows that are worked on together: what they need stays in the processor's nearest cache.
 BLOCK = 256
@@ -32,10 +28,6 @@ TRAPEZOIDAL, GAUSSIAN, SIGMOID, RAW = 0, 1, 2, 3
 IDENTITY, PRICE_RATIO, PCT_OF_PRICE = 0, 1, 2
 BUY, HOLD, SELL = 0, 1, 2
 NO_LABEL = -1
-
-
-def _kernel(*signature: Any) -> Callable[[Callable[..., Any]], Any]:
-    return njit(list(signature), cache=True, nogil=True, error_model="numpy")
 
 
 @_kernel(types.void(FloatOut, types.int64, types.int64, types.float64, types.float64, types.float64, types.float64))

@@ -8,7 +8,7 @@ import math
 import numpy as np
 from numba import types
 
-from training.pipeline.kernels import FlagsOut, FloatOut, FloatVector, IntOut, IntVector, _kernel
+from training.pipeline.compiling import FlagsOut, FloatOut, FloatVector, IntOut, IntVector, kernel
 
 #: Numbers of the regime label's classes.
 UP, DOWN, RANGING, VOLATILE = 0, 1, 2, 3
@@ -16,7 +16,7 @@ UP, DOWN, RANGING, VOLATILE = 0, 1, 2, 3
 FEWEST_PIVOTS = 4
 
 
-@_kernel(types.void(FloatVector, FloatOut))
+@kernel(types.void(FloatVector, FloatOut))
 def expanding_median(values, medians):  # type: ignore[no-untyped-def]
     """medians (n,): the median of all values up to each one. NaN is passed over; NaN before the first value.
 
@@ -42,7 +42,7 @@ def expanding_median(values, medians):  # type: ignore[no-untyped-def]
             medians[t] = upper[0] if len(upper) > len(lower) else (upper[0] - lower[0]) / 2.0
 
 
-@_kernel(types.void(FloatVector, IntVector, IntVector, IntVector, IntVector, types.float64, IntOut, IntOut))
+@kernel(types.void(FloatVector, IntVector, IntVector, IntVector, IntVector, types.float64, IntOut, IntOut))
 def leg_regimes(close, macro, macro_known, micro, micro_known, tolerance, regimes, ends):  # type: ignore[no-untyped-def]
     """UP, DOWN or RANGING for the bars of every leg between two coarse pivots; ends: the bar that confirms the closing one.
 
@@ -80,7 +80,7 @@ def leg_regimes(close, macro, macro_known, micro, micro_known, tolerance, regime
             ends[t] = known
 
 
-@_kernel(types.void(FloatVector, types.int64, FloatOut))
+@kernel(types.void(FloatVector, types.int64, FloatOut))
 def window_deviations(values, length, deviations):  # type: ignore[no-untyped-def]
     """deviations (n − length + 1,): the population deviation of values[k], …, values[k + length − 1].
 
@@ -108,7 +108,7 @@ def window_deviations(values, length, deviations):  # type: ignore[no-untyped-de
             deviations[begin + k] = math.sqrt(whole / length)
 
 
-@_kernel(types.void(FloatVector, FloatVector, FlagsOut))
+@kernel(types.void(FloatVector, FloatVector, FlagsOut))
 def cusum_events(returns, thresholds, events):  # type: ignore[no-untyped-def]
     """Bars at which the rise or the fall, cumulated since the last event of its side, reaches the bar's threshold.
 
@@ -127,7 +127,7 @@ def cusum_events(returns, thresholds, events):  # type: ignore[no-untyped-def]
             fall, events[t] = 0.0, True
 
 
-@_kernel(types.void(IntVector, IntVector, types.int64, FloatOut))
+@kernel(types.void(IntVector, IntVector, types.int64, FloatOut))
 def uniqueness(rows, ends, count, weights):  # type: ignore[no-untyped-def]
     """weights (k,): the mean of 1 / concurrency over the bars that each label looks at, in (0, 1].
 
@@ -149,7 +149,7 @@ def uniqueness(rows, ends, count, weights):  # type: ignore[no-untyped-def]
         weights[i] = (shares[ends[i] + 1] - shares[rows[i] + 1]) / (ends[i] - rows[i])
 
 
-@_kernel(types.void(FloatVector, IntVector, IntOut, IntOut))
+@kernel(types.void(FloatVector, IntVector, IntOut, IntOut))
 def extremes_ahead(close, ends, tops, bottoms):  # type: ignore[no-untyped-def]
     """The first highest and the first lowest close among the bars t + 1 … ends[t] of every t; −1 where there are none.
 
