@@ -20,6 +20,20 @@ def plain_lines(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
+def name_problem(name: str, kept: str) -> str:
+    """Why a text of this name cannot be stored as the next version of the strategy `kept`, or as a new one; empty if it can."""
+    if name in RESERVED_NAMES:
+        return f"'{name}' is an address of the pages, wanted any other name"
+    if kept and name != kept:
+        return (
+            f"seen '{name}', wanted '{kept}': a stored strategy keeps its name, since models are "
+            "named after it; to have the text under another name, add it as a new strategy"
+        )
+    if not kept and Strategy.objects.filter(name=name).exists():
+        return f"'{name}' is stored already: give this one another name, or open '{name}' to save the text as its next version"
+    return ""
+
+
 class StrategyTextForm(forms.ModelForm):
     """The text of a new strategy, or of the next version of a stored one."""
 
@@ -57,16 +71,8 @@ class StrategyTextForm(forms.ModelForm):
         return text
 
     def _check_name(self, name: str) -> None:
-        if name in RESERVED_NAMES:
-            raise ValidationError(f"name: '{name}' is an address of the pages, wanted any other name")
-        if self.newest is None:
-            if Strategy.objects.filter(name=name).exists():
-                raise ValidationError(f"name: '{name}' is stored already: open it to save this text as its next version")
-        elif name != self.instance.name:
-            raise ValidationError(
-                f"name: seen '{name}', wanted '{self.instance.name}': a stored strategy keeps its name, since models are "
-                "named after it; to have the text under another name, add it as a new strategy"
-            )
+        if problem := name_problem(name, self.instance.name if self.newest else ""):
+            raise ValidationError(f"name: {problem}")
 
 
 class EditorForm(StrategyTextForm):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from dataclasses import asdict
 from typing import Any
 
@@ -12,7 +14,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
-from strategies_app.forms import EditorForm, plain_lines
+from strategies_app.forms import EditorForm, name_problem, plain_lines
 from strategies_app.models import Strategy, StrategyVersion
 from strategies_app.reader import StrategyError, read_strategy, warnings_of
 from strategies_app.samples import samples
@@ -22,6 +24,8 @@ from strategies_app.snippets import snippets
 from strategies_app.yaml_text import MAX_SIZE
 
 MAY_SEE, MAY_WRITE = "strategies_app.view_strategy", "strategies_app.add_strategyversion"
+#: The name of a text, as one writes it at the left edge.
+NAME_LINE = re.compile(r"""^(name:[ \t]*)("[\w-]+"|'[\w-]+'|[\w-]+)(?=[ \t]*(?:#|$))""", re.MULTILINE)
 #: So much is told to a person who types.
 MOST_PROBLEMS = 50
 
@@ -44,7 +48,18 @@ def edit(request: HttpRequest, name: str) -> HttpResponse:
 def _start_text(request: HttpRequest) -> str:
     sample = samples().get(request.GET.get("sample", ""))
     copied = StrategyVersion.objects.filter(strategy__name=request.GET.get("copy", "")).order_by("-number").first()
-    return sample.text if sample else copied.text if copied else ""
+    return sample.text if sample else _renamed(copied.text) if copied else ""
+
+
+def _renamed(text: str) -> str:
+    """The text of a copy, under a name that is free."""
+    found = NAME_LINE.search(text)
+    if found is None:
+        return text
+    name = found[2].strip("\"'")[:96]
+    taken = set(Strategy.objects.filter(name__startswith=name).values_list("name", flat=True))
+    free = next(f"{name}-{number}" for number in itertools.count(2) if f"{name}-{number}" not in taken)
+    return f"{text[: found.start(2)]}{free}{text[found.end(2) :]}"
 
 
 def _editor(request: HttpRequest, strategy: Strategy | None, text: str) -> HttpResponse:
@@ -101,6 +116,10 @@ def check(request: HttpRequest) -> JsonResponse:
     except StrategyError as error:
         problems = [asdict(problem) for problem in error.problems]
         return JsonResponse({"valid": False, "problems": problems[:MOST_PROBLEMS], "count": len(problems)})
+    if problem := name_problem(spec.name, request.POST.get("strategy", "")):
+        line, column = _place_of_name(text)
+        told_name = {"path": "name", "line": line, "column": column, "message": problem}
+        return JsonResponse({"valid": False, "readable": True, "problems": [told_name]})
     told = {
         "name": spec.name,
         "features": len(feature_names(spec)),
@@ -109,6 +128,12 @@ def check(request: HttpRequest) -> JsonResponse:
         "warnings": warnings_of(spec),
     }
     return JsonResponse({"valid": True, "problems": [], **told})
+
+
+def _place_of_name(text: str) -> tuple[int | None, int | None]:
+    """Line and column of the name's value, where it is written plainly."""
+    found = NAME_LINE.search(text)
+    return (text.count("\n", 0, found.start()) + 1, found.start(2) - found.start() + 1) if found else (None, None)
 
 
 @login_required

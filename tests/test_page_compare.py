@@ -35,6 +35,12 @@ def test_an_empty_page_says_what_to_do_next(examples: Examples) -> None:
     assert "There is nothing to compare yet" in page and 'href="/train/"' in page
 
 
+def test_to_compare_nothing_is_told(viewer: Client) -> None:
+    completed()
+    told = "Nothing is ticked. Tick two runs or more."
+    assert told in words_of(viewer, ticked="1") and told not in words_of(viewer)
+
+
 def test_runs_of_the_same_rows_may_be_compared(viewer: Client) -> None:
     one, two = completed(), completed(text_of("wider", model__architecture__hidden_layers=[32, 8], training__epochs=4))
     page = words_of(viewer, one, two)

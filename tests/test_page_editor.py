@@ -24,8 +24,8 @@ MINE = changed("epochs: 2", "epochs: 4", TEXT)
 # --- while typing ------------------------------------------------------------------------------
 
 
-def check(client: Client, text: str) -> dict[str, Any]:
-    answer = client.post(CHECK, {"text": text})
+def check(client: Client, text: str, strategy: str = "") -> dict[str, Any]:
+    answer = client.post(CHECK, {"text": text, "strategy": strategy})
     assert answer.status_code == 200
     return dict(answer.json())
 
@@ -55,6 +55,32 @@ def test_a_check_needs_the_page_it_comes_from(examples: Examples) -> None:
     assert examples.signed_in("trainer", csrf=True).post(CHECK, {"text": TEXT}).status_code == 403
     assert examples.signed_in("trainer").get(CHECK).status_code == 405
     assert examples.signed_in("nobody").post(CHECK, {"text": TEXT}).status_code == 403
+
+
+def test_a_name_that_cannot_be_saved_is_a_problem_at_its_line(examples: Examples) -> None:
+    client = examples.signed_in("trainer")
+    told = check(client, TEXT)
+    (problem,) = told["problems"]
+    line = TEXT.splitlines()[problem["line"] - 1]
+    assert (told["valid"], told["readable"], line[problem["column"] - 1 :].split()[0]) == (False, True, "stored")
+    assert problem["path"] == "name" and "is stored already: give this one another name" in problem["message"]
+    assert check(client, TEXT, "stored")["valid"], "its own next version"
+    (renamed,) = check(client, changed("name: stored", "name: another", TEXT), "stored")["problems"]
+    assert "wanted 'stored': a stored strategy keeps its name" in renamed["message"]
+    (reserved,) = check(client, changed("name: right", "name: new"))["problems"]
+    assert "is an address of the pages" in reserved["message"]
+    (folded,) = check(client, changed("name: stored", "name: >-\n  stored", TEXT))["problems"]
+    assert (folded["line"], folded["column"]) == (None, None), "no place is better than a wrong one"
+
+
+@pytest.mark.parametrize("name", ["stored", '"stored"', "'stored'"])
+def test_a_copy_begins_under_a_name_that_is_free(examples: Examples, name: str) -> None:
+    client = examples.signed_in("trainer")
+    Strategy.objects.import_text(changed("name: stored", f"name: {name}  # mine", TEXT))
+    Strategy.objects.import_text(changed("name: stored", "name: stored-2", TEXT))
+    text = client.get(NEW, {"copy": "stored"}).content.decode().partition("<textarea")[2]
+    assert "name: stored-3  # mine" in text
+    assert "epochs: 2" in text
 
 
 # --- saving ------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -104,6 +105,7 @@ def test_without_a_quick_worker_the_rest_of_the_page_works(examples: Examples, s
     assert "manage.py worker --tag quick" in page and "disabled" in page and "1d_zone_low" in page
     answer = client.post("/models/momentum_daily-1/predict/", {"symbol": "AAPL"}, follow=True)
     assert b"Not predicted. No quick worker is running" in answer.content
+    assert "#" not in answer.redirect_chain[-1][0], "the refusal is in sight, on top of the page"
 
 
 def test_a_prediction_is_asked_for_shown_and_given_as_a_file(
@@ -127,6 +129,9 @@ def test_a_prediction_is_asked_for_shown_and_given_as_a_file(
     assert "Predicting" in client.get(part).content.decode()
     work()
     told = client.get(part).content.decode()
+    unsure = re.search(r"No class reaches 50\.0% on (\d+) of 252 bars: the signal there is HOLD\.", told)
+    lines = [line.split(",") for line in client.get(f"{part}csv/").content.decode().splitlines()[1:]]
+    assert int(unsure[1] if unsure else 0) == sum(max(map(float, line[1:4])) < 0.5 for line in lines)
     assert "252</b>" in told and "the last 60 of 252 bars" in told and "2010-12-31" in told and "prediction-figure" in told
     figure = json.loads(told.split('id="prediction-figure" type="application/json">')[1].split("</script>")[0])
     assert [trace["type"] for trace in figure["data"]] == ["candlestick", "scatter", "scatter", "scatter"]

@@ -89,7 +89,37 @@ def test_without_a_quick_worker_it_says_how_to_start_one(asking: Examples, empty
     empty_redis.flushdb()
     page = asking.signed_in("viewer").post(ADDRESS, {"text": TEXT}).content.decode()
     assert "No quick worker is running: start one with <code>manage.py worker --tag quick</code>" in page
-    assert "Writing, checking and saving work without it." in page
+    assert "Writing, checking and saving work without it." in page and "data-look-again" in page
+
+
+def test_a_symbol_that_is_not_stored_is_not_passed_over_in_silence(asking: Examples, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (
+        changed("symbol: AAPL", "symbol: <i>TSLA", TEXT)
+        if "symbol: <i>TSLA" in TEXT
+        else TEXT.replace("symbol: AAPL", "symbol: TSLA")
+    )
+    assert "TSLA" in text
+    viewer = asking.signed_in("viewer")
+    with worked(monkeypatch):
+        page = viewer.post(ADDRESS, {"text": text}).content.decode()
+        chosen = viewer.post(ADDRESS, {"text": text, "symbol": "AAPL"}).content.decode()
+    assert "No bars of TSLA are stored: AAPL is shown in their place." in page and 'href="/data/upload/"' in page
+    assert "in their place" not in chosen, "it was asked for"
+    monkeypatch.setattr(previews, "WAIT_SECONDS", 1)
+    page = viewer.post(ADDRESS, {"text": text}).content.decode()
+    (job,) = re.findall(r'hx-get="(/previews/quick-\w+/\?absent=TSLA)"', page)
+    work()
+    assert "No bars of TSLA are stored" in viewer.get(job).content.decode()
+    assert (
+        "<i>"
+        not in viewer.get(job.replace("TSLA", "<i>")).content.decode().partition("in their place")[0].rpartition("No bars")[2]
+    )
+
+
+def test_bars_that_are_missing_can_be_uploaded(asking: Examples, monkeypatch: pytest.MonkeyPatch) -> None:
+    with worked(monkeypatch):
+        page = asking.signed_in("viewer").post(ADDRESS, {"text": TEXT, "symbol": "NONE"}).content.decode()
+    assert "load_data NONE" in page and 'href="/data/upload/"' in page
 
 
 def test_a_longer_one_is_asked_for_again_by_the_page(asking: Examples, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,17 @@ def test_a_new_token_is_shown_once_and_works(examples: Examples) -> None:
     assert ApiToken.objects.filter(expires=None).count() == 1
 
 
+def test_a_form_that_is_sent_again_makes_no_second_token(examples: Examples) -> None:
+    """A reload of the page that shows the secret sends the form again."""
+    client = examples.signed_in("trainer")
+    once = re.findall(r'name="once" value="(\w{32})"', client.get("/tokens/").content.decode())
+    assert make(client, once=once[0]).status_code == 200
+    again = client.post("/tokens/", {"name": "notebook", "scope": "read", "days": "90", "once": once[0]}, follow=True)
+    assert ApiToken.objects.count() == 1 and b"This form was sent before" in again.content and again.redirect_chain
+    other = re.findall(r'name="once" value="(\w{32})"', again.content.decode())
+    assert other != once and make(client, once=other[0]).status_code == 200 and ApiToken.objects.count() == 2
+
+
 @pytest.mark.parametrize(("role", "scope"), [("viewer", "train"), ("viewer", "admin"), ("trainer", "admin"), ("admin", "root")])
 def test_no_token_is_more_than_its_users_role(examples: Examples, role: str, scope: str) -> None:
     answer = make(examples.signed_in(role), scope=scope)

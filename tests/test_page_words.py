@@ -43,5 +43,7 @@ def test_a_refusal_becomes_a_sentence_with_its_commands_set_apart() -> None:
     told = words.coded(words.sentence("no worker: start `manage.py up`"))
     assert told == "No worker: start <code>manage.py up</code>."
     assert words.sentence("") == "" and words.sentence("did you mean AAPL?") == "Did you mean AAPL?"
+    assert words.sentence("bars.csv is empty") == "bars.csv is empty." and words.sentence("1h.csv: line 2") == "1h.csv: line 2."
+    assert words.sentence("there.") == "There."
     assert words.coded("a ` alone <b>") == "a ` alone &lt;b&gt;"
     assert words.coded("`<script>` and <b>") == "<code>&lt;script&gt;</code> and &lt;b&gt;"

@@ -50,20 +50,27 @@ class Pace:
     def __init__(self, now: float) -> None:
         self.stages: dict[str, float] = {}
         self._stage, self._since, self._began = "", now, now
-        self._percent = 0.0
+        self._begin: tuple[float, float] | None = None
 
     def enter(self, stage: str, percent: float, now: float) -> dict[str, float]:
         """Seconds of the stages that are over."""
         if stage != self._stage:
             if self._stage:
                 self.stages = {**self.stages, self._stage: round(now - self._since, 3)}
-            self._stage, self._since, self._percent = stage, now, percent
+            self._stage, self._since = stage, now
+            self._begin = None if stage == "train" else (percent, now)
         return self.stages
+
+    def batch(self, percent: float, now: float) -> None:
+        """The pace of training counts from its first batch: what an earlier attempt trained took this one no time."""
+        self._begin = self._begin or (percent, now)
 
     def told(self, percent: float, now: float) -> dict[str, float | None]:
         """`elapsed` of the attempt, `stage_elapsed`, and `eta`: seconds, None while the stage has made too little way."""
-        made, inside = percent - self._percent, now - self._since
-        eta = inside * (100.0 - percent) / made if made > 0.5 and inside > 0.2 else None
+        inside = now - self._since
+        before, begun = self._begin or (percent, now)
+        made, spent = percent - before, now - begun
+        eta = spent * (100.0 - percent) / made if made > 0.5 and spent > 0.2 else None
         elapsed = {"elapsed": round(now - self._began, 2), "stage_elapsed": round(inside, 2)}
         return elapsed | {"eta": None if eta is None else round(eta, 1)}
 
@@ -91,6 +98,7 @@ class Publisher:
         self._push(stage=name, fraction=fraction, percent=percent, stages=self._pace.enter(name, percent, now))
 
     def batch(self, metrics: BatchMetrics, percent: float) -> None:
+        self._pace.batch(percent, time.monotonic())
         where = {"epoch": metrics.epoch, "epochs": metrics.epochs, "batch": metrics.batch, "batches": metrics.batches}
         self._push(percent=percent, at=time.time(), **where, samples=metrics.samples, loss=metrics.loss())
 

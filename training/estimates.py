@@ -12,33 +12,40 @@ from strategies_app.vocabulary import TIMEFRAMES
 from training.models import BarSeries, Operation, Status
 
 #: Earlier runs that are looked at, and by what factor their size may differ.
-RUNS, SIMILAR = 30, 4.0
+RUNS, SIMILAR, SIMILAR_BATCH = 30, 4.0, 2.0
 #: (symbol, timeframe) → first and last bar (s since 1970) and the number of bars.
 Stored = Mapping[tuple[str, str], tuple[float, float, int]]
 
 
 def seconds_for(spec: Mapping[str, Any]) -> float | None:
     """Seconds that all epochs of an effective strategy may take: the median per epoch and bar of earlier
-    completed runs of similar size, times its epochs and bars; None if there is no such run. Early stopping shortens it.
+    completed runs of similar size and batches, times its epochs and bars; None if there is no such run. Early stopping
+    shortens it. Small networks take their time by the batch, so runs with other batches say little.
     """
     stored = {
         (symbol, timeframe): (first.timestamp(), last.timestamp(), rows)
         for symbol, timeframe, first, last, rows in BarSeries.objects.values_list("symbol", "timeframe", "first", "last", "rows")
     }
     size = _bars(spec, stored)
-    rates = [rate for bars, rate in _rates(stored) if size and size / SIMILAR <= bars <= size * SIMILAR]
+    batch = spec["training"]["batch_size"]
+    rates = [rate for bars, of, rate in _rates(stored) if _similar(bars, size, SIMILAR) and _similar(of, batch, SIMILAR_BATCH)]
     return round(median(rates) * spec["training"]["epochs"] * size, 1) if rates else None
 
 
-def _rates(stored: Stored) -> list[tuple[float, float]]:
-    """Bars, and seconds per epoch and bar, of the latest runs; a resumed run's times are those of its last attempt only."""
+def _similar(one: float, other: float, factor: float) -> bool:
+    return other > 0 and other / factor <= one <= other * factor
+
+
+def _rates(stored: Stored) -> list[tuple[float, int, float]]:
+    """Bars, batch size, seconds per epoch and bar, of the latest runs; not of resumed ones, which know the last attempt only."""
     done = Operation.objects.filter(status=Status.COMPLETED, attempt=1, trained_model__isnull=False, started__isnull=False)
     rows = done.order_by("-created").values_list("spec", "started", "finished", "trained_model__metrics__training")[:RUNS]
     found = []
     for spec, started, finished, training in rows:
-        bars, epochs = _bars(json.loads(spec), stored), (training or {}).get("epochs_completed") or 0
+        plain = json.loads(spec)
+        bars, epochs = _bars(plain, stored), (training or {}).get("epochs_completed") or 0
         if bars and epochs:
-            found.append((bars, (finished - started).total_seconds() / epochs / bars))
+            found.append((bars, plain["training"]["batch_size"], (finished - started).total_seconds() / epochs / bars))
     return found
 
 

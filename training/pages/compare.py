@@ -51,7 +51,8 @@ def compare(request: HttpRequest) -> HttpResponse:
     if len(asked) > MOST_RUNS:
         messages.warning(request, f"These are {len(asked)} runs; the first {MOST_RUNS} are shown.")
     missing = [name for name in asked[:MOST_RUNS] if name not in {run.operation.pk for run in runs}]
-    context = _table(request, [run.operation.pk for run in runs]) | {"runs": runs, "missing": missing}
+    context = _table(request, [run.operation.pk for run in runs])
+    context |= {"runs": runs, "missing": missing, "ticked": "ticked" in request.GET}
     if len(runs) > 1:
         context |= _side_by_side(runs)
     return render(request, "site/compare.html", context)
@@ -113,7 +114,8 @@ def _tags() -> list[str]:
 
 def _kept(request: HttpRequest) -> str:
     kept = request.GET.copy()
-    kept.pop("page", None)
+    for name in ("page", "ticked"):
+        kept.pop(name, None)
     return kept.urlencode(safe=",")
 
 

@@ -185,7 +185,8 @@ def predict(request: HttpRequest, name: str) -> HttpResponse:
     told = ask("predict", arguments, request.user)
     if told.problem:
         messages.error(request, f"Not predicted. {sentence(told.problem)}")
-    return redirect(f"{reverse('site:model', args=[name])}?{_query(given, told)}#prediction")
+    where = "" if told.problem else "#prediction"  # the refusal stands on top of the page
+    return redirect(f"{reverse('site:model', args=[name])}?{_query(given, told)}{where}")
 
 
 def _query(given: dict[str, str], told: Told) -> str:
@@ -195,11 +196,13 @@ def _query(given: dict[str, str], told: Told) -> str:
 @page("training.view_trainedmodel")
 def prediction(request: HttpRequest, name: str, job: str) -> HttpResponse:
     """Part of the model's page: the answer, as soon as there is one."""
-    model_or_404(name)
+    spec = StrategySpec.model_validate(json.loads(model_or_404(name).operation.spec))
     told = look(job, request.user)
-    context: dict[str, Any] = {"told": told, "name": name, "job": job}
+    context: dict[str, Any] = {"told": told, "name": name, "job": job, "threshold": spec.decisions.confidence_threshold}
     if told.result is not None:
         context |= _shown(told.result)
+        context["unsure"] = sum(max(bar["probabilities"]) < context["threshold"] for bar in told.result["bars"])
+        context["otherwise"] = "HOLD" if "HOLD" in told.result["class_names"] else "none"
     return render(request, "site/_prediction.html", context)
 
 

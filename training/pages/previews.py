@@ -37,6 +37,7 @@ def preview(request: HttpRequest) -> HttpResponse:
     if not stored:
         return _say(request, "no_bars", "No bars are stored yet.")
     symbol = request.POST.get("symbol") or next((s for s in spec.symbols if s in stored), sorted(stored)[0])
+    absent = "" if request.POST.get("symbol") or symbol in spec.symbols else ", ".join(spec.symbols[:3])
     try:
         reply = ask("preview", {"text": text, "symbol": symbol}, request.user, WAIT_SECONDS)
     except NoWorker as error:
@@ -45,7 +46,7 @@ def preview(request: HttpRequest) -> HttpResponse:
         return _say(request, "refused", str(error))
     except Broken:
         return _say(request, "broken", "The preview met something unexpected. Its worker's log says what.")
-    return _answered(request, reply)
+    return _answered(request, reply, absent)
 
 
 @require_safe
@@ -61,7 +62,7 @@ def symbols(request: HttpRequest) -> HttpResponse:
 def waiting(request: HttpRequest, job: str) -> HttpResponse:
     """The answer to a question that took longer."""
     try:
-        return _answered(request, look(job, request.user))
+        return _answered(request, look(job, request.user), request.GET.get("absent", "")[:200])
     except (Refused, TookTooLong, UnknownJob) as error:
         return _say(request, "refused", str(error))
     except Broken:
@@ -72,10 +73,11 @@ def _say(request: HttpRequest, state: str, text: str, **more: Any) -> HttpRespon
     return render(request, "strategies/_preview_state.html", {"state": state, "sentence": sentence(text), **more})
 
 
-def _answered(request: HttpRequest, reply: Reply) -> HttpResponse:
+def _answered(request: HttpRequest, reply: Reply, absent: str) -> HttpResponse:
+    """`absent`: the strategy's own symbols, where none of them is stored and another one is shown in their place."""
     if reply.result is None:
-        return render(request, "strategies/_preview_state.html", {"state": "waiting", "job": reply.job})
-    return render(request, "strategies/_preview.html", shown(reply.result))
+        return render(request, "strategies/_preview_state.html", {"state": "waiting", "job": reply.job, "absent": absent})
+    return render(request, "strategies/_preview.html", shown(reply.result) | {"absent": absent})
 
 
 def shown(result: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from datetime import timedelta
 from typing import Any
 
@@ -20,6 +21,8 @@ from training.requests import audit
 from training.tokens import TokenError, create, scopes_of
 
 PER_PAGE = 50
+#: Forms of this session that made a token, and how many of them are remembered.
+SENT, MOST_SENT = "token_forms_sent", 20
 DAYS = (("30", "30 days"), ("90", "90 days"), ("365", "one year"), ("0", "never"))
 MEANINGS = {"read": "look at everything", "train": "also start and stop trainings", "admin": "everything that you may"}
 
@@ -28,6 +31,8 @@ class TokenForm(forms.Form):
     name = forms.CharField(max_length=100, label="What it is for")
     scope = forms.ChoiceField(label="What it may")
     days = forms.ChoiceField(choices=DAYS, initial="90", label="Expires after")
+    #: Of the page that the form stood on: a reload that sends it again makes no second token.
+    once = forms.CharField(max_length=32, required=False, widget=forms.HiddenInput)
 
     def __init__(self, user: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -40,6 +45,9 @@ def tokens(request: HttpRequest) -> HttpResponse:
     """Own tokens; the answer to making one is the only page that ever shows its secret."""
     form = TokenForm(request.user, request.POST if request.method == "POST" else None)
     made, secret = None, ""
+    if request.method == "POST" and form.is_valid() and _sent_before(request, form.cleaned_data["once"]):
+        messages.info(request, "This form was sent before, and its token was made then. It is not shown again.")
+        return redirect("site:tokens")
     if request.method == "POST" and form.is_valid():
         wanted = form.cleaned_data
         days = int(wanted["days"])
@@ -51,14 +59,20 @@ def tokens(request: HttpRequest) -> HttpResponse:
             form.add_error(None, str(problem))
         else:
             audit(actor_of(request), "create token", made.prefix, name=made.name, scope=made.scope)
+            request.session[SENT] = [*request.session.get(SENT, [])[-MOST_SENT:], wanted["once"]]
             form = TokenForm(request.user)
     rows = ApiToken.objects.filter(user=request.user)
     found = Paginator(rows, PER_PAGE).get_page(request.GET.get("page"))
     context = {"found": found, "form": form, "made": made, "secret": secret, "now": timezone.now(), "kept": ""}
+    context["once"] = secrets.token_hex(16)
     status = 422 if request.method == "POST" and made is None else 200
     answer = render(request, "site/tokens.html", context, status=status)
     answer["Cache-Control"] = "no-store"
     return answer
+
+
+def _sent_before(request: HttpRequest, once: str) -> bool:
+    return bool(once) and once in request.session.get(SENT, [])
 
 
 @require_POST

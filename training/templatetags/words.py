@@ -51,8 +51,11 @@ def size(number: int | None) -> str:
 
 @register.filter
 def sentence(text: str) -> str:
-    """A refusal as a sentence of its own."""
-    return f"{text[:1].upper()}{text[1:]}{'' if text[-1:] in '.?' else '.'}" if text else ""
+    """A refusal as a sentence of its own; one that begins with a file's name leaves its letters."""
+    if not text:
+        return ""
+    is_name = "." in text.split(maxsplit=1)[0].rstrip(".:,;")
+    return f"{text if is_name else text[:1].upper() + text[1:]}{'' if text[-1] in '.?' else '.'}"
 
 
 @register.filter

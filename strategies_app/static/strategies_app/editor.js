@@ -11,6 +11,7 @@ document.addEventListener("DOMContentLoaded", () => {
   let bad = new Map(); // line number -> message
   let leaving = false;
   let sending = false;
+  let readable = false; // all that is wrong with the text is its name
 
   // --- what is seen ---------------------------------------------------------------------------
 
@@ -50,13 +51,14 @@ document.addEventListener("DOMContentLoaded", () => {
     if (verdict.textContent !== words) verdict.textContent = words;
     verdict.dataset.state = state;
     text.setAttribute("aria-invalid", state === "bad");
-    const old = state === "bad" && Boolean(preview.querySelector(".preview"));
+    const old = state === "bad" && !readable && Boolean(preview.querySelector(".preview"));
     preview.toggleAttribute("data-stale", old);
     document.getElementById("preview-note").textContent = old ? "of the text before" : "";
   };
   const place = (problem) => (problem.line ? `line ${problem.line}, column ${problem.column}` : "");
   const show = (answer) => {
     const problems = answer.problems || [];
+    readable = Boolean(answer.readable);
     bad = new Map(problems.filter((p) => p.line).map((p) => [p.line, p.message]));
     list.replaceChildren(...problems.map((problem) => {
       const item = document.createElement("li");
@@ -89,13 +91,14 @@ document.addEventListener("DOMContentLoaded", () => {
     asked = new AbortController();
     const body = new FormData();
     body.set("text", text.value);
+    body.set("strategy", form.dataset.strategy);
     try {
       const headers = { "X-CSRFToken": form.elements.csrfmiddlewaretoken.value };
       const answer = await fetch(form.dataset.check, { method: "POST", body, headers, signal: asked.signal, redirect: "error" });
       if (!answer.ok) throw new Error(answer.status === 403 ? "your session has ended: sign in in another tab, this text is kept" : `the server answered ${answer.status}`);
       const found = await answer.json();
       show(found);
-      if (found.valid) look();
+      if (found.valid || found.readable) look();
     } catch (error) {
       if (error.name === "AbortError") return;
       const reason = error instanceof TypeError ? "the server cannot be reached, or your session has ended" : error.message;
@@ -256,7 +259,8 @@ document.addEventListener("DOMContentLoaded", () => {
   });
   text.addEventListener("input", changed);
   text.addEventListener("scroll", follow, { passive: true });
-  document.getElementById("symbol").addEventListener("change", () => { if (verdict.dataset.state === "good") look(); });
+  preview.addEventListener("click", (event) => { if (event.target.closest("[data-look-again]")) check(); });
+  document.getElementById("symbol").addEventListener("change", () => { if (verdict.dataset.state === "good" || readable) look(); });
 
   restore();
   paint();

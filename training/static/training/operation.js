@@ -44,6 +44,7 @@
     if (m.status !== seed.status || m.attempt !== seed.attempt) {
       if (performance.now() - changedAt < 300) return;
       changedAt = performance.now();
+      for (const old of document.querySelectorAll("main > .message.success")) old.remove(); // it told of the state before
       ktrdr.announce(`${word(m.status)}${m.error ? `: ${m.error}` : ""}`);
       document.body.dispatchEvent(new Event("operation-changed"));
     } else if (!now || now.percent < m.percent) { bar(m.percent); }
@@ -112,7 +113,7 @@
 
   let lossKept = { counted: [], again: [] };
   const drawLoss = () => {
-    if (!byId("chart-loss")) return;
+    if (!byId("chart-loss") || (!lossKept.counted.length && now?.stage !== "train")) return; // axes without a line say nothing
     const rows = thinned(lossKept.counted);
     const data = [line(rows, "train_loss", "training", "--accent"), line(rows, "val_loss", "validation", "--sell", { line: { color: "--sell", width: 2, dash: "dot" } })];
     for (const attempt of new Set(lossKept.again.map((r) => r.attempt))) {
@@ -145,13 +146,13 @@
     lossKept = split();
     const rows = thinned(lossKept.counted), last = lossKept.counted.at(-1)?.metrics;
     drawLoss();
+    if (!last) return;
     drawShares(rows);
     put("chart-measures", { data: [line(rows, "val_accuracy", "labels right", "--accent"), line(rows, "val_balanced_accuracy", "balanced", "--buy", { line: { color: "--buy", width: 2, dash: "dash" } }), line(rows, "val_mcc", "MCC", "--sell", { line: { color: "--sell", width: 2, dash: "dot" } })], layout: { xaxis: epochAxis() } });
     put("chart-rate", { data: [line(rows, "learning_rate", "learning rate", "--accent", { line: { color: "--accent", width: 2, shape: "hv" } }), line(rows, "gradient_norm", "gradient norm", "--warn", { yaxis: "y2", line: { color: "--warn", width: 1.5, dash: "dot" } })], layout: { xaxis: epochAxis(), yaxis: { type: "log", exponentformat: "e", nticks: 4 }, yaxis2: { overlaying: "y", side: "right", showgrid: false, rangemode: "tozero", nticks: 4 } } });
-    if (!last) return;
     const best = lossKept.counted.reduce((found, r) => (r.metrics.val_loss < found.metrics.val_loss ? r : found));
     tile("train_loss", number(last.train_loss)); tile("val_loss", number(last.val_loss)); tile("best", `best ${number(best.metrics.val_loss)}`);
-    tile("learning_rate", Number(last.learning_rate.toPrecision(3)).toString());
+    tile("learning_rate", last.learning_rate > 0 && last.learning_rate < 1e-4 ? last.learning_rate.toExponential(2) : Number(last.learning_rate.toPrecision(3)).toString());
     tile("epoch", String(Math.max(lossKept.counted.at(-1).epoch + 1, (now?.stage === "train" ? now.epoch + 1 : 0) || 0)));
     if (last.samples_per_second && !now?.speed) tile("speed", Math.round(last.samples_per_second).toLocaleString("en"));
     if (seed.patience) { tile("patience", String(lossKept.counted.at(-1).epoch - best.epoch)); tile("patience_of", `of ${seed.patience}`); }
@@ -187,11 +188,16 @@
     seed = fresh; changedAt = -1000;
     offerForce();
     byId("epochs")?.closest("details").addEventListener("toggle", table);
+    if (now && !OPEN.includes(seed.status)) now = { ...now, eta: null };
     if (now) showProgress(now); else if (seed.stage && OPEN.includes(seed.status)) { now = { stage: seed.stage, attempt: seed.attempt, seq: -1, percent: seed.percent }; rail(); now = undefined; }
     if (byId("tiles")) draw();
-    const read = () => { catchUp().catch((error) => { ktrdr.announce(error.message); }); };
+    const read = () => catchUp().catch((error) => { ktrdr.announce(error.message); });
     if (OPEN.includes(seed.status)) ktrdr.live.follow([seed.id], { progress: onProgress, row: onRow, epochs: onEpochs, catchUp: read });
-    else { ktrdr.live.follow([], {}); if (byId("tiles")) read(); }
+    else {
+      ktrdr.live.follow([], {});
+      const none = () => { if (!epochs.length) for (const chart of document.querySelectorAll(".chart[id^=chart-]")) chart.textContent = "No epoch was completed."; };
+      if (byId("tiles")) read().then(none);
+    }
   };
   document.addEventListener("DOMContentLoaded", () => {
     begin();

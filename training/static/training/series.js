@@ -61,7 +61,10 @@ document.addEventListener("DOMContentLoaded", () => {
     button.addEventListener("click", () => {
       const range = listening && (seen() || chart.layout.xaxis.range.map(utc));
       if (!range) return;
-      const by = (range[1] - range[0]) * 0.5 * Number(button.dataset.shift);
+      // Half a screen, but never past the first or the last bar.
+      const [first, last] = [Date.parse(chart.dataset.first), Date.parse(chart.dataset.last)];
+      const far = (range[1] - range[0]) * 0.5;
+      const by = Number(button.dataset.shift) > 0 ? Math.min(far, Math.max(0, last - range[1])) : -Math.min(far, Math.max(0, range[0] - first));
       Plotly.relayout(chart, { "xaxis.range": range.map((ms) => new Date(ms + by).toISOString().slice(0, -1)) });
     });
   }

@@ -52,7 +52,12 @@ document.addEventListener("submit", (event) => {
   event.target.dataset.sent = "1";
   setTimeout(() => { delete event.target.dataset.sent; }, 4000);
 });
-addEventListener("pageshow", () => { for (const form of document.forms) delete form.dataset.sent; });
+addEventListener("pageshow", (event) => {
+  for (const form of document.forms) delete form.dataset.sent;
+  // A page that the browser had kept whole may be of somebody who signed out since.
+  const around = document.getElementById("around");
+  if (event.persisted && around) fetch(around.getAttribute("hx-get")).then((answer) => { if (answer.redirected || !answer.ok) location.reload(); }).catch(() => {});
+});
 
 document.addEventListener("DOMContentLoaded", () => {
   ktrdr.tellTimes(document);

@@ -1,0 +1,60 @@
+"""How long a run will take: from the pace of this attempt alone, and from earlier runs that can be compared."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tests import admin_rows
+from tests.api_examples import Examples
+from training.broadcast import Pace
+from training.estimates import seconds_for
+from training.models import Operation, Status, TrainedModel
+
+
+def test_what_is_left_follows_the_pace_of_the_stage() -> None:
+    pace = Pace(0.0)
+    pace.enter("train", 10.0, 5.0)
+    pace.batch(10.0, 5.0)
+    assert pace.told(10.0, 5.1)["eta"] is None
+    assert pace.told(30.0, 15.0) == {"elapsed": 15.0, "stage_elapsed": 10.0, "eta": 35.0}
+
+
+def test_epochs_of_an_earlier_attempt_do_not_hurry_a_resumed_one() -> None:
+    """They are done at the first batch, however far they reach."""
+    pace = Pace(0.0)
+    pace.enter("train", 10.0, 1.0)
+    assert pace.told(10.0, 1.0)["eta"] is None
+    pace.batch(60.0, 1.1)
+    assert pace.told(60.0, 1.5)["eta"] is None, "nothing was trained yet"
+    assert pace.told(61.0, 11.1)["eta"] == pytest.approx(390.0)
+
+
+@pytest.fixture
+def earlier(examples: Examples) -> Operation:
+    """One completed run: 10 epochs in 20 seconds."""
+    TrainedModel.objects.all().delete()
+    Operation.objects.all().delete()
+    row = admin_rows.operation(Status.COMPLETED, attempt=1)
+    row.started = row.finished - timedelta(seconds=20)
+    row.save()
+    model = admin_rows.model(row)
+    model.metrics = {"training": {"epochs_completed": 10}}
+    model.save()
+    return row
+
+
+def asked(of: Operation, **training: Any) -> dict[str, Any]:
+    spec: dict[str, Any] = json.loads(of.spec)
+    return spec | {"training": spec["training"] | training}
+
+
+def test_a_run_takes_as_long_as_those_like_it(earlier: Operation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.estimates._bars", lambda spec, stored: 1000.0)
+    batch = json.loads(earlier.spec)["training"]["batch_size"]
+    assert seconds_for(asked(earlier, epochs=100)) == 200.0
+    assert seconds_for(asked(earlier, epochs=100, batch_size=2 * batch)) == 200.0
+    assert seconds_for(asked(earlier, epochs=100, batch_size=8 * batch)) is None, "a run of other batches says little"
