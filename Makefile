@@ -67,7 +67,7 @@ endif
 	@$(PIP) install -c constraints.txt --editable '.[test,lint]'
 	@echo "Compiling the numeric kernels"
 	@mkdir -p var/numba
-	@NUMBA_CACHE_DIR=$(CURDIR)/var/numba $(RUN) -c 'from training.pipeline.kernels import warm; warm()'
+	@NUMBA_CACHE_DIR=$(CURDIR)/var/numba $(RUN) -c 'from training.pipeline import indicator_kernels, kernels; kernels.warm()'
 	@$(RUN) manage.py migrate --verbosity 0
 	@touch $@
 

@@ -191,5 +191,35 @@ def _cpu_per_epoch(page: Any, trainer: psutil.Process, epochs: Any) -> float:
     return (sum(trainer.cpu_times()[:2]) - before) / max(epochs() - began, 1)
 
 
+def table(figures: dict[str, Any]) -> list[str]:
+    """The figures as a section of docs/performance.md; nothing without a browser."""
+    if not figures:
+        return []
+    pixel, viewers = figures["pixel"], figures["viewers"]
+    low, high = viewers["range"]
+    rows = [
+        ("batch → its pixel, 95 %", f"{pixel['p95']:.0f} ms", "≤ 250 ms"),
+        ("batch → its pixel, median", f"{pixel['median']:.0f} ms", ""),
+        (
+            f"training's CPU time per epoch, {viewers['viewers']} viewers over one",
+            f"{viewers['ratio']:.2f} ({low:.2f}–{high:.2f})",
+            "1",
+        ),
+        (f"memory of the page of {LONG_EPOCHS:,} epochs", f"{figures['long_heap_megabytes']:.0f} MB", "< 150 MB"),
+        *((f"first contentful paint, `{page}`", f"{ms:.0f} ms", "< 300 ms") for page, ms in figures["paint"].items()),
+    ]
+    return [
+        "",
+        "## Dashboard",
+        "",
+        f"A running `up` with {OPERATIONS:,} stored operations, its web server and a Chromium on the same machine.",
+        "",
+        "| | | wanted |",
+        "|---|---:|---:|",
+        *(f"| {name} | {value} | {wanted} |" for name, value, wanted in rows),
+    ]
+
+
 if __name__ == "__main__":
-    json.dump(run(), sys.stdout, indent=1)
+    json.dump(found := run(), sys.stderr, indent=1)
+    print("\n".join(table(found)))

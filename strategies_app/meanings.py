@@ -279,6 +279,26 @@ _BARRIER = (
     "close against the entry. No touch: the sign of the return, HOLD if it is smaller than ½ · σ · √max_holding_period. "
     "Known at the touch, or at the end of the holding period. A row without a whole holding period has no label."
 )
+_EVENTS = (
+    "**Events.** With `cusum_threshold` only bars stay at which something happens: the rise, or the fall, of the log closes, "
+    "cumulated since the last event of its side, reaches cusum_multiplier · σ of the bar before, and at least `cusum_threshold`. "
+    "All others are dropped from features and labels alike, and counted. Predictions are made for every bar.\n\n"
+    "**Weights.** With `compute_weights` a row counts in training as much as its label is unique: the mean of 1 / concurrency "
+    "over the bars that the label looks at, where the concurrency of a bar is how many labels of the symbol's rows look at it. "
+    "The mean over a symbol's training rows is made 1. The training loss is Σ w · l / Σ w with w the class weight times this "
+    "weight; validation and test losses have class weights alone."
+)
+_REGIME = (
+    "Two zigzags on the close, a coarse and a fine one. At bar t a reversal counts if it is at least `macro_atr_mult` "
+    "(`micro_atr_mult`) times the median, over all bars up to t, of ATR(`atr_period`) / close. A leg is its opening coarse pivot "
+    "and the bars before its closing one. With fewer than 4 fine pivots in it, both ends included, it is RANGING. Else it is "
+    "UP if it rises and the share of its fine lows that are above the one before is at least `progression_tolerance`; DOWN if "
+    "it falls and the share of its fine highs that are below the one before is; else RANGING. VOLATILE goes before all three: "
+    "the deviation of the next `atr_period` log returns is more than `vol_crisis_threshold` times that of the last "
+    "`vol_lookback`.\n\n"
+    "Known when the coarse pivot that closes the leg is confirmed, or `atr_period` bars later if that is later; fine pivots "
+    "confirmed after that pivot play no part. Rows outside the first and the last confirmed coarse pivot have no label."
+)
 LABELS = (
     _labels(
         "zigzag", schema.ZigzagLabels, _ZIGZAG,
@@ -287,12 +307,13 @@ LABELS = (
     ),
     _labels("forward_return", schema.ForwardReturnLabels, "close[t + horizon] / close[t] − 1.", horizon="bars"),
     _labels(
-        "triple_barrier", schema.TripleBarrierLabels, _BARRIER,
+        "triple_barrier", schema.TripleBarrierLabels, f"{_BARRIER}\n\n{_EVENTS}",
         pt_multiplier="take-profit, in σ", sl_multiplier="stop-loss, in σ", max_holding_period="bars",
         vol_span="span of the exponential weights of σ, in bars",
         vol_method="`atr`: σ is the mean of (high − low) / close · `close`: the deviation of log returns",
-        cusum_threshold="keep only rows where the cumulated move reaches this; off if not given",
-        cusum_multiplier="of the filter's threshold", compute_weights="weigh rows by how unique their labels are",
+        cusum_threshold="the least cumulated move that is an event, as a share of the price; no filter if not given",
+        cusum_multiplier="the move that is an event, in σ of the bar before",
+        compute_weights="weigh rows by how unique their labels are",
     ),
     _labels(
         "context", schema.ContextLabels,
@@ -301,7 +322,7 @@ LABELS = (
         horizon="bars", bullish_threshold="above `bearish_threshold`", bearish_threshold="below `bullish_threshold`",
     ),
     _labels(
-        "regime", schema.RegimeLabels, "The kind of market a bar lies in, by legs of two zigzags and the change of volatility.",
+        "regime", schema.RegimeLabels, _REGIME,
         macro_atr_mult="reversal of the coarse zigzag, in ATR", micro_atr_mult="reversal of the fine zigzag, in ATR",
         atr_period="bars", vol_lookback="bars of past volatility", vol_crisis_threshold="next over past volatility for VOLATILE",
         progression_tolerance="share of fine lows (highs) that must rise (fall) for UP (DOWN)",

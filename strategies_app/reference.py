@@ -282,7 +282,7 @@ def _indicators() -> Iterator[str]:
         "warm-up. A bar with a missing value is taken out before indicators are computed, and counted."
     )
     kinds = [kind for kind in vocabulary.INDICATORS.values() if kind.name not in vocabulary.REPAINTING]
-    columns = ("kind", "also spelled", "outputs", "memory", "scale-free", "available")
+    columns = ("kind", "also spelled", "outputs", "memory", "scale-free")
     yield _table(columns, [_overview(kind) for kind in kinds])
     yield (
         "**Memory** is what a value depends on: "
@@ -296,24 +296,22 @@ def _indicators() -> Iterator[str]:
         "`ohlc4` is (open + high + low + close) / 4."
     )
     for kind in kinds:
-        if kind.available:
-            yield from _indicator(kind)
-    yield f"### Indicators to come ({NOT_YET})"
-    yield "These are read and checked, and cannot be trained with."
-    waiting = [kind for kind in kinds if not kind.available]
-    yield _table(("kind", "parameters", "outputs"), [_waiting(kind) for kind in waiting])
+        yield from _indicator(kind)
 
 
 def _overview(kind: IndicatorKind) -> tuple[str, ...]:
-    name = f"[{kind.name}](#{kind.name})" if kind.available else f"`{kind.name}`"
     aliases = ", ".join(f"`{a}`" for a in kind.aliases) or "–"
-    if not kind.available:
-        return name, aliases, ", ".join(kind.outputs), "", "", NOT_YET
-    return name, aliases, ", ".join(kind.outputs), kind.memory, _yes(kind.scale_free), "yes"
+    return f"[{kind.name}](#{kind.name})", aliases, ", ".join(kind.outputs), _memory(kind), _scale_free(kind)
 
 
-def _yes(value: bool) -> str:
-    return "yes" if value else "no"
+def _memory(kind: IndicatorKind) -> str:
+    return "; ".join([kind.memory, *(f"{memory} with {name} {value}" for name, value, memory in kind.memory_if)])
+
+
+def _scale_free(kind: IndicatorKind) -> str:
+    if kind.scale_free_outputs:
+        return f"only {', '.join(kind.scale_free_outputs)}"
+    return "yes" if kind.scale_free else "no"
 
 
 def _indicator(kind: IndicatorKind) -> Iterator[str]:
@@ -330,8 +328,8 @@ def _indicator(kind: IndicatorKind) -> Iterator[str]:
         ("outputs", "bars before the first value, with the defaults", "needs", "memory", "scale-free", "on a constant price"),
         [
             (
-                ", ".join(f"`{o}`" for o in kind.outputs), ", ".join(map(str, warm_up)), ", ".join(columns), kind.memory,
-                _yes(kind.scale_free), kind.constant,
+                ", ".join(f"`{o}`" for o in kind.outputs), ", ".join(map(str, warm_up)), ", ".join(columns), _memory(kind),
+                _scale_free(kind), kind.constant,
             )
         ],
     )  # fmt: skip
@@ -349,14 +347,6 @@ def _parameter(parameter: Parameter) -> tuple[str, ...]:
 def _bounds(parameter: Parameter) -> str:
     low, high = parameter.low, parameter.high
     return _between(None if low is None else (low, True), None if high is None else (high, True))
-
-
-def _waiting(kind: IndicatorKind) -> tuple[str, ...]:
-    parameters = [
-        f"`{p.name}` {p.default} ({' · '.join(p.choices) if p.choices else _bounds(p)})" for p in kind.parameters
-    ]  # fmt: skip
-    names = ", ".join(f"`{n}`" for n in (kind.name, *kind.aliases))
-    return names, "; ".join(parameters) or "none", ", ".join(kind.outputs)
 
 
 def _memberships() -> Iterator[str]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from strategies_app import vocabulary
-from strategies_app.schema import FuzzyInput, Path, RawInput, StrategySpec
+from strategies_app.schema import FuzzyInput, Path, RawInput, StrategySpec, output_of
 from strategies_app.vocabulary import LABEL_CLASSES, IndicatorKind
 from strategies_app.wording import Finding, one_of, seen, value_at
 
@@ -200,13 +200,15 @@ def _scale_warnings(spec: StrategySpec) -> Iterator[str]:
 
 
 def _differs(spec: StrategySpec, reference: str) -> bool:
-    return len(spec.symbols) > 1 and not spec.indicators[_indicator_id(reference)].kind.scale_free
+    identifier, output = output_of(reference, spec.indicators)
+    return len(spec.symbols) > 1 and not spec.indicators[identifier].kind.forgets_the_unit(output)
 
 
 def _memory_warnings(spec: StrategySpec) -> Iterator[str]:
     for identifier in _used(spec):
-        if spec.indicators[identifier].kind.memory == "origin":
-            kind = spec.indicators[identifier].type
+        indicator = spec.indicators[identifier]
+        if indicator.kind.memory_with(indicator.parameters) == "origin":
+            kind = indicator.type
             yield f"indicators.{identifier}: {kind} depends on the first bar for ever: other bars before the start change it"
 
 

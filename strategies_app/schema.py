@@ -614,16 +614,6 @@ def feature_names(spec: StrategySpec) -> list[str]:
 
 def not_available(spec: StrategySpec) -> Iterator[tuple[Path, str]]:
     """Parts of the grammar that this version reads but cannot train yet: (path, what)."""
-    for identifier, indicator in spec.indicators.items():
-        if not indicator.kind.available:
-            yield ("indicators", identifier, "type"), f"indicator {indicator.kind.name}"
-    labels = spec.training.labels
-    if isinstance(labels, RegimeLabels):
-        yield ("training", "labels", "source"), "label regime"
-    if isinstance(labels, TripleBarrierLabels) and labels.cusum_threshold is not None:
-        yield ("training", "labels", "cusum_threshold"), "the CUSUM event filter"
-    if isinstance(labels, TripleBarrierLabels) and labels.compute_weights:
-        yield ("training", "labels", "compute_weights"), "weighting labels by uniqueness"
     if isinstance(spec.model, Recurrent):
         yield ("model", "type"), f"network {spec.model.type}"
     if spec.decisions.output_format == "regression":

@@ -56,9 +56,11 @@ class IndicatorKind:
     """What is true of every indicator of one kind.
 
     `warm_up` maps the parameters to the number of bars before the first value, one number per
-    output; it is None while the kind has a place in the grammar but no computation yet.
+    output; it is None for a kind that is refused as an input.
     `memory`: finite (a window), decaying (a recursion that forgets), origin (depends on the first
-    bar for ever). `constant` says what it gives on a constant price.
+    bar for ever); `memory_if` lists the values of a parameter with which it is another one, as
+    (parameter, value, memory). `scale_free_outputs` are those of a kind whose others are not.
+    `constant` says what it gives on a constant price.
     """
 
     name: str
@@ -71,6 +73,8 @@ class IndicatorKind:
     scale_free: bool = False
     constant: str = ""
     formula: str = ""
+    memory_if: tuple[tuple[str, int | str, Memory], ...] = ()
+    scale_free_outputs: tuple[str, ...] = ()
 
     @property
     def available(self) -> bool:
@@ -83,6 +87,14 @@ class IndicatorKind:
     @property
     def takes_source(self) -> bool:
         return any(p.name == "source" for p in self.parameters)
+
+    def memory_with(self, parameters: Parameters) -> Memory:
+        """What a value depends on with these parameters."""
+        return next((memory for name, value, memory in self.memory_if if parameters[name] == value), self.memory)
+
+    def forgets_the_unit(self, output: str) -> bool:
+        """Whether the unit of price and volume does not matter to this output."""
+        return self.scale_free or output in self.scale_free_outputs
 
 
 _SOURCE = Parameter("source", "close", choices=SOURCES)
@@ -109,6 +121,21 @@ def _macd_warm_up(p: Parameters) -> tuple[int, ...]:
 
 def _stochastic_warm_up(p: Parameters) -> tuple[int, ...]:
     return (p["k_period"] + p["smooth_k"] + p["d_period"] - 3,) * 2
+
+
+def _vigor_warm_up(p: Parameters) -> tuple[int, ...]:
+    return p["period"] + 2, p["period"] + p["signal_period"] + 1
+
+
+def _keltner_warm_up(p: Parameters) -> tuple[int, ...]:
+    middle = p["period"] - 1
+    band = max(middle, p["atr_period"])
+    return band, middle, band
+
+
+def _ichimoku_warm_up(p: Parameters) -> tuple[int, ...]:
+    tenkan, kijun = p["tenkan_period"] - 1, p["kijun_period"] - 1
+    return tenkan, kijun, max(tenkan, kijun), p["senkou_b_period"] - 1
 
 
 def _atr_warm_up(p: Parameters) -> tuple[int, ...]:
@@ -157,7 +184,8 @@ _INDICATORS = (
     IndicatorKind(
         "atr", ("value",), (_period(14, 1), Parameter("smoothing", "wilder", choices=("wilder", "sma"))), columns=_HLC,
         warm_up=_atr_warm_up, memory="decaying", constant="0",
-        formula="average true range: Wilder's smoothing (TA-Lib ATR) or the SMA of TA-Lib TRANGE",
+        formula="average true range: Wilder's smoothing (TA-Lib ATR) or the plain mean of TA-Lib TRANGE",
+        memory_if=(("smoothing", "sma", "finite"),),
     ),
     IndicatorKind(
         "adx", ("adx", "plus_di", "minus_di"), (_period(14),), columns=_HLC,
@@ -193,38 +221,84 @@ _INDICATORS = (
     ),
     IndicatorKind(
         "rvi", ("rvi", "signal"), (_period(10), _period(4, 1, 500, "signal_period")), ("relativevigor",), PRICE_COLUMNS,
+        _vigor_warm_up, scale_free=True, constant="0, 0",
+        formula="Ehlers's relative vigor: sums over the period of close − open and of high − low, both weighted 1, 2, 2, 1 over "
+        "four bars, the one divided by the other, 0 where there is no range; signal: its triangular average, TA-Lib TRIMA",
     ),
-    IndicatorKind("fishertransform", ("fisher", "signal"), (_period(10), _period(3, 1, 500, "smoothing")), columns=_HLC),
+    IndicatorKind(
+        "fishertransform", ("fisher", "signal"), (_period(10), _period(3, 1, 500, "smoothing")), columns=("high", "low"),
+        warm_up=lambda p: (p["period"] - 1, p["period"]), memory="decaying", scale_free=True, constant="0, 0",
+        formula="Ehlers's Fisher transform: x is the place of (high + low) / 2 between its extremes of the period, from −1 to 1 "
+        "(0 where they are the same), smoothed with weight 1 / smoothing of the new place and cut at ±0.999; the value is "
+        "½ · ln((1 + x) / (1 − x)) and half of the value before; signal: the value before",
+    ),
     IndicatorKind(
         "keltnerchannels", ("upper", "middle", "lower"),
         (_period(20), _period(10, 1, 500, "atr_period"), _factor("multiplier", 2.0, 0.1, 10.0)), columns=_HLC,
+        warm_up=_keltner_warm_up, memory="decaying", constant="the price, three times",
+        formula="EMA of the close ± multiplier · ATR, TA-Lib EMA and ATR",
     ),
-    IndicatorKind("donchianchannels", ("upper", "middle", "lower"), (_period(20),), columns=_HLC),
-    IndicatorKind("supertrend", ("trend", "direction"), (_period(10), _factor("multiplier", 3.0, 0.1, 10.0)), columns=_HLC),
+    IndicatorKind(
+        "donchianchannels", ("upper", "middle", "lower"), (_period(20),), columns=("high", "low"),
+        warm_up=lambda p: (p["period"] - 1,) * 3, constant="the price, three times",
+        formula="highest high and lowest low of the last bars, this one included, and their mean, TA-Lib MAX and MIN",
+    ),
+    IndicatorKind(
+        "supertrend", ("trend", "direction"), (_period(10), _factor("multiplier", 3.0, 0.1, 10.0)), columns=_HLC,
+        warm_up=lambda p: (p["period"],) * 2, memory="origin", constant="the price, -1", scale_free_outputs=("direction",),
+        formula="the band (high + low) / 2 ± multiplier · TA-Lib ATR that trails the price: it only comes nearer until a close "
+        "passes it, then the other band takes over; direction 1 rising, −1 falling; begins as falling. Two starts agree after "
+        "some turns as a rule, but nothing bounds how long that takes",
+    ),
     IndicatorKind(
         "parabolicsar", ("value",),
         (_factor("initial_af", 0.02, 0.001, 1.0), _factor("step_af", 0.02, 0.001, 1.0), _factor("max_af", 0.2, 0.001, 1.0)),
-        columns=("high", "low"), memory="origin",
+        columns=("high", "low"), warm_up=lambda p: (1,), memory="origin", constant="the price",
+        formula="Wilder's parabolic stop and reverse, TA-Lib SAREXT without its sign (TA-Lib SAR where both factors are the "
+        "same); a factor above max_af counts as max_af. Two starts agree after some turns as a rule, but nothing bounds how "
+        "long that takes",
     ),
     IndicatorKind(
         "ichimoku", ("tenkan", "kijun", "senkou_a", "senkou_b"),
-        (_period(9, name="tenkan_period"), _period(26, name="kijun_period"), _period(52, name="senkou_b_period")), columns=_HLC,
+        (_period(9, name="tenkan_period"), _period(26, name="kijun_period"), _period(52, name="senkou_b_period")),
+        columns=("high", "low"), warm_up=_ichimoku_warm_up, constant="the price, four times",
+        formula="the middle between highest high and lowest low of each period, TA-Lib MAX and MIN; senkou_a: the mean of tenkan "
+        "and kijun. Nothing is displaced: a span stands at the bar from which it is known, where charts draw it "
+        "kijun_period bars later",
     ),
     IndicatorKind(
         "obv", ("value",), columns=("close", "volume"), warm_up=lambda p: (0,), memory="origin",
         constant="the first bar's volume", formula="on-balance volume, TA-Lib OBV",
     ),
-    IndicatorKind("vwap", ("value",), (_period(20, 0), _SOURCE), columns=_HLCV),
+    IndicatorKind(
+        "vwap", ("value",), (_period(20, 0), _SOURCE), columns=("close", "volume"), warm_up=lambda p: (max(p["period"] - 1, 0),),
+        constant="the price", memory_if=(("period", 0, "origin"),),
+        formula="volume-weighted average price: Σ price · volume / Σ volume over the period, or with period 0 over all bars so "
+        "far; the plain mean of the prices where there is no volume",
+    ),
     IndicatorKind(
         "mfi", ("value",), (_period(14),), columns=_HLCV, warm_up=_before(0), scale_free=True,
         constant="0", formula="money flow index, TA-Lib MFI",
     ),
-    IndicatorKind("cmf", ("value",), (_period(21),), columns=_HLCV, scale_free=True),
-    IndicatorKind("adline", ("value",), columns=_HLCV, memory="origin"),
-    IndicatorKind("volumeratio", ("value",), (_period(20),), columns=("volume",), scale_free=True),
+    IndicatorKind(
+        "cmf", ("value",), (_period(21),), columns=_HLCV, warm_up=_before(-1), scale_free=True, constant="0",
+        formula="Chaikin's money flow: Σ volume · ((close − low) − (high − close)) / (high − low) over Σ volume; a bar without "
+        "range counts as 0, and so does a period without volume",
+    ),
+    IndicatorKind(
+        "adline", ("value",), columns=_HLCV, warm_up=lambda p: (0,), memory="origin", constant="0",
+        formula="Chaikin's accumulation/distribution line, TA-Lib AD; a bar without range adds nothing",
+    ),
+    IndicatorKind(
+        "volumeratio", ("value",), (_period(20),), columns=("volume",), warm_up=_before(-1), scale_free=True,
+        constant="1, if the volume is constant too",
+        formula="volume / its mean over the period, this bar included; 1 where the period has no volume",
+    ),
     IndicatorKind(
         "distancefromma", ("value",),
-        (_period(20, 1), Parameter("ma_type", "sma", choices=("sma", "ema")), _SOURCE), scale_free=True,
+        (_period(20, 1), Parameter("ma_type", "sma", choices=("sma", "ema")), _SOURCE), warm_up=_before(-1), scale_free=True,
+        constant="0", memory_if=(("ma_type", "ema", "decaying"),),
+        formula="100 · (price / its moving average − 1), TA-Lib SMA or EMA",
     ),
     IndicatorKind(
         "squeezeintensity", ("value",),
@@ -232,7 +306,11 @@ _INDICATORS = (
             _period(20, name="bb_period"), _factor("bb_multiplier", 2.0, 0.1, 10.0),
             _period(20, name="kc_period"), _factor("kc_multiplier", 2.0, 0.1, 10.0),
         ),
-        columns=_HLC, scale_free=True,
+        columns=_HLC, warm_up=lambda p: (max(p["bb_period"] - 1, p["kc_period"]),), memory="decaying", scale_free=True,
+        constant="0",
+        formula="how far the bands of TA-Lib BBANDS lie inside the Keltner channel (TA-Lib EMA ± kc_multiplier · TA-Lib ATR): "
+        "the smaller distance from band to channel over half the channel's width, from 0 (a band touches the channel or is "
+        "outside, or the channel has no width) to 1 (no width left)",
     ),
     IndicatorKind("zigzag", ("value",), (_factor("threshold", 0.05, 0.0001, 1.0),)),
 )  # fmt: skip

@@ -236,11 +236,15 @@ class _Composer:
 
 def _references_in_one(problems: list[TextProblem]) -> list[TextProblem]:
     """Many anchors and aliases as one problem, at the first of them: a text that is made of them has thousands."""
-    references = [problem for problem in problems if problem.message.startswith(("anchor &", "alias *"))]
+    references: list[TextProblem] = []
+    others: list[TextProblem] = []
+    for problem in problems:
+        (references if problem.message.startswith(("anchor &", "alias *")) else others).append(problem)
     if len(references) <= MOST_REFERENCES:
         return problems
     first = replace(references[0], message=f"{references[0].message}; {len(references) - 1} more anchors or aliases follow")
-    return [first if problem is references[0] else problem for problem in problems if problem not in references[1:]]
+    place = problems.index(references[0])
+    return [*others[:place], first, *others[place:]]
 
 
 _WORDS: dict[str, Any] = dict.fromkeys(("", "~", "null", "Null", "NULL"))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
+import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from strategies_app.schema import ContextLabels, ForwardReturnLabels, TripleBarrierLabels, ZigzagLabels
+from strategies_app.schema import ContextLabels, ForwardReturnLabels, RegimeLabels, TripleBarrierLabels, ZigzagLabels
 
 BUY, HOLD, SELL = 0, 1, 2
 #: Per bar (label, last bar looked at), or None where there is no label.
@@ -36,17 +37,20 @@ def zigzag_window(bars: pd.DataFrame, labels: ZigzagLabels) -> Labelled:
     return out
 
 
-def confirmed_pivots(close: Sequence[float], threshold: float) -> list[tuple[int, int]]:
-    """(pivot, bar that confirms it): each pivot is the first extreme since the one before, left by at least the threshold."""
+def confirmed_pivots(close: Sequence[float], thresholds: Sequence[float | None]) -> list[tuple[int, int]]:
+    """(pivot, bar that confirms it): each pivot is the first extreme since the one before, left by at least the bar's threshold."""
     found: list[tuple[int, int]] = []
     since, looking = 0, 0  # looking for: +1 a top, −1 a bottom, 0 either
     for t in range(1, len(close)):
         stretch = list(close[since : t + 1])
         top, bottom = since + stretch.index(max(stretch)), since + stretch.index(min(stretch))
-        if looking >= 0 and close[t] <= close[top] * (1 - threshold):
+        threshold = thresholds[t]
+        if threshold is None:
+            continue
+        if looking >= 0 and close[t] < close[top] and close[t] <= close[top] * (1 - threshold):
             found.append((top, t))
             since, looking = t, -1
-        elif looking <= 0 and close[t] >= close[bottom] * (1 + threshold):
+        elif looking <= 0 and close[t] > close[bottom] and close[t] >= close[bottom] * (1 + threshold):
             found.append((bottom, t))
             since, looking = t, 1
     return found
@@ -54,7 +58,7 @@ def confirmed_pivots(close: Sequence[float], threshold: float) -> list[tuple[int
 
 def zigzag_segments(bars: pd.DataFrame, labels: ZigzagLabels) -> Labelled:
     close = bars["close"].tolist()
-    pivots = confirmed_pivots(close, labels.zigzag_threshold)
+    pivots = confirmed_pivots(close, [labels.zigzag_threshold] * len(close))
     out: Labelled = [None] * len(close)
     for (begin, _), (end, confirmed) in itertools.pairwise(pivots):
         for t in range(begin + 1, end):
@@ -121,6 +125,92 @@ def triple_barrier(bars: pd.DataFrame, labels: TripleBarrierLabels) -> Labelled:
     return out
 
 
+def average_true_range(bars: pd.DataFrame, period: int) -> list[float | None]:
+    """Wilder: the mean of the first `period` true ranges, then (period − 1) parts of the one before and one of the new."""
+    high, low, close = (bars[c].tolist() for c in ("high", "low", "close"))
+    ranges = [max(high[t], close[t - 1]) - min(low[t], close[t - 1]) for t in range(1, len(close))]
+    out: list[float | None] = [None] * min(period, len(close))
+    for t in range(period, len(close)):
+        before = out[-1]
+        smooth = sum(ranges[:period]) / period if before is None else (before * (period - 1) + ranges[t - 1]) / period
+        out.append(smooth)
+    return out
+
+
+def typical_range(bars: pd.DataFrame, period: int) -> list[float | None]:
+    """At each bar the median of ATR / close up to it, None before the first."""
+    close, ranges = bars["close"].tolist(), average_true_range(bars, period)
+    shares = [None if r is None else r / c for r, c in zip(ranges, close, strict=True)]
+    out: list[float | None] = []
+    for t in range(len(close)):
+        seen = [s for s in shares[: t + 1] if s is not None]
+        out.append(statistics.median(seen) if seen else None)
+    return out
+
+
+def leg_class(
+    pivots: Sequence[tuple[int, int]], close: Sequence[float], begin: int, end: int, known: int, tolerance: float
+) -> int:
+    """The class of the leg from pivot `begin` to pivot `end` by the fine pivots in it that are confirmed by bar `known`."""
+    inside = [(p, close[p] > close[c]) for p, c in pivots if begin <= p <= end and c <= known]
+    if len(inside) < 4:
+        return 2
+    lows, highs = [close[p] for p, top in inside if not top], [close[p] for p, top in inside if top]
+    rising = [b > a for a, b in itertools.pairwise(lows)]
+    falling = [b < a for a, b in itertools.pairwise(highs)]
+    if close[end] > close[begin] and sum(rising) / len(rising) >= tolerance:
+        return 0
+    if close[end] < close[begin] and sum(falling) / len(falling) >= tolerance:
+        return 1
+    return 2
+
+
+def regime(bars: pd.DataFrame, labels: RegimeLabels) -> Labelled:
+    close, unit = bars["close"].tolist(), typical_range(bars, labels.atr_period)
+    macro, micro = (
+        confirmed_pivots(close, [None if u is None else multiple * u for u in unit])
+        for multiple in (labels.macro_atr_mult, labels.micro_atr_mult)
+    )
+    returns = [math.nan, *np.diff(np.log(close)).tolist()] if close else []
+    ahead, back = labels.atr_period, labels.vol_lookback
+    out: Labelled = [None] * len(close)
+    for (begin, _), (end, known) in itertools.pairwise(macro):
+        kind = leg_class(micro, close, begin, end, known, labels.progression_tolerance)
+        for t in range(begin, end):
+            if t - back < 0 or t + ahead >= len(close):
+                continue
+            coming, past = statistics.pstdev(returns[t + 1 : t + 1 + ahead]), statistics.pstdev(returns[t + 1 - back : t + 1])
+            out[t] = (3 if coming > labels.vol_crisis_threshold * past else kind, max(known, t + ahead))
+    return out
+
+
+def cusum_events(bars: pd.DataFrame, labels: TripleBarrierLabels) -> list[bool]:
+    """Whether each bar is an event: the threshold of a bar comes from the bars before it alone."""
+    close = bars["close"].tolist()
+    events, rise, fall = [False] * len(close), 0.0, 0.0
+    for t in range(1, len(close)):
+        sigma = sigma_at(bars, t - 1, labels)
+        if sigma is None:
+            continue
+        change = float(np.log(close[t]) - np.log(close[t - 1]))
+        assert labels.cusum_threshold is not None
+        threshold = max(labels.cusum_threshold, labels.cusum_multiplier * sigma)
+        rise, fall = max(0.0, rise + change), min(0.0, fall + change)
+        events[t] = rise >= threshold or fall <= -threshold
+        rise, fall = (0.0 if rise >= threshold else rise), (0.0 if fall <= -threshold else fall)
+    return events
+
+
+def uniqueness(rows: Sequence[int], ends: Sequence[int]) -> list[float]:
+    """Per label the mean, over the bars that it looks at, of one over the number of labels that look at that bar."""
+    lives = [range(row + 1, end + 1) for row, end in zip(rows, ends, strict=True)]
+    concurrency = [0] * (max(ends, default=0) + 1)
+    for life in lives:
+        for bar in life:
+            concurrency[bar] += 1
+    return [sum(1 / concurrency[bar] for bar in life) / len(life) for life in lives]
+
+
 def reference_labels(bars: pd.DataFrame, labels: Any) -> Labelled:
     """The labels of any section."""
     table: dict[str, Callable[[pd.DataFrame, Any], Labelled]] = {
@@ -128,6 +218,7 @@ def reference_labels(bars: pd.DataFrame, labels: Any) -> Labelled:
         "forward_return": forward_return,
         "context": context,
         "triple_barrier": triple_barrier,
+        "regime": regime,
     }
     return table[labels.source](bars, labels)
 

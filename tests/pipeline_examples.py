@@ -45,13 +45,21 @@ _LABELS: dict[str, list[dict[str, Any]]] = {
     ],
     "forward_return": [{"horizon": 5}],
     "context": [{"horizon": 5, "bullish_threshold": 0.001, "bearish_threshold": -0.002}],
-    "triple_barrier": [{"max_holding_period": 9, "vol_span": 6}, {"max_holding_period": 9, "vol_span": 6, "vol_method": "close"}],
+    "triple_barrier": [
+        {"max_holding_period": 9, "vol_span": 6},
+        {"max_holding_period": 9, "vol_span": 6, "vol_method": "close"},
+        {"max_holding_period": 9, "vol_span": 6, "cusum_threshold": 1e-4, "cusum_multiplier": 0.6, "compute_weights": True},
+    ],
+    "regime": [
+        {"macro_atr_mult": 1.5, "micro_atr_mult": 0.4, "atr_period": 4, "vol_lookback": 12, "vol_crisis_threshold": 1.37},
+    ],
 }
 LABEL_SECTIONS = [{"source": source, **extra} for source in LABELS for extra in _LABELS.get(source, [{}])]
 
 
 def label_id(section: Mapping[str, Any]) -> str:
-    return "-".join(str(section[key]) for key in ("source", "mode", "vol_method") if key in section)
+    words = [str(section[key]) for key in ("source", "mode", "vol_method") if key in section]
+    return "-".join([*words, "cusum"] if "cusum_threshold" in section else words)
 
 
 # --- markets -----------------------------------------------------------------------------------
@@ -129,9 +137,13 @@ def parameter_values(parameter: Parameter, longest: int) -> st.SearchStrategy[An
     return st.floats(low, high)
 
 
+#: Made once: it takes longer than most checks by it.
+_INDICATOR: TypeAdapter[Any] = TypeAdapter(AnyIndicator)
+
+
 def valid_indicator(definition: Mapping[str, Any]) -> bool:
     try:
-        TypeAdapter(AnyIndicator).validate_python(dict(definition))
+        _INDICATOR.validate_python(dict(definition))
     except ValidationError:
         return False
     return True

@@ -76,7 +76,7 @@ def test_a_refusal_is_a_line_on_the_error_stream_and_an_exit_code(home: Home) ->
         ("period: 14", "perid: 14", "did you mean 'period'"),
         ("period: 14", "period: 1", "2"),
         ("type: rsi, period: 14", "type: zigzag", "repaints"),
-        ("type: rsi, period: 14", "type: supertrend", "not available yet"),
+        ("type: rsi, period: 14", "type: supertrend, perod: 14", "did you mean 'period'"),
         (
             "type: mlp, architecture: {hidden_layers: [16], dropout: 0.3}",
             "type: lstm, architecture: {sequence_length: 8}",
@@ -84,7 +84,11 @@ def test_a_refusal_is_a_line_on_the_error_stream_and_an_exit_code(home: Home) ->
         ),
         ("low: [0, 30, 50]", "low: [50, 30, 0]", "a ≤ b ≤ c"),
         ("fuzzy_set: zone", "fuzzy_set: zoen", "did you mean 'zone'"),
-        ("source: zigzag, zigzag_threshold: 0.04, label_lookahead: 10", "source: regime", "not available yet"),
+        (
+            "source: zigzag, zigzag_threshold: 0.04, label_lookahead: 10",
+            "source: regime, macro_atr: 3",
+            "did you mean 'macro_atr_mult'",
+        ),
         ("batch_size: 128", "batch_sise: 128", "did you mean 'batch_size'"),
         ("batch_size: 128", "batch_size: 128\n  precision: bfloat16", "not available yet"),
         ("batch_size: 128", "batch_size: 128\n  stability: {rollback: 2}", "not available yet"),
@@ -107,6 +111,11 @@ def test_a_wrong_strategy_is_refused_with_its_line(db: None, tmp_path: Path, old
     [
         ("label_lookahead: 10", "label_lookahead: 9000", "looks at least 9000 bars ahead"),
         ("zigzag_threshold: 0.04", "zigzag_threshold: 0.9", "every training row has the class HOLD"),
+        (
+            "source: zigzag, zigzag_threshold: 0.04, label_lookahead: 10",
+            "source: regime, macro_atr_mult: 100",
+            "no leg of the regime's macro zigzag is confirmed",
+        ),
         ("start_date: 2003-01-01", "start_date: 2010-12-28", "wanted at least 100; choose more days"),
         ("label_lookahead: 10", "label_lookahead: 1600", "split has no rows"),
         (

@@ -53,6 +53,9 @@ def key_and_rows(store: Path, change: Any = None) -> tuple[str, Dataset]:
 def assert_same_dataset(found: Dataset | None, expected: Dataset) -> None:
     assert found is not None
     for name in FIELDS:
+        if getattr(expected.rows, name) is None:
+            assert getattr(found.rows, name) is None
+            continue
         assert same_bits(np.asarray(getattr(found.rows, name)), getattr(expected.rows, name))
     assert same_bits(np.asarray(found.clock), expected.clock)
     for name in ("symbols", "feature_names", "normalization", "class_names", "dropped", "dropped_by_symbol"):
@@ -67,6 +70,23 @@ def test_what_was_kept_is_found_again_bit_for_bit_and_memory_mapped(store: Path,
     assert_same_dataset(found, dataset)
     assert found is not None
     assert isinstance(found.rows.features, np.memmap)
+
+
+BARRIERS = {"source": "triple_barrier", "max_holding_period": 9, "vol_span": 6, "cusum_threshold": 0.001}
+
+
+def test_the_weights_of_rows_are_kept_with_them(store: Path, folder: Path) -> None:
+    plain, weighing = (set_path("training", "labels", to=BARRIERS | {"compute_weights": on}) for on in (False, True))
+    key, dataset = key_and_rows(store, weighing)
+    assert dataset.rows.weights is not None and dataset.rows.weights.min() < dataset.rows.weights.max()
+    assert cache.keep(folder, key, dataset, LARGE)
+    assert_same_dataset(cache.find(folder, key, example(weighing)), dataset)
+    other_key, without = key_and_rows(store, plain)
+    assert other_key != key and without.rows.weights is None
+    assert cache.keep(folder, other_key, without, LARGE)
+    assert_same_dataset(cache.find(folder, other_key, example(plain)), without)
+    (folder / key / "weights.npy").unlink()
+    assert cache.find(folder, key, example(weighing)) is None
 
 
 def set_path(*path: str, to: Any) -> Any:

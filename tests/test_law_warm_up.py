@@ -15,6 +15,8 @@ from tests.pipeline_examples import AVAILABLE, definitions, modest, prices, thor
 from training.pipeline.indicators import compute
 
 COLUMNS = ("open", "high", "low", "close", "volume")
+#: They do not grow with the price, and are not free of volume's unit either.
+IN_UNITS_OF_VOLUME = {"obv", "adline"}
 
 
 def outputs_of(name: str, parameters: dict[str, Any], bars: np.ndarray) -> list[np.ndarray]:
@@ -55,11 +57,11 @@ def constants(name: str, price: float, volume: float) -> list[float]:
     """What the vocabulary writes about a constant price, as one number per output."""
     outputs = len(INDICATORS[name].outputs)
     words = INDICATORS[name].constant.split(";")[0]
-    if words.startswith("the price"):
+    if re.fullmatch("the price(, (two|three|four) times)?", words):
         return [price] * outputs
     if words == "the first bar's volume":
         return [volume]
-    numbers = [float(n) for n in re.findall(r"-?\d+(?:\.\d+)?", words)]
+    numbers = [price if n == "the price" else float(n) for n in re.findall(r"the price|-?\d+(?:\.\d+)?", words)]
     assert len(numbers) == outputs, f"{name} does not say what it gives on a constant price"
     return numbers
 
@@ -86,20 +88,24 @@ def test_only_scale_free_indicators_forget_the_unit_of_the_price(
     bars = prices(400, seed)
     scaled = bars * np.array([[factor]] * 4 + [[1.0]])
     once, again = outputs_of(name, parameters, bars), outputs_of(name, parameters, scaled)
+    kind = INDICATORS[name]
     same = [np.allclose(a, b, rtol=1e-6, atol=1e-5, equal_nan=True) for a, b in zip(once, again, strict=True)]
-    if INDICATORS[name].scale_free:
-        assert all(same)
-    elif "volume" not in INDICATORS[name].columns:
-        assert not all(same)
-        for a, b in zip(once, again, strict=True):
-            np.testing.assert_allclose(b, a * factor, rtol=1e-6, atol=1e-7 * factor)
+    assert all(same[i] for i, output in enumerate(kind.outputs) if kind.forgets_the_unit(output))
+    in_units = [i for i, output in enumerate(kind.outputs) if not kind.forgets_the_unit(output)]
+    if in_units and name not in IN_UNITS_OF_VOLUME:
+        assert not all(same[i] for i in in_units)
+        for i in in_units:
+            np.testing.assert_allclose(again[i], once[i] * factor, rtol=1e-6, atol=1e-7 * factor)
 
 
-@pytest.mark.parametrize("name", [n for n in AVAILABLE if INDICATORS[n].memory == "finite"])
+@pytest.mark.parametrize("name", AVAILABLE)
 @modest
 @given(data=st.data(), seed=st.integers(0, 1000), cut=st.integers(1, 100))
 def test_a_finite_memory_forgets_where_the_bars_began(name: str, data: st.DataObject, seed: int, cut: int) -> None:
-    parameters = data.draw(definitions(INDICATORS[name], 30))
+    if "finite" not in (INDICATORS[name].memory, *(memory for *_, memory in INDICATORS[name].memory_if)):
+        return
+    finite = definitions(INDICATORS[name], 30).filter(lambda p: INDICATORS[name].memory_with(p) == "finite")
+    parameters = data.draw(finite)
     bars = prices(300, seed)
     warm_up = max(warm_ups(name, parameters))
     for whole, part in zip(outputs_of(name, parameters, bars), outputs_of(name, parameters, bars[:, cut:]), strict=True):

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils.html import escape
 
 from strategies_app.models import Strategy, StrategyVersion
 from strategies_app.samples import samples
 from tests import admin_rows
 from tests.api_examples import TEXT, Examples, register_worker, send
 from tests.test_quick import asking, work, worked
-from training import queues
+from training import label_words, queues
 from training.models import BarSeries, Operation
 from training.pages import start
 
@@ -91,6 +92,10 @@ def test_the_plan_is_that_of_the_dry_run(ready: Examples, monkeypatch: pytest.Mo
         assert re.search(rf'<td>{name}</td><td class="number">{count:,}</td>', page), name
     for shares in told["class_shares"].values():
         assert all(f"{share:.1%}" in page for share in shares.values())
+    for name, cells in label_words.label_lines(told["label_report"]):
+        line = "".join(f'<td class="number">{cell}</td>' for cell in cells)
+        assert f"<tr><td>{name}</td>{line}</tr>" in page, name
+    assert escape(label_words.label_worth(told["label_report"])) in page
     assert told["network"] in page and told["memory"] in page and "a cpu worker" in page
     assert re.findall(r"<li>(1\w+)</li>", page.partition("features mono")[2])[0] == told["features"][0]
     assert "covers" not in re.sub(r'aria-label="[^"]*"', "", page), "the dates are covered whole"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from django.conf import settings
 
 from strategies_app.reader import StrategyError, read_strategy
-from strategies_app.schema import feature_names, output_of
+from strategies_app.schema import TripleBarrierLabels, feature_names, output_of
 from tests.api_examples import store_bars
 from tests.homes import STRATEGY
 from tests.pipeline_examples import plain_market
@@ -119,6 +120,20 @@ def test_labels_and_their_balance_are_those_of_the_pipeline(bars: None) -> None:
     assert set(seen["classes"][0]["times"]) <= set(times)
 
 
+def test_only_events_are_counted_where_only_events_are_kept(bars: None) -> None:
+    text = re.sub(r"labels: {.*}", "labels: {source: triple_barrier, max_holding_period: 10, cusum_threshold: 0.03}", TEXT)
+    assert text != TEXT
+    seen = preview(text, "AAPL", bars=previews.MOST_BARS)["labels"]
+    spec, run = whole_run(text)
+    frame = run.frames["AAPL"]["1d"]
+    first = int(np.searchsorted(bar_times(frame), run.start))
+    column = compute_labels(spec, bar_columns(frame))
+    assert column.events is not None
+    kept = (column.ends >= 0)[first:] & column.events[first:]
+    assert [c["count"] for c in seen["classes"]] == np.bincount(column.values[first:][kept], minlength=3).tolist()
+    assert 0 < seen["labelled"] == kept.sum() < 0.8 * len(kept)
+
+
 def test_features_are_in_their_order(bars: None) -> None:
     seen = preview(TEXT, "AAPL", bars=300)
     names = feature_names(read_strategy(TEXT))
@@ -179,7 +194,8 @@ def test_every_sample_can_be_seen(db: None, path: Path) -> None:
     spec = read_strategy(text)
     assert seen["bars"] == previews.BARS
     assert {s["name"] for s in seen["fuzzy_sets"]} == set(spec.fuzzy_sets)
-    assert seen["labels"]["labelled"] > 1_000
+    only_events = isinstance(labels := spec.training.labels, TripleBarrierLabels) and labels.cusum_threshold is not None
+    assert seen["labels"]["labelled"] > (100 if only_events else 1_000)
 
 
 def test_a_million_bars_are_no_longer_an_answer_than_a_few(db: None) -> None:

@@ -55,6 +55,9 @@ def test_a_plan_is_what_a_dry_run_prints(asking: Examples, monkeypatch: pytest.M
     assert told["worker"].startswith("none: no worker is running")
     assert len(told["features"]) == 7 and told["split"]["rows"]["train"] > 500
     assert set(told["class_shares"]) == {"train", "validation", "test"}
+    report = told["label_report"]
+    assert report["rows"] == told["split"]["rows"]["train"] and report["cost_assumed"] and report["fitness"] > 0
+    assert {line["name"]: line["share"] for line in report["classes"]} == pytest.approx(told["class_shares"]["train"])
 
 
 def test_what_a_plan_refuses_is_one_sentence(asking: Examples, monkeypatch: pytest.MonkeyPatch) -> None:

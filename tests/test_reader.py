@@ -32,9 +32,10 @@ def test_every_sample_is_right_and_warns_of_nothing(path: Path) -> None:
     assert warnings_of(spec) == []
 
 
-def test_there_are_six_samples() -> None:
+def test_there_are_eight_samples() -> None:
     assert {path.stem for path in SAMPLES} == {
         "minimal", "multi_output", "multi_timeframe", "multi_symbol", "triple_barrier", "raw_inputs",
+        "regime", "events",
     }  # fmt: skip
 
 
@@ -230,16 +231,14 @@ ERRORS = [
     ("epochs: 3", "epochs: 3\n  stability: {rolback: 1}", [
         ("training.stability.rolback", 23, 15, "unknown key 'rolback', did you mean 'rollback'?")]),
     ("epochs: 3", "epochs: 3\n  epochs: 4", [("training.epochs", 23, 3, "key 'epochs' is here a second time, first in line 22")]),
-    # in the grammar, not in this version
     ("type: macd", "type: ichimoku", [
-        ("indicators.macd_1.type", 7, 18, "indicator ichimoku is not available yet"),
         ("nn_inputs[1].raw_indicator", 15, 21,
          "'macd_1' (ichimoku) has no output 'signal', wanted one of tenkan, kijun, senkou_a, senkou_b")]),
-    ("source: zigzag", "source: regime", [("training.labels.source", 21, 20, "label regime is not available yet")]),
-    ("source: zigzag", "source: triple_barrier, cusum_threshold: .1", [
-        ("training.labels.cusum_threshold", 21, 53, "the CUSUM event filter is not available yet")]),
-    ("source: zigzag", "source: triple_barrier, compute_weights: true", [
-        ("training.labels.compute_weights", 21, 53, "weighting labels by uniqueness is not available yet")]),
+    ("source: zigzag", "source: regime, vol_lookbak: 9", [("training.labels.vol_lookbak", 21, 28,
+        "unknown key 'vol_lookbak', did you mean 'vol_lookback'?")]),
+    ("source: zigzag", "source: triple_barrier, cusum_threshold: 2", [
+        ("training.labels.cusum_threshold", 21, 53, "seen 2, wanted at most 1")]),
+    # in the grammar, not in this version
     ("type: mlp", "type: gru\n  architecture: {sequence_length: 20}", [("model.type", 17, 9, "network gru is not available yet")]),
     ("epochs: 3", "epochs: 3\n  precision: bfloat16", [("training.precision", 23, 14, "precision bfloat16 is not available yet")]),
     ("epochs: 3", "epochs: 3\n  stability: {rollback: 2}", [("training.stability", 23, 14, "stability rollback is not available yet")]),
@@ -303,7 +302,7 @@ def test_all_errors_of_all_sections_are_told_at_once_in_the_order_of_the_text() 
     text = changed("indicator: rsi_14", "indicator: rsi14", text)
     text = changed("fuzzy_set: rsi_zone", "fuzzy_set: zone", text)
     text = changed("type: mlp", "type: mlp\n  layers: &x 3", text)
-    text = changed("source: zigzag", "source: regime", text)
+    text = changed("source: zigzag", "source: regim", text)
     problems = problems_of(text)
     assert [p.path for p in problems] == [
         "", "nme", "indicators.rsi_14.perod", "fuzzy_sets.rsi_zone.indicator", "nn_inputs[0].fuzzy_set",

@@ -50,17 +50,17 @@ def test_every_key_of_the_schema_is_there(model: type[BaseModel], text: str) -> 
 
 
 @pytest.mark.parametrize("kind", vocabulary.INDICATORS.values(), ids=lambda k: k.name)
-def test_every_indicator_is_there_or_marked(kind: vocabulary.IndicatorKind, text: str) -> None:
+def test_every_indicator_is_there(kind: vocabulary.IndicatorKind, text: str) -> None:
     if kind.name in vocabulary.REPAINTING:
         assert f"`{kind.name}` is refused as an input" in text
         return
-    own = part(text, f"{kind.name}\n" if kind.available else f"Indicators to come ({NOT_YET})")
-    overview = next(line for line in text.splitlines() if line.startswith((f"| [{kind.name}]", f"| `{kind.name}` |")))
+    own = part(text, f"{kind.name}\n")
+    overview = next(line for line in text.splitlines() if line.startswith(f"| [{kind.name}]"))
     missing = [word for word in words_of(kind) if word not in own + overview]
     assert missing == []
-    assert (NOT_YET in overview) is not kind.available
-    if kind.available:
-        assert kind.formula[1:] in own and kind.constant in own and kind.memory in own
+    assert kind.formula[1:] in own and kind.constant in own and kind.memory in own
+    assert all(f"{memory} with {name} {value}" in own for name, value, memory in kind.memory_if)
+    assert all(f"only {output}" in own for output in kind.scale_free_outputs)
 
 
 @pytest.mark.parametrize("kind", vocabulary.MEMBERSHIPS.values(), ids=lambda k: k.name)
@@ -81,8 +81,8 @@ def test_every_timeframe_is_there(text: str) -> None:
 
 def test_what_cannot_be_trained_yet_is_marked(text: str) -> None:
     marked = {
-        "`regression`", "`bfloat16`", "`lstm`", "`gru`", "labels: regime", "labels: forward_return", "`huber`", "`mse`",
-        "`cusum_threshold`", "`compute_weights`", "`rollback`",
+        "`regression`", "`bfloat16`", "`lstm`", "`gru`", "labels: forward_return", "`huber`", "`mse`",
+        "`rollback`",
     }  # fmt: skip
     lines = [line for line in text.splitlines() if NOT_YET in line]
     assert {word for word in marked if not any(word in line for line in lines)} == set()

@@ -65,7 +65,19 @@ def test_another_symbol_or_a_short_warm_up_is_predicted_with_a_caution(home: Hom
 def test_a_plan_shows_features_dates_rows_and_classes_and_trains_nothing(home: Home) -> None:
     done = home.run("train", home.strategy("planned"), "--dry-run", "--validation-split", "0.2")
     assert done.returncode == 0, done.stderr
-    for words in ("1d_zone_low", "1w_zone_high", "1d_macd_1.histogram_raw", "purged", "embargoed", "parameters", "BUY", "memory"):
+    for words in (
+        "1d_zone_low",
+        "1w_zone_high",
+        "1d_macd_1.histogram_raw",
+        "purged",
+        "embargoed",
+        "parameters",
+        "BUY",
+        "memory",
+        "Expected return",
+        "Longest run",
+        "After a round-trip cost of 0.10% (assumed: the strategy has no cost_model)",
+    ):
         assert words in done.stdout
     assert "planned" not in home.run("models", "list").stdout
     assert "planned" not in home.run("strategies", "list").stdout

@@ -16,6 +16,7 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str = "") -> di
     spec = effective_spec(text, options)
     import numpy as np
 
+    from training.pipeline.label_report import label_report
     from training.recipe import FeatureCache, class_shares, load_bars, prepare, split_ledger
     from training.trainer.classes import learn_class_weights
     from training.trainer.device import choose_device, device_name
@@ -43,6 +44,7 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str = "") -> di
         "split": split_ledger(dataset, splits, bars),
         "class_shares": {name: class_shares(dataset, positions) for name, positions in parts.items() if len(positions)},
         "longest_look_ahead": longest_look_ahead(spec, dataset),
+        "label_report": label_report(spec, bars, dataset, splits),
         "notes": [*prepared.notes, *warnings],
     }
 

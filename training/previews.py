@@ -260,15 +260,16 @@ def _marks(kind: str, parameters: list[float]) -> list[float]:
 
 
 def _labels(spec: StrategySpec, base: _Shown) -> dict[str, Any]:
-    """Class shares of the labelled base bars shown, the longest look-ahead in bars, and where each class stands
-    among the candles drawn."""
+    """Class shares of the labelled base bars shown (if only events are kept, of those), the longest look-ahead in bars,
+    and where each class stands among the candles drawn."""
     import numpy as np
 
     from training.pipeline.labels import compute_labels
 
     column = compute_labels(spec, base.columns)
     values, ends = base.inside(column.values), base.inside(column.ends)
-    labelled = np.flatnonzero(ends >= 0)
+    kept = ends >= 0 if column.events is None else (ends >= 0) & base.inside(column.events)
+    labelled = np.flatnonzero(kept)
     told = {
         "source": spec.training.labels.source,
         "labelled": len(labelled),

@@ -77,7 +77,11 @@ def prepare(
     splits = cut_rows(dataset, spec.training.data_split)
     check_splits(dataset, splits)
     on_stage("split", 1.0)
-    return Prepared(dataset, splits, (*notes, *_absent_symbols(dataset, splits), *_class_notes(dataset, splits)))
+    return Prepared(
+        dataset,
+        splits,
+        (*notes, *_absent_symbols(dataset, splits), *_class_notes(dataset, splits), *_weight_notes(dataset, splits)),
+    )
 
 
 def _refuse_few(spec: StrategySpec, bars: RunBars) -> None:
@@ -129,6 +133,15 @@ def _class_notes(dataset: Dataset, splits: Splits) -> list[str]:
     if share <= ONE_SIDED:
         return []
     return [f"{share:.1%} of the training rows are {name}: a model that always says {name} is right that often; change the label"]
+
+
+def _weight_notes(dataset: Dataset, splits: Splits) -> list[str]:
+    weights = dataset.rows.weights
+    if weights is None:
+        return []
+    mean = float(weights[splits.train].mean(dtype=np.float64))
+    alone = f"{len(splits.train):,} rows tell about as much as {mean * len(splits.train):,.0f} whose labels do not overlap"
+    return [f"training rows weigh by how unique their labels are, {mean:.1%} on average: {alone}"]
 
 
 def train_strategy(

@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from training import label_words
 from training.pipeline.coverage import day_of
 from training.verdict import baseline_name, baselines_of, judge
 
@@ -111,7 +112,16 @@ def plan_tables(plan: Metrics) -> RenderableType:
         features.add_row(str(number), name)
     notes = [Text(f"note: {text}") for text in plan["notes"]]
     look = Text(f"a label looks at most {plan['longest_look_ahead']:,} bars ahead")
-    return Group(facts, Text(), rows, Text(", ".join(spans)), look, *notes, Text(), features)
+    labels = _labels(plan["label_report"])
+    return Group(facts, Text(), rows, Text(", ".join(spans)), look, Text(), labels, *notes, Text(), features)
+
+
+def _labels(told: Metrics) -> RenderableType:
+    """What the labels of the training rows are worth by themselves."""
+    table = _table(f"Labels of the {told['rows']:,} training rows, each over its own life", "", *label_words.COLUMNS)
+    for name, cells in label_words.label_lines(told):
+        table.add_row(name, *cells)
+    return Group(table, Text(label_words.label_worth(told)))
 
 
 def provenance_table(bundle: Any) -> RenderableType:

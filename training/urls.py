@@ -37,6 +37,7 @@ urlpatterns = [
     path("operations/<str:operation_id>/checkpoints/", operations.checkpoints, name="checkpoints"),
     path("train/", start.train, name="train"),
     path("train/plan/", start.plan, name="plan"),
+    path("train/plan/<str:job>/", start.planned, name="plan-job"),
     path("previews/", previews.preview, name="preview"),
     path("previews/symbols/", previews.symbols, name="preview-symbols"),
     path("previews/<str:job>/", previews.waiting, name="preview-job"),

@@ -38,7 +38,8 @@ class Rows:
 
     features float32 (n, f), C-contiguous; labels int64 (n,) class numbers, or float64 (n,) returns;
     times int64 (n,) the base bar's open, µs UTC; label_ends int64 (n,) when the last bar the label
-    looked at is known, µs UTC; symbols int32 (n,) positions in `Dataset.symbols`.
+    looked at is known, µs UTC; symbols int32 (n,) positions in `Dataset.symbols`; weights float32 (n,)
+    above 0: how much a row counts beside the others of its symbol in training, None if all count alike.
     """
 
     features: NDArray[np.float32]
@@ -46,6 +47,7 @@ class Rows:
     times: Microseconds
     label_ends: Microseconds
     symbols: NDArray[np.int32]
+    weights: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.times)

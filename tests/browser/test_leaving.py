@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 from playwright.sync_api import expect
 
 from strategies_app.samples import samples
 from tests.browser.conftest import Site
 from tests.homes import until
+
+#: One process of a parallel run takes them all: they share one running system.
+pytestmark = pytest.mark.xdist_group("browser")
 
 Train = Callable[..., str]
 #: As when Back brings a page that the browser had kept whole.

@@ -10,6 +10,9 @@ from playwright.sync_api import Page, WebSocketRoute, expect
 from tests.browser.conftest import Site
 from tests.homes import until
 
+#: One process of a parallel run takes them all: they share one running system.
+pytestmark = pytest.mark.xdist_group("browser")
+
 Train = Callable[..., str]
 
 

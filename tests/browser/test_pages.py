@@ -13,6 +13,9 @@ from playwright.sync_api import Page, expect
 from tests.browser.conftest import Site
 from tests.homes import operation_in, until
 
+#: One process of a parallel run takes them all: they share one running system.
+pytestmark = pytest.mark.xdist_group("browser")
+
 #: Name of the page → its address; {done} is a completed operation, {stopped} a cancelled one.
 PAGES = {
     "home": "", "strategies": "strategies/", "strategy": "strategies/{name}/", "strategy-new": "strategies/new/",

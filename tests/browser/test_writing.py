@@ -13,6 +13,9 @@ from strategies_app.samples import samples
 from tests.browser.conftest import Site
 from tests.homes import STRATEGY
 
+#: One process of a parallel run takes them all: they share one running system.
+pytestmark = pytest.mark.xdist_group("browser")
+
 LONG = f"l{'o' * 97}ng"
 MINIMAL = samples()["minimal"].text
 

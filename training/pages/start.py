@@ -18,6 +18,7 @@ from strategies_app.schema import StrategySpec
 from strategies_app.stored import FoundStrategy, UnknownStrategy
 from strategies_app.vocabulary import TIMEFRAMES
 from training.estimates import seconds_for
+from training.label_words import COLUMNS, label_lines, label_worth
 from training.models import Operation
 from training.pages.access import actor_of, page
 from training.pages.choices import SAMPLE, choices, coverage, found, problems_of, ranges_of, stored_series
@@ -187,7 +188,11 @@ def _plan_of(request: HttpRequest, arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def _answered(reply: Reply) -> dict[str, Any]:
-    return {"job": reply.job} if reply.result is None else {"plan": reply.result, "rows": _rows(reply.result)}
+    return (
+        {"job": reply.job}
+        if reply.result is None
+        else {"plan": reply.result, "rows": _rows(reply.result), "labels": _labels(reply.result)}
+    )
 
 
 def _rows(told: dict[str, Any]) -> list[dict[str, Any]]:
@@ -203,6 +208,12 @@ def _rows(told: dict[str, Any]) -> list[dict[str, Any]]:
         }
         for name, count in told["split"]["rows"].items()
     ]  # fmt: skip
+
+
+def _labels(told: dict[str, Any]) -> dict[str, Any]:
+    """What the labels are worth, as lines of a table and a sentence."""
+    report = told["label_report"]
+    return {"columns": COLUMNS, "lines": label_lines(report), "worth": label_worth(report)}
 
 
 @require_safe

@@ -1,6 +1,6 @@
 """The feature cache: rows and labels of earlier runs, found by content and memory-mapped.
 
-It holds raw features, labels, times and label ends: nothing split, nothing fitted. The key covers
+It holds raw features, labels, times, label ends and how unique labels are: nothing split, nothing fitted. The key covers
 the bars (fingerprints), the part of the strategy that makes features and labels, and the code and
 libraries that compute them; change only the model or the training section and the rows are found.
 """
@@ -26,10 +26,11 @@ from strategies_app import schema, vocabulary
 from strategies_app.schema import StrategySpec
 from training.files import sync_folder
 from training.pipeline.features import plan_features
+from training.pipeline.labels import weighs_rows
 from training.pipeline.loading import RunBars
 from training.values import Dataset, Rows
 
-FORMAT = 3
+FORMAT = 4
 #: Seconds after which a half-written entry has no writer any more.
 ABANDONED = 3600.0
 LIBRARIES = ("numpy", "pandas", "pyarrow", "TA-Lib", "numba")
@@ -88,12 +89,13 @@ def find(folder: Path, key: str, spec: StrategySpec) -> Dataset | None:
 
 def _read(entry: Path, spec: StrategySpec) -> Dataset:
     about: dict[str, Any] = json.loads((entry / "about.json").read_text())
-    arrays = {name: np.load(entry / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in (*_ROWS, "clock")}
+    names = [name for name in (*_ROWS, "clock") if name != "weights" or weighs_rows(spec)]
+    arrays = {name: np.load(entry / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in names}
     plan = plan_features(spec)
     seen = {name: [str(array.dtype), list(array.shape)] for name, array in arrays.items()}
     if seen != about["arrays"] or arrays["features"].shape[1] != len(plan.names):
         raise ValueError(f"{entry} holds other arrays than it says")
-    rows = Rows(**{name: arrays[name] for name in _ROWS})
+    rows = Rows(**{name: arrays[name] for name in _ROWS if name in arrays})
     counts = (about["dropped"], about["dropped_by_symbol"])
     return Dataset(rows, arrays["clock"], spec.symbols, plan.names, plan.normalization, spec.class_names, *counts)
 
@@ -121,7 +123,8 @@ def keep(folder: Path, key: str, dataset: Dataset, limit: int) -> bool:
 
 
 def _write(entry: Path, dataset: Dataset) -> None:
-    arrays = {name: getattr(dataset.rows, name) for name in _ROWS} | {"clock": dataset.clock}
+    columns = {name: getattr(dataset.rows, name) for name in _ROWS} | {"clock": dataset.clock}
+    arrays = {name: array for name, array in columns.items() if array is not None}
     for name, array in arrays.items():
         with (entry / f"{name}.npy").open("xb") as file:
             np.save(file, array, allow_pickle=False)

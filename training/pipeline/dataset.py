@@ -16,12 +16,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from strategies_app.schema import StrategySpec
+from strategies_app.schema import RegimeLabels, StrategySpec, TripleBarrierLabels
 from training.pipeline import kernels
 from training.pipeline.coverage import DataError
 from training.pipeline.features import FeaturePlan, bar_columns, fill_matrix, indicator_outputs, plan_features
 from training.pipeline.frames import bar_times
-from training.pipeline.labels import LabelColumn, compute_labels, look_ahead
+from training.pipeline.labels import LabelColumn, compute_labels, label_warm_up, look_ahead, uniqueness, weighs_rows
 from training.pipeline.loading import RunBars
 from training.pipeline.timeframes import duration
 from training.values import Dataset, Rows
@@ -29,6 +29,7 @@ from training.values import Dataset, Rows
 OnStage = Callable[[str, float], None]
 #: Why a base bar inside the dates gives no row.
 WARM_UP, MISSING, NO_LABEL, NO_VALUE = "warm-up", "missing feature", "without a whole look-ahead", "missing value"
+NO_EVENT = "no event of the CUSUM filter"
 
 
 @dataclass(frozen=True)
@@ -60,14 +61,14 @@ def build_dataset(spec: StrategySpec, bars: RunBars, on_stage: OnStage = lambda 
         parts.append(part)
     for name in ("indicators", "memberships", "features", "labels"):
         on_stage(name, 1.0)
-    times, ends, values, symbols = (np.concatenate(column) for column in zip(*parts, strict=True))
+    times, ends, values, symbols, *weights = (np.concatenate(column) for column in zip(*parts, strict=True))
     dataset = Dataset(
-        Rows(matrix[:written], values, times, ends, symbols),
+        Rows(matrix[:written], values, times, ends, symbols, *weights),
         sorted_union([bars.clock[s] for s in spec.symbols]),
         spec.symbols, plan.names, plan.normalization, spec.class_names, _total(dropped.values()),
         {symbol: dict(reasons) for symbol, reasons in dropped.items()},
     )  # fmt: skip
-    _refuse_nothing(spec, dataset)
+    _refuse_nothing(spec, dataset, max(len(bars.frames[s][spec.base_timeframe]) for s in spec.symbols))
     return dataset
 
 
@@ -134,10 +135,14 @@ def _with_lead(flags: NDArray[np.bool_], length: int) -> NDArray[np.bool_]:
 def _label_rows(
     spec: StrategySpec, rows: SymbolRows, labels: LabelColumn, block: NDArray[np.float32], number: int, dropped: Counter[str]
 ) -> tuple[NDArray[np.bool_], tuple[NDArray[Any], ...]]:
-    """Which rows of the block stay, and their times, label ends, labels and symbol numbers."""
+    """Which rows of the block stay, and their times, label ends, labels, symbol numbers, and weights if they differ."""
     ends, values = labels.ends[rows.first :], labels.values[rows.first :]
     labelled = ends >= 0
     keep = rows.complete & labelled
+    if labels.events is not None:
+        events = labels.events[rows.first :]
+        dropped[NO_EVENT] += int((keep & ~events).sum())
+        keep &= events
     # Before the first row of each kind, features or labels are warming up; later gaps have another reason.
     begin = max(_first(rows.complete), _first(labelled) if labelled.any() else 0)
     dropped[WARM_UP] += begin
@@ -145,7 +150,9 @@ def _label_rows(
     dropped[NO_LABEL] += int((rows.complete & ~labelled)[begin:].sum())
     # A bar is known at open + duration, and so is a label whose last bar it is. `ends` counts from the first loaded bar.
     known = rows.times[ends[keep] - rows.first] + duration(spec.base_timeframe)
-    part = (rows.times[keep], known, values[keep], np.full(len(known), number, dtype=np.int32))
+    part: tuple[NDArray[Any], ...] = (rows.times[keep], known, values[keep], np.full(len(known), number, dtype=np.int32))
+    if weighs_rows(spec):
+        part += (uniqueness(np.flatnonzero(keep), ends[keep] - rows.first, len(keep)),)
     return _with_lead(keep, len(block)), part
 
 
@@ -162,16 +169,29 @@ def _first(flags: NDArray[np.bool_]) -> int:
     return int(np.argmax(flags)) if flags.any() else len(flags)
 
 
-def _refuse_nothing(spec: StrategySpec, dataset: Dataset) -> None:
+def _refuse_nothing(spec: StrategySpec, dataset: Dataset, longest: int) -> None:
+    """longest: bars of the symbol that has most, warm-up included."""
     if len(dataset.rows):
         return
-    dropped, seen = dataset.dropped, len(dataset.clock)
-    if dropped[NO_LABEL]:
+    dropped, seen, base, labels = dataset.dropped, len(dataset.clock), spec.base_timeframe, spec.training.labels
+    if dropped.get(NO_EVENT) and isinstance(labels, TripleBarrierLabels):
         raise DataError(
-            f"no row has a label: the label {spec.training.labels.source} looks at least {look_ahead(spec)} bars ahead "
-            f"and {seen} {spec.base_timeframe} bars lie in the dates; wanted a shorter look-ahead or more bars"
+            f"the CUSUM filter drops every row: the moves of {dropped[NO_EVENT]} labelled {base} bars never add up to "
+            f"cusum_threshold {labels.cusum_threshold:g} and cusum_multiplier {labels.cusum_multiplier:g} times the volatility; "
+            "wanted lower ones"
+        )
+    if dropped[NO_LABEL] and isinstance(labels, RegimeLabels) and longest > labels.vol_lookback + labels.atr_period:
+        raise DataError(
+            f"no row has a label: no leg of the regime's macro zigzag is confirmed in {longest} {base} bars; "
+            f"wanted a macro_atr_mult below {labels.macro_atr_mult:g}, or more bars"
+        )
+    if dropped[NO_LABEL]:
+        behind = f" and {label_warm_up(spec)} back" if isinstance(labels, RegimeLabels) else ""
+        raise DataError(
+            f"no row has a label: the label {labels.source} looks at least {look_ahead(spec)} bars ahead{behind} "
+            f"and {seen} {base} bars lie in the dates; wanted a shorter look-ahead or more bars"
         )
     raise DataError(
-        f"no row has all its features: {dropped[WARM_UP]} of {seen} {spec.base_timeframe} bars lie in the warm-up and "
+        f"no row has all its features: {dropped[WARM_UP]} of {seen} {base} bars lie in the warm-up and "
         f"{dropped[MISSING]} lack a value; wanted shorter periods, fewer timeframes or more bars before the start"
     )

@@ -12,31 +12,25 @@ from typing import Any
 
 import numpy as np
 import talib
-from numpy.typing import NDArray
 
 from strategies_app.vocabulary import INDICATORS
+from training.pipeline import indicator_kernels, indicators_channels, indicators_volume
+from training.pipeline.indicator_inputs import (
+    Array,
+    Columns,
+    Computation,
+    after,
+    average,
+    share,
+    source_of,
+    window_sums,
+)
 
-Array = NDArray[np.float64]
-Columns = Mapping[str, Array]
-Computation = Callable[[Columns, Mapping[str, Any]], tuple[Array, ...]]
+__all__ = ["COMPUTATIONS", "Array", "Columns", "compute", "source_of"]
+
 #: TA-Lib's number of the simple moving average.
 _SIMPLE: Any = 0
-
-
-def source_of(columns: Columns, source: str) -> Array:
-    """The price that an indicator works on: a column, or a mean of columns (hl2, hlc3, ohlc4)."""
-    if source == "hl2":
-        return (columns["high"] + columns["low"]) / 2
-    if source == "hlc3":
-        return (columns["high"] + columns["low"] + columns["close"]) / 3
-    if source == "ohlc4":
-        return (columns["open"] + columns["high"] + columns["low"] + columns["close"]) / 4
-    return columns[source]
-
-
-def _average(function: Callable[..., Array], values: Array, period: int) -> Array:
-    """A moving average; over one bar it is the bar itself, which TA-Lib refuses to compute."""
-    return values.copy() if period == 1 else function(values, period)
+_MOVING_AVERAGES: dict[str, Callable[..., Array]] = {"sma": talib.SMA, "ema": talib.EMA}
 
 
 def _on_source(function: Callable[..., Array]) -> Computation:
@@ -48,31 +42,12 @@ def _on_range(function: Callable[..., Array]) -> Computation:
 
 
 def _moving_average(function: Callable[..., Array]) -> Computation:
-    return lambda c, p: (_average(function, source_of(c, p["source"]), p["period"]),)
+    return lambda c, p: (average(function, source_of(c, p["source"]), p["period"]),)
 
 
 def _macd(c: Columns, p: Mapping[str, Any]) -> tuple[Array, ...]:
     line, signal, histogram = talib.MACD(source_of(c, p["source"]), p["fast_period"], p["slow_period"], p["signal_period"])
     return line, signal, histogram
-
-
-def _bbands(c: Columns, p: Mapping[str, Any]) -> tuple[Array, ...]:
-    upper, middle, lower = talib.BBANDS(source_of(c, p["source"]), p["period"], p["multiplier"], p["multiplier"])
-    return upper, middle, lower
-
-
-def _bandwidth(c: Columns, p: Mapping[str, Any]) -> tuple[Array, ...]:
-    upper, middle, lower = _bbands(c, p)
-    return ((upper - lower) / middle,)
-
-
-def _atr(c: Columns, p: Mapping[str, Any]) -> tuple[Array, ...]:
-    if p["smoothing"] == "wilder":
-        return (talib.ATR(c["high"], c["low"], c["close"], p["period"]),)
-    result = np.full(len(c["close"]), np.nan)
-    true_range = talib.TRANGE(c["high"], c["low"], c["close"])
-    result[1:] = _average(talib.SMA, true_range[1:], p["period"])
-    return (result,)
 
 
 def _adx(c: Columns, p: Mapping[str, Any]) -> tuple[Array, ...]:
@@ -90,15 +65,55 @@ def _aroon(c: Columns, p: Mapping[str, Any]) -> tuple[Array, ...]:
     return up, down, talib.AROONOSC(c["high"], c["low"], p["period"])
 
 
+def _weighted(values: Array) -> Array:
+    """Sums of four bars in a row, the middle ones twice: three fewer than there are values."""
+    return values[3:] + 2.0 * values[2:-1] + 2.0 * values[1:-2] + values[:-3]
+
+
+def _relative_vigor(c: Columns, p: Mapping[str, Any]) -> tuple[Array, ...]:
+    """John Ehlers's relative vigor index, 2002: what closes won over opens, as a share of the ranges.
+
+    Both are weighted 1, 2, 2, 1 over four bars and summed over `period`, by our own sums. The signal is the triangular
+    average of it (TA-Lib's TRIMA), which over 4 bars has Ehlers's weights. No range at all gives 0, so a constant price.
+    """
+    count, period = len(c["close"]), p["period"]
+    won, ranges = window_sums(_weighted(c["close"] - c["open"]), period), window_sums(_weighted(c["high"] - c["low"]), period)
+    vigor = share(won, ranges, 0.0)
+    signal = average(talib.TRIMA, vigor[period - 1 :], p["signal_period"])
+    return after(3, vigor, count), after(period + 2, signal, count)
+
+
+def _fisher_transform(c: Columns, p: Mapping[str, Any]) -> tuple[Array, ...]:
+    """John Ehlers's Fisher transform, 2002, of (high + low) / 2 between its extremes (TA-Lib's MIN and MAX), by a kernel.
+
+    The place in the range is smoothed with weight 1 / smoothing of the new one (3: Ehlers's 0.33), cut at ±0.999, made
+    into ½ · ln((1 + x) / (1 − x)), and half of the value before is added. The signal is the value before. A range of
+    nothing counts as its middle, so a constant price gives 0 and 0.
+    """
+    price = (c["high"] + c["low"]) / 2
+    fisher, signal = np.empty(len(price)), np.empty(len(price))
+    lowest, highest = talib.MIN(price, p["period"]), talib.MAX(price, p["period"])
+    indicator_kernels.fisher_transform(price, lowest, highest, p["smoothing"], fisher, signal)
+    return fisher, signal
+
+
+def _distance(c: Columns, p: Mapping[str, Any]) -> tuple[Array, ...]:
+    """100 · (price / its moving average − 1), TA-Lib's SMA or EMA. Constant price: 0."""
+    price = source_of(c, p["source"])
+    result = average(_MOVING_AVERAGES[p["ma_type"]], price, p["period"])
+    indicator_kernels.distances(price, result)
+    return (result,)
+
+
 COMPUTATIONS: dict[str, Computation] = {
     "rsi": _on_source(talib.RSI),
     "sma": _moving_average(talib.SMA),
     "ema": _moving_average(talib.EMA),
     "wma": _moving_average(talib.WMA),
     "macd": _macd,
-    "bbands": _bbands,
-    "bollingerbandwidth": _bandwidth,
-    "atr": _atr,
+    "bbands": indicators_channels.bbands,
+    "bollingerbandwidth": indicators_channels.bandwidth,
+    "atr": indicators_channels.atr,
     "adx": _adx,
     "cci": _on_range(talib.CCI),
     "stochastic": _stochastic,
@@ -106,8 +121,21 @@ COMPUTATIONS: dict[str, Computation] = {
     "momentum": _on_source(talib.MOM),
     "roc": _on_source(talib.ROC),
     "aroon": _aroon,
-    "obv": lambda c, p: (talib.OBV(c["close"], c["volume"]),),
-    "mfi": lambda c, p: (talib.MFI(c["high"], c["low"], c["close"], c["volume"], p["period"]),),
+    "rvi": _relative_vigor,
+    "fishertransform": _fisher_transform,
+    "keltnerchannels": indicators_channels.keltner,
+    "donchianchannels": indicators_channels.donchian,
+    "supertrend": indicators_channels.supertrend,
+    "parabolicsar": indicators_channels.parabolic_sar,
+    "ichimoku": indicators_channels.ichimoku,
+    "obv": indicators_volume.obv,
+    "vwap": indicators_volume.vwap,
+    "mfi": indicators_volume.mfi,
+    "cmf": indicators_volume.chaikin_money_flow,
+    "adline": indicators_volume.accumulation,
+    "volumeratio": indicators_volume.volume_ratio,
+    "distancefromma": _distance,
+    "squeezeintensity": indicators_channels.squeeze_intensity,
 }
 
 

@@ -1,27 +1,23 @@
-"""Compiled loops over bars: arrays in, arrays out. Everything here is one pass in time order, without the GIL.
-
-Signatures are explicit, so importing this module compiles every kernel once or takes it from the
-cache (NUMBA_CACHE_DIR); inputs may be read-only. `error_model="numpy"` makes a division by zero
-give inf or NaN as numpy does, and costs no branch.
-"""
+"""Compiled loops over bars: arrays in, arrays out. Everything here is one pass in time order, without the GIL."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
-FloatVector = types.Array(types.float64, 1, "C", readonly=True)
-IntVector = types.Array(types.int64, 1, "C", readonly=True)
-FloatMatrix = types.Array(types.float64, 2, "C", readonly=True)
-FeatureMatrix = types.Array(types.float32, 2, "C")
-Flags = types.Array(types.boolean, 1, "C", readonly=True)
-FlagsOut = types.Array(types.boolean, 1, "C")
-IntOut = types.Array(types.int64, 1, "C")
-FloatOut = types.Array(types.float64, 1, "C")
+from training.pipeline.compiling import (
+    FeatureMatrix,
+    Flags,
+    FlagsOut,
+    FloatMatrix,
+    FloatOut,
+    FloatVector,
+    IntOut,
+    IntVector,
+)
+from training.pipeline.compiling import kernel as _kernel
 
 #: Rows that are worked on together: what they need stays in the processor's nearest cache.
 BLOCK = 256
@@ -32,10 +28,6 @@ TRAPEZOIDAL, GAUSSIAN, SIGMOID, RAW = 0, 1, 2, 3
 IDENTITY, PRICE_RATIO, PCT_OF_PRICE = 0, 1, 2
 BUY, HOLD, SELL = 0, 1, 2
 NO_LABEL = -1
-
-
-def _kernel(*signature: Any) -> Callable[[Callable[..., Any]], Any]:
-    return njit(list(signature), cache=True, nogil=True, error_model="numpy")
 
 
 @_kernel(types.void(FloatOut, types.int64, types.int64, types.float64, types.float64, types.float64, types.float64))
@@ -217,9 +209,13 @@ def zigzag_window(close, lookahead, threshold, swing, labels):  # type: ignore[n
                         labels[t] = HOLD
 
 
-@_kernel(types.int64(FloatVector, types.float64, IntOut, IntOut))
-def zigzag_pivots(close, threshold, pivots, confirmed):  # type: ignore[no-untyped-def]
-    """Pivots: extremes followed by a reversal of at least `threshold`, and the bars that confirm them; gives their number."""
+@_kernel(types.int64(FloatVector, FloatVector, IntOut, IntOut))
+def zigzag_pivots(close, thresholds, pivots, confirmed):  # type: ignore[no-untyped-def]
+    """Pivots: extremes followed by a reversal of at least the threshold, and the bars that confirm them; gives their number.
+
+    thresholds (n,): the reversal that counts at each bar, as a share of the price; a bar where it is NaN confirms nothing.
+    A price that stands still is no reversal, whatever the threshold.
+    """
     count = 0
     if close.shape[0] == 0:
         return 0
@@ -230,12 +226,12 @@ def zigzag_pivots(close, threshold, pivots, confirmed):  # type: ignore[no-untyp
             high = t
         if close[t] < close[low]:
             low = t
-        if direction >= 0 and close[t] <= close[high] * (1.0 - threshold):
+        if direction >= 0 and close[t] < close[high] and close[t] <= close[high] * (1.0 - thresholds[t]):
             pivots[count] = high
             confirmed[count] = t
             count += 1
             direction, low = -1, t
-        elif direction <= 0 and close[t] >= close[low] * (1.0 + threshold):
+        elif direction <= 0 and close[t] > close[low] and close[t] >= close[low] * (1.0 + thresholds[t]):
             pivots[count] = low
             confirmed[count] = t
             count += 1

@@ -1,8 +1,11 @@
-"""Classes: the labels of the training rows → the weight of each class in the loss."""
+"""Classes: the labels of the training rows → the weight of each class, and of each row, in the loss."""
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
+from numpy.typing import NDArray
 
 from training.trainer.networks import TrainingError
 from training.values import Dataset, Splits
@@ -35,3 +38,25 @@ def learn_class_weights(dataset: Dataset, splits: Splits, kind: str) -> tuple[li
     if not any(weights[c] for c in np.unique(dataset.rows.labels[splits.validation])):
         raise TrainingError("no validation row has a class that occurs in the training rows: change data_split or the labels")
     return weights, warnings
+
+
+def learn_row_weights(dataset: Dataset, splits: Splits) -> NDArray[np.float32] | None:
+    """Weights (n,) whose mean over the training rows of each symbol is 1; None if all rows count alike.
+
+    Rows outside train take no part: theirs are never read, and they change nothing.
+    """
+    rows = dataset.rows
+    if rows.weights is None:
+        return None
+    weights = np.zeros(len(rows), dtype=np.float32)
+    symbols = rows.symbols[splits.train]
+    for symbol in np.unique(symbols):
+        own = splits.train[symbols == symbol]
+        raw = rows.weights[own].astype(np.float64)
+        weights[own] = raw / raw.mean()
+    return weights
+
+
+def weights_digest(weights: NDArray[np.float32] | None) -> str | None:
+    """sha256 of row weights: what a checkpoint keeps of them."""
+    return None if weights is None else hashlib.sha256(weights.astype("<f4").tobytes()).hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
@@ -104,27 +105,29 @@ class Reference:
         self.network.train()
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             _seed(device, seed)
-            batch = 0
+            batch, of_rows = 0, self.rows.weights_of(order)
             for features, labels in self.rows.blocks(order, size):
-                sums.add_weights(batch, self._batch_weights(labels))
-                for x, y in zip(torch.split(features, size), torch.split(labels, size), strict=True):
-                    sums.losses[batch], sums.norms[batch] = self._step(x, y)
+                weights = None if of_rows is None else of_rows[metrics.samples : metrics.samples + len(labels)]
+                sums.add_weights(batch, self._batch_weights(labels, weights))
+                parts = itertools.repeat(None) if weights is None else torch.split(weights, size)
+                for x, y, w in zip(torch.split(features, size), torch.split(labels, size), parts, strict=False):
+                    sums.losses[batch], sums.norms[batch] = self._step(x, y, w)
                     metrics.batch = batch
                     metrics.samples += len(y)
                     batch += 1
                     on_batch_end(metrics)
         return EpochSums(sums.mean_loss(batch), float(sums.norms.max()))
 
-    def _step(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        loss = self.gradients.of(x, y)
+    def _step(self, x: torch.Tensor, y: torch.Tensor, w: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+        loss = self.gradients.of(x, y, w)
         norm = self.clip()
         self.optimizer.step()
         return loss, norm
 
-    def _batch_weights(self, labels: torch.Tensor) -> torch.Tensor:
+    def _batch_weights(self, labels: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
         """Σ w of each batch of a block, in one go."""
         size = self.training.batch_size
-        rows = row_weights(labels, self.class_weights)
+        rows = row_weights(labels, self.class_weights, weights)
         missing = -len(rows) % size
         return nn.functional.pad(rows, (0, missing)).view(-1, size).sum(dim=1)
 

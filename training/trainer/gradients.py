@@ -37,39 +37,42 @@ class Gradients:
         # Asking for the generator's state costs as much as a small layer: only for networks that draw from it.
         self.draws = any(isinstance(layer, Dropout | nn.Dropout | nn.RNNBase) for layer in network.modules())
 
-    def of(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    def of(self, x: torch.Tensor, y: torch.Tensor, w: torch.Tensor | None = None) -> torch.Tensor:
         """The loss () of a batch, Σ w·l / Σ w; its gradients are then in the network. x float32 (b, f), y int64 (b,).
+
+        w float32 (b,): the weights of the rows beside those of their classes, None: all one.
 
         When memory runs out, the batch begins anew in smaller pieces: gradients cleared, random numbers
         as they were. No update has happened until this returns. TrainingError if one row is too much.
         """
         start = random_state(self.rows.device) if self.draws else None
-        while (loss := self._attempt(x, y)) is None:
+        while (loss := self._attempt(x, y, w)) is None:
             self._halve(len(y))
             if start is not None:
                 restore_random_state(self.rows.device, start)
         return loss
 
-    def _attempt(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor | None:
+    def _attempt(self, x: torch.Tensor, y: torch.Tensor, w: torch.Tensor | None) -> torch.Tensor | None:
         """None if memory ran out. By then the error is gone, and with it the activations that its traceback held."""
         try:
             self.clear()
-            return self._whole(x, y) if len(y) <= self.micro_batch else self._pieces(x, y)
+            return self._whole(x, y, w) if len(y) <= self.micro_batch else self._pieces(x, y, w)
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
         return None
 
-    def _whole(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        loss = self.loss(self.network(self.rows.moved(x)), y)
+    def _whole(self, x: torch.Tensor, y: torch.Tensor, w: torch.Tensor | None) -> torch.Tensor:
+        loss = self.loss(self.network(self.rows.moved(x)), y, w)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
-    def _pieces(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    def _pieces(self, x: torch.Tensor, y: torch.Tensor, w: torch.Tensor | None) -> torch.Tensor:
         """Each piece gives its Σ w·l over the Σ w of the whole batch, so that the sum is the batch's mean."""
-        total, loss = row_weights(y, self.class_weights).sum(), torch.zeros((), device=y.device)
-        for rows, labels in zip(torch.split(x, self.micro_batch), torch.split(y, self.micro_batch), strict=True):
-            part = summed_loss(self.network(self.rows.moved(rows)), labels, self.training, self.class_weights) / total
+        weights, loss = row_weights(y, self.class_weights, w), torch.zeros((), device=y.device)
+        total = weights.sum()
+        for rows, labels, of_rows in zip(*(torch.split(part, self.micro_batch) for part in (x, y, weights)), strict=True):
+            part = summed_loss(self.network(self.rows.moved(rows)), labels, self.training, of_rows) / total
             part.backward()  # type: ignore[no-untyped-call]
             loss += part.detach()
         return loss

@@ -13,7 +13,7 @@ from torch import nn
 
 from strategies_app.schema import StrategySpec
 from training.trainer import batches, state
-from training.trainer.classes import learn_class_weights
+from training.trainer.classes import learn_class_weights, learn_row_weights, weights_digest
 from training.trainer.device import repeatable
 from training.trainer.engine import Engine, EpochSums, Reference
 from training.trainer.networks import build_network, fit_normalization
@@ -77,16 +77,18 @@ def fit(
     torch.set_num_threads(threads)
     training = spec.training
     class_weights, warnings = learn_class_weights(dataset, splits, training.class_weights)
+    row_weights = learn_row_weights(dataset, splits)
     offset, scale, constant = fit_normalization(dataset.rows.features, dataset.normalization, splits.train)
     warnings += [_named(text, dataset.feature_names) for text in constant]
 
     with repeatable(device):
         network = build_network(spec, len(dataset.feature_names), len(dataset.class_names), offset, scale).to(device)
-        rows = place(dataset.rows.features, dataset.rows.labels.astype(np.int64, copy=False), device, resident_limit)
+        labels = dataset.rows.labels.astype(np.int64, copy=False)
+        rows = place(dataset.rows.features, labels, device, resident_limit, row_weights)
         validation = Validation(dataset, splits, rows, class_weights)
         weights = torch.tensor(class_weights, device=device) if training.class_weights == "balanced" else None
         engine: Engine = Reference(network, training, rows, weights, fused)
-        facts = _facts(dataset, splits, spec, class_weights, device, threads, engine.name, fused)
+        facts = _facts(dataset, splits, spec, class_weights, weights_digest(row_weights), device, threads, engine.name, fused)
         at = _first_state(engine, training.learning_rate) if resume is None else _restored(resume, facts, engine)
         symbols = dataset.rows.symbols[splits.train]
         batch = BatchMetrics(training.epochs, batches.batch_count(len(splits.train), training.batch_size))
@@ -142,6 +144,7 @@ def _facts(
     splits: Splits,
     spec: StrategySpec,
     class_weights: list[float],
+    row_weights: str | None,
     device: str,
     threads: int,
     engine: str,
@@ -150,7 +153,7 @@ def _facts(
     plain = spec.plain()
     sections = {name: plain[name] for name in ("model", "training")}
     names = (dataset.feature_names, dataset.class_names)
-    return state.Facts(sections, *names, tuple(class_weights), len(splits.train), device, threads, engine, fused)
+    return state.Facts(sections, *names, tuple(class_weights), len(splits.train), row_weights, device, threads, engine, fused)
 
 
 def _first_state(engine: Engine, rate: float) -> state.State:

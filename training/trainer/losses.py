@@ -1,4 +1,7 @@
-"""Losses: logits and labels → one loss, always Σ w·l / Σ w with w the weight of the row's class."""
+"""Losses: logits and labels → one loss, always Σ w·l / Σ w.
+
+w is the weight of the row's class, in training times the weight of the row itself where rows count differently.
+"""
 
 from __future__ import annotations
 
@@ -10,32 +13,35 @@ from torch.nn import functional
 from strategies_app.schema import Training
 from training.trainer.networks import TrainingError
 
-Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+#: (logits (b, k), labels int64 (b,), weights of the rows float32 (b,) or None) → mean loss ().
+Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
 
 
 def make_loss(training: Training, weights: torch.Tensor | None) -> Loss:
-    """(logits (b, k), labels int64 (b,)) → mean loss, for the training step. weights float32 (k,), None: all one."""
-    if training.loss_name == "cross_entropy":
-        return lambda logits, labels: functional.cross_entropy(logits, labels, weight=weights)
+    """The mean loss of a training step. weights float32 (k,), None: all one."""
 
-    def weighted(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def weighted(logits: torch.Tensor, labels: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor:
+        if rows is None and training.loss_name == "cross_entropy":
+            return functional.cross_entropy(logits, labels, weight=weights)
         losses = row_losses(logits, labels, training)
-        if weights is None:
+        if rows is None and weights is None:
             return losses.mean()
-        of_rows = weights[labels]
+        of_rows = row_weights(labels, weights, rows)
         return (of_rows * losses).sum() / of_rows.sum()
 
     return weighted
 
 
-def row_weights(labels: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
-    """w per row, float32 (n,). weights float32 (k,), None: all one."""
-    return torch.ones_like(labels, dtype=torch.float32) if weights is None else weights[labels]
+def row_weights(labels: torch.Tensor, weights: torch.Tensor | None, rows: torch.Tensor | None = None) -> torch.Tensor:
+    """w per row, float32 (n,). weights float32 (k,) of the classes, rows float32 (n,) of the rows; None: all one."""
+    if weights is None:
+        return torch.ones_like(labels, dtype=torch.float32) if rows is None else rows
+    return weights[labels] if rows is None else weights[labels] * rows
 
 
-def summed_loss(logits: torch.Tensor, labels: torch.Tensor, training: Training, weights: torch.Tensor | None) -> torch.Tensor:
-    """Σ w·l (), for a part of a batch whose Σ w is known as a whole."""
-    return (row_weights(labels, weights) * row_losses(logits, labels, training)).sum()
+def summed_loss(logits: torch.Tensor, labels: torch.Tensor, training: Training, of_rows: torch.Tensor) -> torch.Tensor:
+    """Σ w·l (), for a part of a batch whose Σ w is known as a whole. of_rows float32 (b,): w per row."""
+    return (of_rows * row_losses(logits, labels, training)).sum()
 
 
 def row_losses(logits: torch.Tensor, labels: torch.Tensor, training: Training) -> torch.Tensor:

@@ -25,6 +25,8 @@ Block = tuple[torch.Tensor, torch.Tensor]
 class Placed:
     """All rows of a run: features float32 (n, f), labels int64 (n,), and the device that computes with them.
 
+    weights float32 (n,): how much each row counts in training, on the device; None if all count alike.
+
     Resident: both lie on the device. Streaming: both lie on the host, also in a memory-mapped file, and
     no more of them is copied than BLOCKS_UNDER_WAY blocks. Either way the batches are the same bits.
     """
@@ -33,6 +35,13 @@ class Placed:
     labels: torch.Tensor
     device: torch.device
     streaming: bool
+    weights: torch.Tensor | None = None
+
+    def weights_of(self, order: NDArray[np.int64]) -> torch.Tensor | None:
+        """The weights of the rows in `order`, gathered on the device in one go: four bytes a row."""
+        if self.weights is None:
+            return None
+        return self.weights.index_select(0, torch.from_numpy(order).to(self.device))
 
     def blocks(self, order: NDArray[np.int64], batch_size: int, block_bytes: int = batches.BLOCK_BYTES) -> Iterator[Block]:
         """The rows in `order` in blocks of whole batches of at most `block_bytes` of features, or one batch if that is more.
@@ -64,13 +73,21 @@ class Placed:
                 under_way.append(torch.cuda.current_stream(self.device).record_event())
 
 
-def place(features: NDArray[np.float32], labels: NDArray[np.int64], device: str, resident_limit: int | None = None) -> Placed:
+def place(
+    features: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    device: str,
+    resident_limit: int | None = None,
+    weights: NDArray[np.float32] | None = None,
+) -> Placed:
     """The rows where they fit. `resident_limit`: see `fits`. If the device turns out to have less than it said, they stream."""
-    host = Placed(batches.resident(features, "cpu"), batches.resident(labels, "cpu"), torch.device(device), streaming=True)
+    on_device = None if weights is None else batches.resident(weights, device)
+    there = torch.device(device)
+    host = Placed(batches.resident(features, "cpu"), batches.resident(labels, "cpu"), there, streaming=True, weights=on_device)
     if not fits(device, features.nbytes + labels.nbytes, resident_limit):
         return host
     try:
-        return Placed(host.features.to(device), host.labels.to(device), host.device, streaming=False)
+        return Placed(host.features.to(device), host.labels.to(device), host.device, streaming=False, weights=on_device)
     except RuntimeError as error:
         if not out_of_memory(error):
             raise

@@ -34,6 +34,7 @@ class Facts:
     class_names: tuple[str, ...]
     class_weights: tuple[float, ...]
     train_rows: int
+    row_weights: str | None  # sha256, None if all rows count alike
     device: str
     threads: int
     engine: str
@@ -77,6 +78,7 @@ def to_parts(state: State, facts: Facts) -> Parts:
         "class_names": list(facts.class_names),
         "class_weights": list(facts.class_weights),
         "train_rows": facts.train_rows,
+        "row_weights": facts.row_weights,
         "device": facts.device,
         "device_name": device_name(facts.device),
         "threads": facts.threads,
@@ -155,6 +157,8 @@ def _same_run(document: Mapping[str, Any], facts: Facts) -> None:
     if document.get("class_weights") != list(facts.class_weights):
         raise CheckpointError("the checkpoint's class weights were learned on other labels")
     _same_strategy(document.get("strategy", {}), facts.strategy, "")
+    if document.get("row_weights") != facts.row_weights:
+        raise CheckpointError("the checkpoint was trained with other weights of its rows: labels or their ends were others")
 
 
 def _same_strategy(saved: Mapping[str, Any], wanted: Mapping[str, Any], path: str) -> None:

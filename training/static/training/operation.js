@@ -127,6 +127,7 @@
     const best = lossKept.counted.reduce((found, r) => (!found || r.metrics.val_loss < found.metrics.val_loss ? r : found), null);
     const shapes = best ? [{ type: "line", x0: best.epoch + 1, x1: best.epoch + 1, yref: "paper", y0: 0, y1: 1, line: { color: "--good", width: 1, dash: "dot" } }] : [];
     put("chart-loss", { data, layout: { xaxis: epochAxis(), shapes, annotations: best ? [{ x: best.epoch + 1, y: 1, yref: "paper", yanchor: "top", xanchor: best.epoch > lossKept.counted.length * 0.7 ? "right" : "left", showarrow: false, text: `best ${best.epoch + 1}`, font: { size: 11, color: "--good" } }] : [] } });
+    lossDue = performance.now() + 3 * (performance.now() - began);
   };
   const COLOURS = { BUY: "--buy", HOLD: "--hold", SELL: "--sell", BULLISH: "--buy", BEARISH: "--sell", NEUTRAL: "--hold", UP: "--buy", DOWN: "--sell", RANGING: "--hold", VOLATILE: "--warn" };
   const drawShares = (rows) => {
@@ -145,7 +146,7 @@
     if (!byId("tiles")) return;
     lossKept = split();
     const rows = thinned(lossKept.counted), last = lossKept.counted.at(-1)?.metrics;
-    drawLoss();
+    drawLoss(true);
     if (!last) return;
     drawShares(rows);
     put("chart-measures", { data: [line(rows, "val_accuracy", "labels right", "--accent"), line(rows, "val_balanced_accuracy", "balanced", "--buy", { line: { color: "--buy", width: 2, dash: "dash" } }), line(rows, "val_mcc", "MCC", "--sell", { line: { color: "--sell", width: 2, dash: "dot" } })], layout: { xaxis: epochAxis() } });
