@@ -11,7 +11,8 @@ from tests.homes import ROOT, made_home
 CODE = """
 import django, sys
 django.setup()
-from django.core.management import call_command
+from django.conf import settings
+settings.STORAGES["staticfiles"]["BACKEND"] = "django.contrib.staticfiles.storage.StaticFilesStorage"  # nothing was collected
 from django.test import Client
 from unittest import mock
 from tests.api_examples import make_examples, send
