@@ -112,8 +112,12 @@
   const put = (id, figure) => { const element = byId(id); if (element) ktrdr.charts.update(element, figure).catch((error) => { element.textContent = `This picture could not be drawn: ${error.message}`; }); };
 
   let lossKept = { counted: [], again: [] };
-  const drawLoss = () => {
+  let lossDue = 0;
+  /** A machine that draws slowly draws less often, at most a quarter of its time; `always` where there is an epoch more. */
+  const drawLoss = (always = false) => {
     if (!byId("chart-loss") || (!lossKept.counted.length && now?.stage !== "train")) return; // axes without a line say nothing
+    const began = performance.now();
+    if (!always && began < lossDue) return;
     const rows = thinned(lossKept.counted);
     const data = [line(rows, "train_loss", "training", "--accent"), line(rows, "val_loss", "validation", "--sell", { line: { color: "--sell", width: 2, dash: "dot" } })];
     for (const attempt of new Set(lossKept.again.map((r) => r.attempt))) {
