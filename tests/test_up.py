@@ -99,7 +99,7 @@ def test_a_port_that_is_taken_is_told_before_anything_starts(home: Home) -> None
     assert f"127.0.0.1 port {port} cannot be listened on (Address already in use)" in done.stderr
 
 
-def test_a_redis_that_does_not_answer_is_told_before_anything_starts(home: Home) -> None:
-    done = home.run("up", "--port", "0", REDIS_URL="redis://127.0.0.1:1/0")
+def test_a_redis_that_does_not_answer_is_told_before_anything_starts(tmp_path: Path) -> None:
+    done = Home(tmp_path).run("up", "--port", "0", REDIS_URL="redis://127.0.0.1:1/0")
     assert done.returncode == 1
     assert "the Redis of REDIS_URL does not answer" in done.stderr
