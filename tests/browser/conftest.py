@@ -109,17 +109,25 @@ def site(running: Site) -> Iterator[Site]:
 
 
 @pytest.fixture
-def train(site: Site) -> Callable[..., str]:
-    """Start a training by command; gives the operation. Thousands of epochs last long enough to be disturbed."""
+def train(site: Site) -> Iterator[Callable[..., str]]:
+    """Start a training by command; gives the operation. Thousands of epochs last long enough to be disturbed.
+
+    What still trains at the end is cancelled: the next test's training waits for the same worker.
+    """
+    started: list[str] = []
 
     def start(name: str, epochs: int = 5000, batch_size: int = 32) -> str:
         from tests.homes import operation_in
 
         done = site.home.run("train", site.home.strategy(name, epochs, batch_size))
         assert done.returncode == 0, done.stdout + done.stderr
-        return operation_in(done.stdout)
+        started.append(operation_in(done.stdout))
+        return started[-1]
 
-    return start
+    yield start
+    for operation in started:
+        if site.home.value(operation, "status") in ("pending", "running"):
+            site.home.run("operations", "cancel", operation)
 
 
 def _empty(playwright_browser: Browser, folder: str) -> Site:

@@ -32,6 +32,14 @@ def points(page: Page) -> int:
     return int(page.evaluate("document.getElementById('chart-loss').data?.find(t => t.name === 'validation')?.x.length ?? 0"))
 
 
+def drawn_epochs(page: Page) -> list[int]:
+    """The epochs of the validation curve, as soon as it is drawn."""
+    return list(until(
+        lambda: page.wait_for_timeout(50) or page.evaluate("document.getElementById('chart-loss').data?.find(t => t.name === 'validation')?.x"),
+        "the curve", 20,
+    ))  # fmt: skip
+
+
 def moves(page: Page) -> None:
     """Both what is told and what is drawn go on."""
     seen, drawn = epoch_of(page), points(page)
@@ -73,7 +81,7 @@ def test_cancel_asks_once_and_resume_continues_on_the_same_axis(site: Site, trai
     page.get_by_role("button", name="Resume training").click()
     expect(page.locator("#status")).to_have_text("running")
     until(lambda: page.wait_for_timeout(50) or epoch_of(page) > before + 1, "an epoch of the second attempt", 30)
-    epochs = page.evaluate("document.getElementById('chart-loss').data.find(t => t.name === 'validation').x")
+    epochs = drawn_epochs(page)
     assert epochs == sorted(set(epochs)), "an epoch is drawn twice"
     stop(site, operation)
 
@@ -93,7 +101,7 @@ def test_a_dropped_socket_comes_back_by_itself(site: Site, train: Train) -> None
     sockets[-1].close(code=1011)
     until(lambda: page.wait_for_timeout(50) or len(sockets) > 1, "another socket", 20)
     moves(page)
-    epochs = page.evaluate("document.getElementById('chart-loss').data.find(t => t.name === 'validation').x")
+    epochs = drawn_epochs(page)
     assert epochs == list(range(1, len(epochs) + 1)), "an epoch is missing or doubled"
     stop(site, operation)
 
@@ -123,7 +131,7 @@ def test_a_server_that_is_killed_and_started_again_loses_nothing(site: Site, tra
         site.picture(page, "operation-stale")
     expect(page.locator("#stale")).to_be_hidden(timeout=40_000)
     moves(page)
-    epochs = page.evaluate("document.getElementById('chart-loss').data.find(t => t.name === 'validation').x")
+    epochs = drawn_epochs(page)
     assert epochs == sorted(set(epochs)), "an epoch is drawn twice"
     stop(site, operation)
 
