@@ -118,6 +118,19 @@ def test_without_sockets_the_page_asks_and_says_so(site: Site, train: Train) -> 
     expect(page.locator("#status")).to_have_text("cancelled")
 
 
+def test_a_server_that_is_not_heard_is_said_with_the_time(site: Site, train: Train) -> None:
+    operation = train("unheard")
+    page = site.visitor(breaks=True)
+    page.route_web_socket("**/ws/operations/", lambda socket: socket.close(code=1011))
+    page.goto(f"operations/{operation}/")
+    expect(page.locator("#stale")).to_contain_text("asks every two seconds", timeout=20_000)
+    page.route("**/api/v1/**", lambda route: route.abort())
+    expect(page.locator("#stale")).to_contain_text("Nothing was heard from the server since", timeout=20_000)
+    site.picture(page, "operation-stale")
+    page.unroute("**/api/v1/**")
+    expect(page.locator("#stale")).to_contain_text("asks every two seconds", timeout=20_000)
+
+
 @pytest.mark.parametrize("victim", ["daphne", "redis-server|valkey-server"])
 def test_a_server_that_is_killed_and_started_again_loses_nothing(site: Site, train: Train, victim: str) -> None:
     operation = train(f"outlives-{victim[:5]}")
@@ -126,9 +139,6 @@ def test_a_server_that_is_killed_and_started_again_loses_nothing(site: Site, tra
     next(
         site.up.member(word) for word in victim.split("|") if any(word in " ".join(p.cmdline()) for p in site.up.family())
     ).kill()
-    if victim == "daphne":
-        expect(page.locator("#stale")).to_contain_text("Nothing was heard")
-        site.picture(page, "operation-stale")
     expect(page.locator("#stale")).to_be_hidden(timeout=40_000)
     moves(page)
     epochs = drawn_epochs(page)
