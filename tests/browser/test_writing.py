@@ -67,7 +67,7 @@ def test_from_a_sample_to_a_running_training_in_three_clicks(stored: Site) -> No
 def test_the_plan_follows_what_is_chosen_and_marks_what_is_wrong(stored: Site) -> None:
     page = stored.visitor()
     page.goto("train/?strategy=written")
-    rows = page.locator("#planned .rows")
+    rows = page.locator("#planned .rows").first
     expect(rows).to_contain_text("train")
     before = rows.inner_text()
     page.get_by_label("IBM").check()
