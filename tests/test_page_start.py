@@ -15,7 +15,7 @@ from strategies_app.models import Strategy, StrategyVersion
 from strategies_app.samples import samples
 from tests import admin_rows
 from tests.api_examples import TEXT, Examples, register_worker, send
-from tests.test_quick import asking, work, worked
+from tests.quick_work import asking, work, worked
 from training import label_words, queues
 from training.models import BarSeries, Operation
 from training.pages import start
