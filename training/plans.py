@@ -7,7 +7,7 @@ from typing import Any
 
 from django.conf import settings
 
-from strategies_app.schema import StrategySpec
+from strategies_app.schema import Recurrent, StrategySpec
 from training.requests import effective_spec
 
 
@@ -35,9 +35,9 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str = "") -> di
         "symbols": ", ".join(dataset.symbols),
         "timeframes": f"{', '.join(spec.timeframes)} (rows on {spec.base_timeframe})",
         "dates": f"{spec.training_data.start} to {spec.training_data.end}",
-        "network": f"{spec.model.type}, {parameter_count(network):,} parameters, {len(dataset.feature_names)} features, "
-        f"{len(dataset.class_names)} classes",
-        "memory": memory_text(dataset.rows.features.nbytes, parameter_count(network)),
+        "network": f"{spec.model.type}, {parameter_count(network):,} parameters, {len(dataset.feature_names)} features"
+        f"{f' in windows of {spec.window} bars' if spec.window > 1 else ''}, {len(dataset.class_names)} classes",
+        "memory": memory_text(dataset.rows.features.nbytes, parameter_count(network), batch_bytes(spec, len(ones))),
         "worker": worker or f"this process, {device} ({device_name(device)})",
         "features": list(dataset.feature_names),
         "class_names": list(dataset.class_names),
@@ -49,10 +49,22 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str = "") -> di
     }
 
 
-def memory_text(features: int, parameters: int) -> str:
-    """Features, and the network: weights, gradients, two moments, and copies of the best, last and saved state."""
+def memory_text(features: int, parameters: int, batch: int = 0) -> str:
+    """Features, the network (weights, gradients, two moments, and copies of the best, last and saved state), and a batch."""
     network = 4 * parameters * 10
-    return f"about {(features + network) / 1e6:,.1f} MB: {features / 1e6:,.1f} features, {network / 1e6:,.1f} network"
+    parts = [f"{features / 1e6:,.1f} features", f"{network / 1e6:,.1f} network"]
+    parts += [f"{batch / 1e6:,.1f} for a batch of windows"] if batch else []
+    return f"about {(features + network + batch) / 1e6:,.1f} MB: {', '.join(parts)}"
+
+
+def batch_bytes(spec: StrategySpec, features: int) -> int:
+    """What a step keeps of a batch of windows, 0 for single bars: the bars twice (gathered and normalized), and per
+    layer and bar the gates, the state and what goes on, with their gradients."""
+    if not isinstance(spec.model, Recurrent):
+        return 0
+    wanted = spec.model.architecture
+    per_bar = 2 * features + wanted.num_layers * 2 * 6 * wanted.hidden_size
+    return 4 * spec.training.batch_size * spec.window * per_bar
 
 
 def longest_look_ahead(spec: StrategySpec, dataset: Any) -> int:
