@@ -74,7 +74,7 @@ def test_its_plan_says_what_it_sees_and_takes(db: None) -> None:
     parameters = 4 * 8 * (7 + 8 + 2) + 4 * 8 * (8 + 8 + 2) + 9 * 3
     assert told["network"] == f"lstm, {parameters:,} parameters, 7 features in windows of 12 bars, 3 classes"
     batch = plans.batch_bytes(read_strategy(memory()), 7)
-    assert batch == 4 * 128 * WINDOW * (2 * 7 + 2 * 2 * 6 * 8) and "for a batch of windows" in told["memory"]
+    assert batch == 4 * 128 * WINDOW * (2 * 7 + 2 * 2 * 6 * 8) and "a batch of windows 0.6 MB" in told["memory"]
     assert told["split"]["rows"]["crossing"] > 0
     assert "crossing" not in plans.plan(text_of(), "a test", {})["split"]["rows"]
 

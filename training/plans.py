@@ -52,9 +52,9 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str = "") -> di
 def memory_text(features: int, parameters: int, batch: int = 0) -> str:
     """Features, the network (weights, gradients, two moments, and copies of the best, last and saved state), and a batch."""
     network = 4 * parameters * 10
-    parts = [f"{features / 1e6:,.1f} features", f"{network / 1e6:,.1f} network"]
-    parts += [f"{batch / 1e6:,.1f} for a batch of windows"] if batch else []
-    return f"about {(features + network + batch) / 1e6:,.1f} MB: {', '.join(parts)}"
+    parts = [f"features {_size(features)}", f"network {_size(network)}"]
+    parts += [f"a batch of windows {_size(batch)}"] if batch else []
+    return f"about {_size(features + network + batch)}: {', '.join(parts)}"
 
 
 def batch_bytes(spec: StrategySpec, features: int) -> int:
@@ -65,6 +65,10 @@ def batch_bytes(spec: StrategySpec, features: int) -> int:
     wanted = spec.model.architecture
     per_bar = 2 * features + wanted.num_layers * 2 * 6 * wanted.hidden_size
     return 4 * spec.training.batch_size * spec.window * per_bar
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB" if count >= 1e5 else f"{count / 1e3:,.1f} kB"
 
 
 def longest_look_ahead(spec: StrategySpec, dataset: Any) -> int:
