@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from strategies_app.reader import read_strategy
 from tests.api_examples import Examples, make_examples, register_worker, send
@@ -17,6 +18,7 @@ from training.models import Operation
 from training.pipeline.coverage import DataError, check_windows
 from training.requests import recorded_ranges, recorded_rows
 from training.trained import open_model, predict_stored
+from training.trainer.networks import build_network
 
 WINDOW = 12
 
@@ -74,9 +76,24 @@ def test_its_plan_says_what_it_sees_and_takes(db: None) -> None:
     parameters = 4 * 8 * (7 + 8 + 2) + 4 * 8 * (8 + 8 + 2) + 9 * 3
     assert told["network"] == f"lstm, {parameters:,} parameters, 7 features in windows of 12 bars, 3 classes"
     batch = plans.batch_bytes(read_strategy(memory()), 7)
-    assert batch == 4 * 128 * WINDOW * (2 * 7 + 2 * 2 * 6 * 8) and "a batch of windows 0.6 MB" in told["memory"]
+    assert batch == 4 * 128 * WINDOW * (2 * 7 + (2 * 17 + 5) * 16) and "a batch of windows 3.9 MB" in told["memory"]
     assert told["split"]["rows"]["crossing"] > 0
     assert "crossing" not in plans.plan(text_of(), "a test", {})["split"]["rows"]
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_the_memory_of_a_batch_is_about_what_torch_keeps_of_it(kind: str) -> None:
+    spec = read_strategy(memory(kind, model__architecture__hidden_size=32))
+    network = build_network(spec, 7, 3, np.zeros(7, np.float32), np.ones(7, np.float32))
+    kept: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        network.train()(torch.rand(128, WINDOW, 7))
+    assert 1 <= plans.batch_bytes(spec, 7) / sum(kept.values()) < 2
 
 
 @pytest.mark.parametrize("window", [500, 10_000])

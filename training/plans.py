@@ -49,6 +49,10 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str = "") -> di
     }
 
 
+#: Numbers that torch's layers keep per unit and bar until their gradients are known; units are counted in steps.
+KEPT_BY, LAYER_STEP = {"lstm": 17, "gru": 8}, 16
+
+
 def memory_text(features: int, parameters: int, batch: int = 0) -> str:
     """Features, the network (weights, gradients, two moments, and copies of the best, last and saved state), and a batch."""
     network = 4 * parameters * 10
@@ -58,12 +62,13 @@ def memory_text(features: int, parameters: int, batch: int = 0) -> str:
 
 
 def batch_bytes(spec: StrategySpec, features: int) -> int:
-    """What a step keeps of a batch of windows, 0 for single bars: the bars twice (gathered and normalized), and per
-    layer and bar the gates, the state and what goes on, with their gradients."""
+    """What a step takes for a batch of windows, 0 for single bars: the bars twice (gathered and normalized), what torch keeps
+    of every layer for the way back, and the gradients of one of them."""
     if not isinstance(spec.model, Recurrent):
         return 0
     wanted = spec.model.architecture
-    per_bar = 2 * features + wanted.num_layers * 2 * 6 * wanted.hidden_size
+    width = -(-wanted.hidden_size // LAYER_STEP) * LAYER_STEP
+    per_bar = 2 * features + (wanted.num_layers * KEPT_BY[spec.model.type] + 5) * width
     return 4 * spec.training.batch_size * spec.window * per_bar
 
 
