@@ -22,8 +22,9 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str = "") -> di
     from training.trainer.device import choose_device, device_name
     from training.trainer.networks import build_network, parameter_count
 
-    bars = load_bars(spec, Path(settings.STORE_DIR))
-    prepared = prepare(spec, bars, cache=FeatureCache(Path(settings.CACHE_DIR), settings.CACHE_LIMIT_BYTES))
+    bars = load_bars(spec, Path(settings.STORE_DIR), threads=settings.DATA_THREADS)
+    cache = FeatureCache(Path(settings.CACHE_DIR), settings.CACHE_LIMIT_BYTES)
+    prepared = prepare(spec, bars, cache=cache, data_threads=settings.DATA_THREADS)
     dataset, splits = prepared.dataset, prepared.splits
     parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
     _, warnings = learn_class_weights(dataset, splits, spec.training.class_weights)  # refuses what training would refuse

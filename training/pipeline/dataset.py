@@ -24,12 +24,16 @@ from training.pipeline.frames import bar_times
 from training.pipeline.labels import LabelColumn, compute_labels, label_warm_up, look_ahead, uniqueness, weighs_rows
 from training.pipeline.loading import RunBars
 from training.pipeline.timeframes import duration
+from training.pipeline.together import Step, in_order
 from training.values import Dataset, Rows
 
 OnStage = Callable[[str, float], None]
 #: Why a base bar inside the dates gives no row.
 WARM_UP, MISSING, NO_LABEL, NO_VALUE = "warm-up", "missing feature", "without a whole look-ahead", "missing value"
 NO_EVENT = "no event of the CUSUM filter"
+STAGES = ("indicators", "memberships", "features", "labels")
+#: So much of the matrix is moved at a time.
+MOVE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -41,35 +45,90 @@ class SymbolRows:
     first: int
 
 
-def build_dataset(spec: StrategySpec, bars: RunBars, on_stage: OnStage = lambda name, fraction: None) -> Dataset:
-    """Rows of all symbols, stacked in the strategy's order of symbols, without any that lacks a feature or a label."""
-    plan = plan_features(spec)
-    matrix = np.empty((_capacity(spec, plan, bars), len(plan.names)), dtype=np.float32)
-    written, parts, dropped = 0, [], {symbol: Counter[str]() for symbol in spec.symbols}
-    for number, symbol in enumerate(spec.symbols):
+@dataclass(frozen=True)
+class _SymbolPart:
+    """How many rows one symbol has, their columns beside the features, and what was dropped, by reason."""
 
-        def stage(name: str, part: int = number) -> None:
-            on_stage(name, part / len(spec.symbols))
+    rows: int
+    columns: tuple[NDArray[Any], ...]
+    dropped: Counter[str]
 
-        frames = bars.frames[symbol]
-        block, rows = fill_symbol(spec, plan, frames, bars.start, matrix[written:], stage)
-        stage("labels")
-        labels = compute_labels(spec, bar_columns(frames[spec.base_timeframe]))
-        keep, part = _label_rows(spec, rows, labels, block, number, dropped[symbol])
-        dropped[symbol][NO_VALUE] += len(bars.clock[symbol]) - len(rows.times)
-        written += kernels.compact_rows(block, keep)
-        parts.append(part)
-    for name in ("indicators", "memberships", "features", "labels"):
-        on_stage(name, 1.0)
-    times, ends, values, symbols, *weights = (np.concatenate(column) for column in zip(*parts, strict=True))
+
+def build_dataset(
+    spec: StrategySpec, bars: RunBars, on_stage: OnStage = lambda name, fraction: None, threads: int = 1
+) -> Dataset:
+    """Rows of all symbols, stacked in the strategy's order of symbols, without any that lacks a feature or a label.
+
+    So many symbols are worked out at a time as there are threads; the rows are the same, bit for bit, for any number.
+    """
+    plan, symbols = plan_features(spec), spec.symbols
+    places = _places(spec, plan, bars)
+    matrix = np.empty((places[-1], len(plan.names)), dtype=np.float32)
+
+    def one(number: int, stage: Step) -> _SymbolPart:
+        place = matrix[places[number] : places[number + 1]]
+        return _symbol_part(spec, plan, bars, number, place, stage, threads if len(symbols) == 1 else 1)
+
+    def told(number: int, stage: str | None) -> None:
+        on_stage(stage or STAGES[0], number / len(symbols))
+
+    written, parts, dropped = 0, [], {}
+    for number, found in enumerate(in_order(one, len(symbols), threads, told)):
+        _move(matrix, places[number], written, found.rows)
+        written += found.rows
+        parts.append(found.columns)
+        dropped[symbols[number]] = found.dropped
+        for name in STAGES:
+            on_stage(name, (number + 1) / len(symbols))
+    times, ends, values, numbers, *weights = (np.concatenate(column) for column in zip(*parts, strict=True))
     dataset = Dataset(
-        Rows(matrix[:written], values, times, ends, symbols, *weights),
-        sorted_union([bars.clock[s] for s in spec.symbols]),
-        spec.symbols, plan.names, plan.normalization, spec.class_names, _total(dropped.values()),
+        Rows(matrix[:written], values, times, ends, numbers, *weights),
+        sorted_union([bars.clock[s] for s in symbols]),
+        symbols, plan.names, plan.normalization, spec.class_names, _total(dropped.values()),
         {symbol: dict(reasons) for symbol, reasons in dropped.items()},
     )  # fmt: skip
-    _refuse_nothing(spec, dataset, max(len(bars.frames[s][spec.base_timeframe]) for s in spec.symbols))
+    _refuse_nothing(spec, dataset, max(len(bars.frames[s][spec.base_timeframe]) for s in symbols))
     return dataset
+
+
+def _symbol_part(
+    spec: StrategySpec,
+    plan: FeaturePlan,
+    bars: RunBars,
+    number: int,
+    place: NDArray[np.float32],
+    stage: Step,
+    threads: int,
+) -> _SymbolPart:
+    """One symbol's rows at the front of its place in the matrix, and what goes with them."""
+    symbol = spec.symbols[number]
+    frames, dropped = bars.frames[symbol], Counter[str]()
+    block, rows = fill_symbol(spec, plan, frames, bars.start, place, stage, threads)
+    stage("labels")
+    labels = compute_labels(spec, bar_columns(frames[spec.base_timeframe]))
+    keep, columns = _label_rows(spec, rows, labels, block, number, dropped)
+    dropped[NO_VALUE] += len(bars.clock[symbol]) - len(rows.times)
+    return _SymbolPart(kernels.compact_rows(block, keep), columns, dropped)
+
+
+def _places(spec: StrategySpec, plan: FeaturePlan, bars: RunBars) -> list[int]:
+    """Where each symbol's place in the matrix begins, and where the last one ends: its base bars in range, lag bars before."""
+    places = [0]
+    for symbol in spec.symbols:
+        times = bar_times(bars.frames[symbol][spec.base_timeframe])
+        first = int(np.searchsorted(times, bars.start))
+        places.append(places[-1] + len(times) - first + min(plan.lags, first))
+    return places
+
+
+def _move(matrix: NDArray[np.float32], source: int, target: int, count: int) -> None:
+    """Move rows towards the front, a few at a time: what overlaps is copied twice."""
+    if source == target:
+        return
+    step = max(1, MOVE_BYTES // max(1, matrix[:1].nbytes))
+    for k in range(0, count, step):
+        n = min(step, count - k)
+        matrix[target + k : target + k + n] = matrix[source + k : source + k + n]
 
 
 def _total(counters: Iterable[Counter[str]]) -> dict[str, int]:
@@ -99,7 +158,8 @@ def fill_symbol(
     frames: Mapping[str, pd.DataFrame],
     start: int,
     matrix: NDArray[np.float32],
-    stage: Callable[[str], None],
+    stage: Step,
+    threads: int = 1,
 ) -> tuple[NDArray[np.float32], SymbolRows]:
     """Write one symbol's features to the front of `matrix`; gives the block written and its rows.
 
@@ -112,20 +172,11 @@ def fill_symbol(
     first = int(np.searchsorted(times, start))
     lead = min(plan.lags, first)
     block = matrix[: len(times) - first + lead]
-    fill_matrix(spec, plan, outputs, frames, first - lead, block)
+    fill_matrix(spec, plan, outputs, frames, first - lead, block, threads)
     stage("features")
     complete = np.empty(len(block), dtype=np.bool_)
     kernels.complete_rows(block, complete)
     return block, SymbolRows(times[first:], complete[lead:], first)
-
-
-def _capacity(spec: StrategySpec, plan: FeaturePlan, bars: RunBars) -> int:
-    """Rows that the matrix must hold: all base bars in range, and one symbol's lag bars at a time."""
-    inside = [
-        len(f) - int(np.searchsorted(bar_times(f), bars.start))
-        for f in (bars.frames[s][spec.base_timeframe] for s in spec.symbols)
-    ]
-    return sum(inside) + plan.lags
 
 
 def _with_lead(flags: NDArray[np.bool_], length: int) -> NDArray[np.bool_]:
