@@ -8,6 +8,7 @@ from typing import Any
 from django.conf import settings
 
 from strategies_app.schema import StrategySpec
+from training.pipeline.coverage import MOST_NAMES, named
 from training.requests import effective_spec
 
 
@@ -33,7 +34,7 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str = "") -> di
     device = choose_device()
     return {
         "strategy": f"{spec.name} ({label})",
-        "symbols": ", ".join(dataset.symbols),
+        "symbols": _names(dataset.symbols),
         "timeframes": f"{', '.join(spec.timeframes)} (rows on {spec.base_timeframe})",
         "dates": f"{spec.training_data.start} to {spec.training_data.end}",
         "network": f"{spec.model.type}, {parameter_count(network):,} parameters, {len(dataset.feature_names)} features, "
@@ -48,6 +49,10 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str = "") -> di
         "label_report": label_report(spec, bars, dataset, splits),
         "notes": [*prepared.notes, *warnings],
     }
+
+
+def _names(symbols: tuple[str, ...]) -> str:
+    return ", ".join(symbols) if len(symbols) <= MOST_NAMES else f"{len(symbols):,}: {named(symbols)}"
 
 
 def memory_text(features: int, parameters: int) -> str:

@@ -23,6 +23,7 @@ from training.pipeline.coverage import DataError, day_of, duration
 from training.pipeline.dataset import build_dataset, build_features
 from training.pipeline.loading import RunBars, load_bars
 from training.pipeline.quality import MINIMUM_ROWS
+from training.pipeline.remarks import gathered
 from training.pipeline.splits import check_splits, cut_rows
 from training.trainer.bundle import Bundle
 from training.trainer.device import choose_device, environment
@@ -87,7 +88,12 @@ def prepare(
     return Prepared(
         dataset,
         splits,
-        (*notes, *_absent_symbols(dataset, splits), *_class_notes(dataset, splits), *_weight_notes(dataset, splits)),
+        tuple(
+            gathered(
+                (*notes, *_absent_symbols(dataset, splits), *_class_notes(dataset, splits), *_weight_notes(dataset, splits)),
+                spec.symbols,
+            )
+        ),
     )
 
 
