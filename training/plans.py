@@ -8,7 +8,6 @@ from typing import Any
 from django.conf import settings
 
 from strategies_app.schema import StrategySpec
-from training.pipeline.coverage import MOST_NAMES, named
 from training.requests import effective_spec
 
 
@@ -52,6 +51,8 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str = "") -> di
 
 
 def _names(symbols: tuple[str, ...]) -> str:
+    from training.pipeline.coverage import MOST_NAMES, named
+
     return ", ".join(symbols) if len(symbols) <= MOST_NAMES else f"{len(symbols):,}: {named(symbols)}"
 
 
