@@ -15,8 +15,8 @@ from strategies_app.schema import StrategySpec
 from strategies_app.symbol_lists import BadList, read_symbols, symbols_in
 from tests.api_examples import Examples, register_worker, send
 from tests.pipeline_examples import strategy
+from tests.quick_work import asking
 from tests.test_page_start import FORM, newest, planned
-from tests.test_quick import asking
 from training import queues
 from training.models import BarSeries, Operation
 from training.pipeline.coverage import DataError, Ranges, check_stored, day_start, resolve_dates

@@ -72,15 +72,17 @@ def build_dataset(
     def told(number: int, stage: str | None) -> None:
         on_stage(stage or STAGES[0], number / len(symbols))
 
-    written, parts, dropped = 0, [], {}
+    written, whole, dropped = 0, list[NDArray[Any]](), {}
     for number, found in enumerate(in_order(one, len(symbols), threads, told)):
         _move(matrix, places[number], written, found.rows)
+        whole = whole or [np.empty(places[-1], dtype=column.dtype) for column in found.columns]
+        for column, part in zip(whole, found.columns, strict=True):
+            column[written : written + found.rows] = part
         written += found.rows
-        parts.append(found.columns)
         dropped[symbols[number]] = found.dropped
         for name in STAGES:
             on_stage(name, (number + 1) / len(symbols))
-    times, ends, values, numbers, *weights = (np.concatenate(column) for column in zip(*parts, strict=True))
+    times, ends, values, numbers, *weights = (column[:written] for column in whole)
     dataset = Dataset(
         Rows(matrix[:written], values, times, ends, numbers, *weights),
         sorted_union([bars.clock[s] for s in symbols]),
