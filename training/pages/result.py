@@ -156,6 +156,7 @@ def _ledger(split: Metrics) -> dict[str, Any]:
     total = [split["rows"][part] for part in parts] + [split["dropped"].get(reason, 0) for reason in reasons]
     return {
         "parts": [PARTS[part] for part in parts],
+        "windows": "crossing" in parts,
         "reasons": [_capital(reason) for reason in reasons],
         "lines": lines,
         "total": [written(count, "count") for count in total] if len(lines) > 1 else [],
