@@ -75,14 +75,24 @@ def load_file(
 
 
 def store_frame(
-    symbol: str, timeframe: str, frame: pd.DataFrame, *, source: str, notes: list[str] | None = None, replace: bool = False
+    symbol: str,
+    timeframe: str,
+    frame: pd.DataFrame,
+    *,
+    source: str,
+    notes: list[str] | None = None,
+    replace: bool = False,
+    whole: bool = False,
 ) -> Loaded:
-    """Merge bars into the store and record the series. Bars that are there already change nothing."""
+    """Merge bars into the store and record the series. Bars that are there already change nothing.
+
+    With `whole` the frame takes the place of all that is stored.
+    """
     root = Path(settings.STORE_DIR)
     row = BarSeries.objects.filter(symbol=symbol, timeframe=timeframe).first()  # fails here, not after writing, without tables
     with locked(root, symbol, timeframe):
         path = series_path(root, symbol, timeframe)
-        stored = read_bars(root, symbol, timeframe) if path.exists() else empty_frame()
+        stored = read_bars(root, symbol, timeframe) if path.exists() and not whole else empty_frame()
         try:
             merge = merge_bars(stored, frame, replace)
         except DataError as error:

@@ -7,6 +7,7 @@ from django.urls import path, re_path
 from training.pages import (
     compare,
     data,
+    fetching,
     home,
     loading,
     marks,
@@ -57,6 +58,9 @@ urlpatterns = [
     re_path(rf"^data/upload/{KEY}/$", loading.uploaded, name="uploaded"),
     re_path(rf"^data/upload/{KEY}/preview/$", loading.preview, name="upload-preview"),
     re_path(rf"^data/upload/{KEY}/loading/(?P<job>quick-[0-9a-f]{{32}})/$", loading.upload_loading, name="upload-loading"),
+    path("data/fetch/", fetching.fetch, name="fetch"),
+    re_path(rf"^data/fetch/{KEY}/$", fetching.fetched, name="fetched"),
+    path("data/<str:symbol>/<str:timeframe>/update/", fetching.update, name="series-update"),
     path("data/<str:symbol>/<str:timeframe>/", data.series, name="series"),
     path("data/<str:symbol>/<str:timeframe>/candles/", data.candles, name="candles"),
     path("models/", models.models, name="models"),
