@@ -35,6 +35,7 @@ urlpatterns = [
     path("operations/<str:operation_id>/cancel/", operations.cancel, name="cancel"),
     path("operations/<str:operation_id>/resume/", operations.resume, name="resume"),
     path("operations/<str:operation_id>/log/", operations.log, name="log"),
+    path("operations/<str:operation_id>/use/", operations.use, name="use"),
     path("operations/<str:operation_id>/checkpoints/", operations.checkpoints, name="checkpoints"),
     path("train/", start.train, name="train"),
     path("train/plan/", start.plan, name="plan"),
