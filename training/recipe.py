@@ -220,6 +220,7 @@ def _bundle(
         },
         predictions={name: e.predictions for name, e in evaluations.items()},
         notes=[*prepared.notes, *fitted.warnings],
+        plugins=spec.plugins,
     )
 
 

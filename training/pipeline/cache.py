@@ -2,7 +2,8 @@
 
 It holds raw features, labels, times, label ends and how unique labels are: nothing split, nothing fitted. The key covers
 the bars (fingerprints), the part of the strategy that makes features and labels, and the code and
-libraries that compute them; change only the model or the training section and the rows are found.
+libraries that compute them, those of other packages included; change only the model or the training
+section and the rows are found.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from training.pipeline.labels import weighs_rows
 from training.pipeline.loading import RunBars
 from training.values import Dataset, Rows
 
-FORMAT = 4
+FORMAT = 5
 #: Seconds after which a half-written entry has no writer any more.
 ABANDONED = 3600.0
 LIBRARIES = ("numpy", "pandas", "pyarrow", "TA-Lib", "numba")
@@ -65,6 +66,7 @@ def cache_key(spec: StrategySpec, bars: RunBars) -> str:
             "strategy": makes_rows,
             "lags": spec.model.features.lookback_periods,
             "labels": plain["training"]["labels"],
+            "plugins": {name: of for name, of in spec.plugins.items() if not name.startswith("network ")},
             "dates": [bars.start, bars.end],
             "bars": {s: dict(by_timeframe) for s, by_timeframe in bars.fingerprints.items()},
         }

@@ -23,6 +23,7 @@ from training.trainer import batches, measures
 from training.trainer.baselines import baselines
 from training.trainer.losses import mean_loss
 from training.trainer.networks import WIDTH_STEP, padded
+from training.trainer.plugin_network import PluginNetwork
 from training.values import Dataset
 
 #: Rows per evaluation batch. Part of what makes a probability: never a setting.
@@ -128,6 +129,8 @@ def rows_digest(dataset: Dataset, positions: NDArray[np.int64]) -> str:
 
 
 def _class_count(network: nn.Module) -> int:
+    if isinstance(network, PluginNetwork):
+        return network.outputs
     last = [layer for layer in network.modules() if isinstance(layer, nn.Linear)][-1]
     return last.out_features
 

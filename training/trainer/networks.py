@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from strategies_app.schema import Mlp, StrategySpec
+from strategies_app.schema import Mlp, PluginModel, StrategySpec
+from training.trainer.plugin_network import PluginNetwork, built, widened
 from training.values import Refusal
 
 #: Widths are padded to a multiple of this for evaluation, see `padded`.
@@ -74,12 +75,16 @@ class Dropout(nn.Module):
 
 def build_network(
     spec: StrategySpec, feature_count: int, class_count: int, offset: NDArray[np.float32], scale: NDArray[np.float32]
-) -> nn.Sequential:
+) -> nn.Module:
     """float32 (n, feature_count) → logits float32 (n, class_count).
 
     The initial weights are torch's defaults drawn from the strategy's seed; the caller's generator is left as it was.
     """
     model = spec.model
+    if isinstance(model, PluginModel):
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(spec.training.seed)
+            return built(model, Normalization(_float32(offset), _float32(scale)), feature_count, class_count)
     if not isinstance(model, Mlp):
         raise TrainingError(f"network {model.type} is not available yet, wanted mlp")
     if offset.shape != (feature_count,) or scale.shape != (feature_count,):
@@ -112,6 +117,8 @@ def padded(network: nn.Module) -> nn.Module:
     With even widths, aligned buffers and one batch size, a row's result depends on that row alone. The
     additional weights are zeros, so each result is the same sum with zeros added.
     """
+    if isinstance(network, PluginNetwork):
+        return widened(network, WIDTH_STEP)
     if not isinstance(network, nn.Sequential):
         return network
     with torch.no_grad():
