@@ -52,7 +52,11 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str = "") -> di
 def memory_text(features: int, parameters: int) -> str:
     """Features, and the network: weights, gradients, two moments, and copies of the best, last and saved state."""
     network = 4 * parameters * 10
-    return f"about {(features + network) / 1e6:,.1f} MB: {features / 1e6:,.1f} features, {network / 1e6:,.1f} network"
+    return f"about {_size(features + network)}: features {_size(features)}, network {_size(network)}"
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB" if count >= 1e5 else f"{count / 1e3:,.1f} kB"
 
 
 def longest_look_ahead(spec: StrategySpec, dataset: Any) -> int:
