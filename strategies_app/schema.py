@@ -425,13 +425,8 @@ class PluginModel(Strict):
 def _network_model(kind: NetworkKind) -> Any:
     fields: dict[str, Any] = {p.name: _parameter_field(p) for p in kind.parameters}
     architecture = create_model(f"{kind.name}_architecture", __base__=PluginArchitecture, **fields)
-    return create_model(
-        kind.name,
-        __base__=PluginModel,
-        __doc__=kind.formula,
-        type=(Literal[(kind.name,)], ...),
-        architecture=(architecture, architecture()),
-    )
+    fields = {"type": (Literal[(kind.name,)], ...), "architecture": (architecture, architecture())}
+    return create_model(kind.name, __base__=PluginModel, __doc__=kind.formula, **fields)
 
 
 #: The models of the networks that other packages add, by name.

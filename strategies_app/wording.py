@@ -194,8 +194,8 @@ def _finding(kind: str, path: Path, detail: Any, data: Any) -> Finding:
             return Finding(path, f"missing key {context['discriminator']}")
         case "union_tag_invalid":
             key, tags = context["discriminator"].strip("'"), re.findall("'([^']*)'", context["expected_tags"])
-            fault = plugins.fault_of({("model",): catalogue.NETWORKS}.get(path, catalogue.LABELS), context["tag"])
-            if fault is not None and path in (("model",), ("training", "labels")):
+            group = catalogue.NETWORKS if path == ("model",) else catalogue.LABELS if path == ("training", "labels") else ""
+            if (fault := plugins.fault_of(group, context["tag"])) is not None:
                 return Finding((*path, key), fault)
             return Finding((*path, key), f"unknown {key} {seen(value_at(data, (*path, key)))}{one_of(context['tag'], tags)}")
         case "value_error":

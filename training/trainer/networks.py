@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from strategies_app import catalogue
 from strategies_app.schema import Mlp, PluginModel, StrategySpec
 from training.trainer.plugin_network import PluginNetwork, built, widened
 from training.values import Refusal
@@ -82,9 +83,7 @@ def build_network(
     """
     model = spec.model
     if isinstance(model, PluginModel):
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(spec.training.seed)
-            return built(model, Normalization(_float32(offset), _float32(scale)), feature_count, class_count)
+        return _plugin_network(model, spec.training.seed, Normalization(_float32(offset), _float32(scale)), class_count)
     if not isinstance(model, Mlp):
         raise TrainingError(f"network {model.type} is not available yet, wanted mlp")
     if offset.shape != (feature_count,) or scale.shape != (feature_count,):
@@ -103,6 +102,14 @@ def build_network(
             width = size
         layers["output"] = nn.Linear(width, class_count)
     return nn.Sequential(layers)
+
+
+def _plugin_network(model: PluginModel, seed: int, normalization: Normalization, class_count: int) -> PluginNetwork:
+    plugin = catalogue.plugin(catalogue.NETWORKS, model.type)
+    assert plugin is not None
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return built(plugin, model.parameters, normalization, len(normalization.offset), class_count)
 
 
 def parameter_count(network: nn.Module) -> int:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
 
-from strategies_app import catalogue
 from strategies_app.plugins import Plugin, PluginError, guarded
-from strategies_app.schema import PluginModel
 from training.plugin_code import PluginFailed, call
 from training.trainer.device import out_of_memory
 
@@ -42,11 +42,9 @@ class PluginNetwork(nn.Module):
             raise PluginFailed(str(error)) from error
 
 
-def built(model: PluginModel, normalization: nn.Module, inputs: int, outputs: int) -> PluginNetwork:
-    """The network of the strategy's model section. PluginFailed if it is none that can be trained."""
-    plugin = catalogue.plugin(catalogue.NETWORKS, model.type)
-    assert plugin is not None
-    body = call(plugin, model.parameters, inputs, outputs)
+def built(plugin: Plugin, architecture: Mapping[str, Any], normalization: nn.Module, inputs: int, outputs: int) -> PluginNetwork:
+    """What the kind builds. PluginFailed if it is nothing that can be trained."""
+    body = call(plugin, dict(architecture), inputs, outputs)
     if not isinstance(body, nn.Module):
         raise PluginFailed(f"{plugin.source} built a {type(body).__name__}, wanted a torch.nn.Module")
     parameters = dict(body.named_parameters())
