@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -205,33 +204,33 @@ def record(indicators: Iterable[str], label: str, network: str) -> dict[str, dic
 
 
 def missing(kept: Record) -> list[str]:
-    """One sentence per recorded kind that cannot be used here: which package is wanted."""
+    """A phrase per recorded package whose kinds cannot be used here: which one is wanted, and why it cannot."""
     usable = {plugin.source.label for plugin in found().plugins}
     broken = {fault.source.label: fault.message for fault in found().faults}
-    sentences = []
-    for label, of in sorted(kept.items()):
-        if label in usable:
-            continue
-        wanted = f"the {label} of the package {of['package']} {of['version']}"
-        why = f"cannot be used: {broken[label]}" if label in broken else f"is not installed: pip install {_pinned(of)}"
-        sentences.append(f"{wanted} {why}")
-    return sentences
-
-
-def _pinned(of: Mapping[str, str]) -> str:
-    return f"{of['package']}=={of['version']}" if re.fullmatch(r"[\w.+!-]+", of["version"]) else of["package"]
+    phrases = []
+    for (package, version), labels in _by_package(kept, [label for label in kept if label not in usable]).items():
+        why = next((broken[label] for label in labels if label in broken), None)
+        hint = f"which cannot be used: {why}" if why else f"which is not installed: pip install {package}=={version}"
+        phrases.append(f"the package {package} {version} ({', '.join(labels)}), {hint}")
+    return phrases
 
 
 def differences(kept: Record) -> list[str]:
-    """How what is installed differs from a record, one phrase per package; what is missing included."""
+    """How what is installed differs from a record, a phrase per package; what is missing included."""
     here = {plugin.source.label: identity(plugin) for plugin in found().plugins}
     phrases = []
-    for label, of in sorted(kept.items()):
-        now = here.get(label)
-        if now is None:
-            phrases.append(f"{label} of {of['package']} {of['version']} is not there")
-        elif (now["package"], now["version"]) != (of["package"], of["version"]):
-            phrases.append(f"{label} was of {of['package']} {of['version']}, is of {now['package']} {now['version']}")
-        elif now["code"] != of["code"]:
-            phrases.append(f"the code of {of['package']} {of['version']} ({label}) was changed")
+    for (package, version), labels in _by_package(kept, [label for label in kept if here.get(label) != kept[label]]).items():
+        now = here.get(labels[0])
+        said = "is not there"
+        if now is not None:
+            other = (now["package"], now["version"]) != (package, version)
+            said = f"is {now['package']} {now['version']} now" if other else "was changed since, under the same version"
+        phrases.append(f"the package {package} {version} ({', '.join(labels)}) {said}")
     return phrases
+
+
+def _by_package(kept: Record, labels: Iterable[str]) -> dict[tuple[str, str], list[str]]:
+    groups: dict[tuple[str, str], list[str]] = {}
+    for label in sorted(labels):
+        groups.setdefault((kept[label]["package"], kept[label]["version"]), []).append(label)
+    return groups
