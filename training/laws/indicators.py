@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -130,10 +131,12 @@ def _isolation(subject: Subject, parameters: dict[str, Any]) -> None:
     after = _outputs(kind, parameters, own)
     _outputs(kind, parameters, longer)
     later = _outputs(kind, parameters, own)
+    at_once = _at_once(kind, parameters, [own, longer, own, same_length] * 3)
     for what, seen in (
         ("computed a second time", again),
         ("computed after another symbol", after),
         ("computed after a symbol with more bars", later),
+        *(("computed while other symbols are, in threads", seen) for seen in at_once[::2]),
     ):
         for output, array in seen.items():
             place = first_difference(first[output], array)
@@ -147,6 +150,12 @@ def _isolation(subject: Subject, parameters: dict[str, Any]) -> None:
     if usual and all(first_difference(first[output], other[output]) is None for output in kind.outputs):
         said = f"it gave the very same values for the bars of two symbols of {BARS} bars each{written(parameters)}"
         broken(subject, "isolation", f"{said}: what it gives was not computed from the bars at hand")
+
+
+def _at_once(kind: IndicatorKind, parameters: dict[str, Any], symbols: list[markets.Columns]) -> list[Outputs]:
+    """Symbols may be worked out side by side."""
+    with ThreadPoolExecutor(4) as threads:
+        return list(threads.map(lambda columns: _outputs(kind, parameters, columns), symbols))
 
 
 def constants(kind: IndicatorKind, price: float, volume: float) -> list[float] | None:
