@@ -33,8 +33,8 @@ def label_laws(name: str) -> list[Law]:
 
 
 def network_laws(name: str) -> list[Law]:
-    """The laws of the network of this name, built in or installed."""
-    known = name in networks.KNOWN()
+    """The laws of the network of this name, installed, or mlp (lstm and gru see windows of rows and have tests of their own)."""
+    known = name in networks.known()
     return networks.laws(_subject(catalogue.NETWORKS, name)) if known else _not_found(catalogue.NETWORKS, name)
 
 

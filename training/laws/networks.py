@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
 from strategies_app.kinds import Parameter
-from strategies_app.schema import Mlp, Model, PluginModel, Recurrent
+from strategies_app.schema import Model, Recurrent
 from training.laws import runs
 from training.laws.law import Law, Subject, broken, first_difference, light_law, over, parameter_sets, written
 from training.trainer.batches import resident
@@ -25,9 +25,11 @@ SIZES = ((1, 2), (5, 3), (16, 4), (37, 3), (8, 1))
 _MODEL: TypeAdapter[Any] = TypeAdapter(Model)
 
 
-def KNOWN() -> list[str]:  # noqa: N802 - a table, made at its first use
-    """Names of the networks of the schema, those of other packages included."""
-    return [name for model in get_args(Model) for name in get_args(model.model_fields["type"].annotation)]
+def known() -> list[str]:
+    """Names of the networks that see one row at a time: those of other packages, and mlp."""
+    return [
+        name for model in get_args(Model) if model is not Recurrent for name in get_args(model.model_fields["type"].annotation)
+    ]
 
 
 def laws(subject: Subject) -> list[Law]:
@@ -54,13 +56,11 @@ def _sets(subject: Subject) -> list[dict[str, Any]]:
 
 
 def _section(subject: Subject, parameters: dict[str, Any]) -> dict[str, Any]:
-    needed = {"sequence_length": 5} if subject.name in get_args(Recurrent.model_fields["type"].annotation) else {}
-    return {"type": subject.name, "architecture": {**needed, **parameters}}
+    return {"type": subject.name, "architecture": parameters}
 
 
 def _built(subject: Subject, parameters: dict[str, Any], inputs: int, outputs: int) -> nn.Module:
     spec = runs.strategy(runs.Asked(network=_section(subject, parameters)))
-    assert isinstance(spec.model, (Mlp, Recurrent, PluginModel))
     ones = np.ones(inputs, dtype=np.float32)
     return build_network(spec, inputs, outputs, 0.5 * ones, 2.0 * ones)
 

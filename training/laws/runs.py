@@ -189,7 +189,7 @@ def with_one_nan_bar(asked: Asked) -> OneGone:
     with tempfile.TemporaryDirectory(prefix="laws-") as folder:
         write_bars(Path(folder), "AAA", "1d", bar_frame(times, values))
         bars = load_bars(spec, Path(folder))
-        features, seen = build_features(spec, bars.frames["AAA"], bars.start)
+        inputs = build_features(spec, bars.frames["AAA"], bars.start)
     left = np.arange(BARS) != at
     columns = dict(bar_columns(bar_frame(times[left], np.ascontiguousarray(values[:, left]))))
-    return OneGone(features, seen, times[left], int(times[at]), columns)
+    return OneGone(inputs.features, inputs.times, times[left], int(times[at]), columns)
