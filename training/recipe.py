@@ -238,6 +238,7 @@ def _bundle(
         },
         predictions={name: e.predictions for name, e in evaluations.items()},
         notes=[*prepared.notes, *fitted.warnings],
+        plugins=spec.plugins,
     )
 
 

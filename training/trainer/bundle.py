@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from safetensors import numpy as safe_numpy
 from safetensors import torch as safe_torch
 from torch import nn
 
+from strategies_app import plugins
 from strategies_app.schema import StrategySpec
 from training.files import FolderError, manifest_sha256, read_folder, write_folder
 from training.trainer.evaluation import Predictions
@@ -47,7 +48,8 @@ class Bundle:
     evaluation mode, CPU. spec: the effective strategy, JSON-ready; strategy_text: the file it came from. normalization: kind per
     feature; offset, scale float32 (f,). first_bars: symbol → timeframe → µs UTC of the first bar used.
     split: cuts, embargo and dates. fingerprints: symbol → timeframe → hex. metrics: validation, test
-    and history. predictions: validation and, if that split has rows, test.
+    and history. predictions: validation and, if that split has rows, test. plugins: the kinds of other
+    packages that it was trained with: `indicator kama` → package, version, code.
     """
 
     network: nn.Module
@@ -73,6 +75,7 @@ class Bundle:
     metrics: dict[str, Any]
     predictions: dict[str, Predictions]
     notes: list[str]
+    plugins: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def require_features(self, names: Sequence[str]) -> None:
         """BundleError naming the first feature that is not the one the network was trained with at that place."""
@@ -105,6 +108,9 @@ def load_bundle(folder: Path) -> Bundle:
         document = json.loads(contents[DOCUMENT])
         if document["format"] != FORMAT:
             raise BundleError(f"the bundle {folder} has format {document['format']}, this version reads {FORMAT}")
+        document.setdefault("plugins", {})
+        if absent := plugins.missing(document["plugins"]):
+            raise BundleError(f"the bundle {folder} needs {'; '.join(absent)}")
         spec = StrategySpec.model_validate(document["spec"])
         network, offset, scale = _network(spec, document, safe_torch.load(contents[WEIGHTS]))
         return Bundle(
@@ -122,7 +128,7 @@ def load_bundle(folder: Path) -> Bundle:
 
 
 def _contents(bundle: Bundle) -> dict[str, bytes]:
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in bundle.network.state_dict().items()}
+    weights = {name: tensor.detach().cpu().clone() for name, tensor in bundle.network.state_dict().items()}
     for name, tensor in weights.items():
         if not bool(torch.isfinite(tensor).all()):
             raise BundleError(f"{name} holds a number that is not finite, so the model is not saved")

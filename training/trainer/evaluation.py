@@ -23,6 +23,7 @@ from training.trainer import batches, measures
 from training.trainer.baselines import baselines
 from training.trainer.losses import mean_loss
 from training.trainer.networks import padded, padded_width
+from training.trainer.plugin_network import PluginNetwork
 from training.trainer.recurrent import evaluation_rows, gather, window_of
 from training.values import Dataset, rows_by_symbol
 
@@ -141,6 +142,8 @@ def rows_digest(dataset: Dataset, positions: NDArray[np.int64]) -> str:
 
 
 def _class_count(network: nn.Module) -> int:
+    if isinstance(network, PluginNetwork):
+        return network.outputs
     last = [layer for layer in network.modules() if isinstance(layer, nn.Linear)][-1]
     return last.out_features
 

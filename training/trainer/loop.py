@@ -156,7 +156,9 @@ def _facts(
     plain = spec.plain()
     sections = {name: plain[name] for name in ("model", "training")}
     names = (dataset.feature_names, dataset.class_names)
-    return state.Facts(sections, *names, tuple(class_weights), len(splits.train), row_weights, device, threads, engine, fused)
+    return state.Facts(
+        sections, *names, tuple(class_weights), len(splits.train), row_weights, device, threads, engine, fused, spec.plugins
+    )
 
 
 def _first_state(engine: Engine, rate: float) -> state.State:

@@ -1,4 +1,4 @@
-"""`strategies list | validate | show | features | import`: stored strategies and strategy files."""
+"""`strategies list | validate | show | features | vocabulary | import`: stored strategies and strategy files."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ class Command(BaseCommand):
         show.add_argument("--version", type=int, dest="number", metavar="N", help="a version number; the newest if not given")
         features = actions.add_parser("features", help="what the network sees, in its order")
         features.add_argument("strategy", metavar="NAME_OR_PATH")
+        actions.add_parser("vocabulary", help="every indicator, label and network, and the package that adds it")
         importing = actions.add_parser("import", help="store files as strategies; a changed text is a new version")
         importing.add_argument("paths", nargs="+", metavar="PATH")
 
@@ -88,6 +89,16 @@ class Command(BaseCommand):
         self.stdout.write(f"{spec.name}: {len(names)} features, in the order in which the network takes them")
         for number, name in enumerate(names):
             self.stdout.write(f"{number:4d}  {name}")
+
+    def _vocabulary(self, options: dict[str, Any]) -> None:
+        from strategies_app.listing import HEADS, faults, vocabulary_rows
+
+        for title, rows in vocabulary_rows().items():
+            self.stdout.write(f"{title}\n")
+            self._table(HEADS, rows)
+            self.stdout.write("")
+        for message in faults():
+            self.stdout.write(f"cannot be used: {message}")
 
     def _import(self, options: dict[str, Any]) -> None:
         from pathlib import Path
