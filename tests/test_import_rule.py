@@ -13,8 +13,12 @@ import pytest
 PROJECT = Path(__file__).resolve().parent.parent
 SCHEMA = [
     f"strategies_app/{name}.py"
-    for name in ("schema", "vocabulary", "reader", "yaml_text", "wording", "references", "overrides", "meanings", "reference")
-]
+    for name in (
+        "schema", "vocabulary", "reader", "yaml_text", "wording", "references", "overrides", "meanings", "snippets",
+        "reference", "reference_keys", "reference_tables", "reference_words",
+        "yaml_comments", "yaml_writer", "older_words", "upgrade", "upgrade_sections", "comparison", "json_schema",
+    )
+]  # fmt: skip
 WEB = ("django", "rq", "django_rq", "redis", "channels", "ninja")
 JOBS = ["models", "operations", "checkpoints", "progress"]
 PAGES = ["api", "api_errors", "api_library", "api_pages", "api_shapes", "authentication", "estimates", "questions", "sign_ins",
