@@ -16,7 +16,7 @@ SCHEMA = [
     for name in (
         "schema", "vocabulary", "reader", "yaml_text", "wording", "references", "overrides", "meanings", "snippets",
         "reference", "reference_keys", "reference_tables", "reference_words",
-        "yaml_comments", "yaml_writer", "older_words", "upgrade", "upgrade_sections", "comparison", "json_schema",
+        "yaml_comments", "yaml_writer", "older_words", "upgrade", "upgrade_keys", "upgrade_sections", "comparison", "json_schema",
     )
 ]  # fmt: skip
 WEB = ("django", "rq", "django_rq", "redis", "channels", "ninja")
