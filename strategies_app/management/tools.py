@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError
 
 if TYPE_CHECKING:
+    from strategies_app.reader import StrategyError
+    from strategies_app.schema import StrategySpec
+    from strategies_app.stored import FoundStrategy
     from strategies_app.upgrade import Note
 
 
 class ToolActions(BaseCommand):
     """Actions of `strategies` that store nothing: texts and files in, texts and files out."""
+
+    if TYPE_CHECKING:  # of the command itself
+
+        def _found(self, name_or_path: str, number: int | None = None) -> FoundStrategy: ...
+
+        def _read(self, found: FoundStrategy) -> StrategySpec: ...
+
+        def _write_problems(self, label: str, error: StrategyError) -> None: ...
 
     def add_tools(self, actions: Any) -> None:
         migrate = actions.add_parser("migrate", help="a version 2 file as version 3, with every change and omission named")
@@ -22,6 +34,56 @@ class ToolActions(BaseCommand):
         _destination(to, "where to write; printed if not given")
         to.add_argument("--in-place", action="store_true", help="write over FILE")
         _force(migrate)
+
+        new = actions.add_parser("new", help="begin a strategy from an idea; without NAME, the ideas")
+        new.add_argument("name", nargs="?", metavar="NAME")
+        new.add_argument("--idea", metavar="IDEA", help="which idea to begin with; mean_reversion if not given")
+        diff = actions.add_parser("diff", help="what differs in meaning between two strategies; exit code 1 if anything does")
+        diff.add_argument("before", metavar="A", help="NAME, NAME@VERSION or a file")
+        diff.add_argument("after", metavar="B")
+        diff.add_argument("--text", action="store_true", help="the lines that differ as well")
+        _destination(new, "where to write, - to print; NAME.yaml if not given")
+        _force(new)
+
+    def _new(self, options: dict[str, Any]) -> None:
+        from strategies_app.ideas import FIRST, UnknownIdea, begun, ideas
+
+        name = options["name"]
+        if name is None:
+            if options["idea"] or options["to"]:
+                raise CommandError("a name is missing: strategies new NAME --idea IDEA", returncode=2)
+            width = max(map(len, ideas()))
+            for idea in ideas().values():
+                self.stdout.write(f"{idea.name.ljust(width)}  {idea.glance.description}")
+            return
+        try:
+            text = begun(name, options["idea"] or FIRST)
+        except (UnknownIdea, ValueError) as error:
+            raise CommandError(str(error), returncode=2) from None
+        self._deliver(text, options["to"] or f"{name}.yaml", options["force"])
+
+    def _diff(self, options: dict[str, Any]) -> None:
+        """Exit code as that of `diff`: 0 the same, 1 different, 2 not to be compared."""
+        from strategies_app.comparison import compare
+        from strategies_app.differences import difference_lines
+
+        found = [self._found(options["before"]), self._found(options["after"])]
+        result = compare(self._read(found[0]), self._read(found[1]))
+        labels = found[0].label, found[1].label
+        lines = difference_lines(found[0].text, found[1].text, labels)
+        for difference in result.differences:
+            meaning = f"  ({difference.meaning})" if difference.meaning else ""
+            self.stdout.write(f"{difference.path}: {difference.before} → {difference.after}{meaning}")
+        if not result.differences:
+            count = sum(line.kind in ("added", "removed") for line in lines)
+            rest = f"; {count} lines are written otherwise" if count else ""
+            self.stdout.write(f"{labels[0]} and {labels[1]} mean the same{rest}")
+        for sentence in result.effects:
+            self.stdout.write(sentence)
+        if options["text"]:
+            self.stdout.write("\n".join(line.text for line in lines))
+        if result.differences:
+            sys.exit(1)
 
     def _migrate(self, options: dict[str, Any]) -> None:
         from strategies_app.reader import StrategyError, read_text, warnings_of
