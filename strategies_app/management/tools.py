@@ -38,6 +38,9 @@ class ToolActions(BaseCommand):
         new = actions.add_parser("new", help="begin a strategy from an idea; without NAME, the ideas")
         new.add_argument("name", nargs="?", metavar="NAME")
         new.add_argument("--idea", metavar="IDEA", help="which idea to begin with; mean_reversion if not given")
+        as_schema = actions.add_parser("schema", help="the grammar as JSON Schema, for editors that check and complete")
+        _destination(as_schema, "where to write; printed if not given")
+        _force(as_schema)
         diff = actions.add_parser("diff", help="what differs in meaning between two strategies; exit code 1 if anything does")
         diff.add_argument("before", metavar="A", help="NAME, NAME@VERSION or a file")
         diff.add_argument("after", metavar="B")
@@ -61,6 +64,13 @@ class ToolActions(BaseCommand):
         except (UnknownIdea, ValueError) as error:
             raise CommandError(str(error), returncode=2) from None
         self._deliver(text, options["to"] or f"{name}.yaml", options["force"])
+
+    def _schema(self, options: dict[str, Any]) -> None:
+        import json
+
+        from strategies_app.json_schema import strategy_schema
+
+        self._deliver(json.dumps(strategy_schema(), ensure_ascii=False, indent=1) + "\n", options["to"], options["force"])
 
     def _diff(self, options: dict[str, Any]) -> None:
         """Exit code as that of `diff`: 0 the same, 1 different, 2 not to be compared."""
