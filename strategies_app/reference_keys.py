@@ -20,7 +20,7 @@ _FOR_NUMBERS = {("loss", "huber"), ("loss", "mse"), ("source", "forward_return")
 
 
 def section_blocks(section: Section, level: str = "###") -> Iterator[str]:
-    mark = f" ({NOT_YET})" if _is_not_yet(section) else ""
+    mark = f" ({NOT_YET})" if is_not_yet(section) else ""
     if level:
         yield f"{'##' if section is TOP else level} {section.title}{mark}"
     if section.before:
@@ -37,7 +37,7 @@ def section_blocks(section: Section, level: str = "###") -> Iterator[str]:
         yield section.after
 
 
-def _is_not_yet(section: Section) -> bool:
+def is_not_yet(section: Section) -> bool:
     """Whether a map of this kind cannot be trained at all, whatever its keys."""
     kind = {"Recurrent": "type"}.get(section.model.__name__, "source" if section in LABELS else None)
     return kind is not None and _refused(section, kind, section.rest[kind])

@@ -153,4 +153,6 @@ def test_the_command_prints_or_writes_it(tmp_path: Path) -> None:
     output, file = StringIO(), tmp_path / "strategy.schema.json"
     call_command("strategies", "schema", stdout=output)
     call_command("strategies", "schema", "--to", str(file), stdout=StringIO(), stderr=StringIO())
+    file.write_text("older")
+    call_command("strategies", "schema", "--to", str(file), "--force", stdout=StringIO(), stderr=StringIO())
     assert json.loads(output.getvalue()) == json.loads(file.read_text()) == json.loads(json.dumps(strategy_schema()))

@@ -131,6 +131,15 @@ def test_a_name_finds_the_stored_text_and_a_path_the_file(right: Path, monkeypat
         find_strategy("no_ending", 1)
 
 
+@pytest.mark.django_db
+def test_the_demo_stores_every_sample_once() -> None:
+    from training.management.commands.demo import SAMPLE, import_samples
+
+    assert import_samples() == import_samples() == len(SAMPLES)
+    assert {strategy.versions.count() for strategy in Strategy.objects.all()} == {1}
+    assert Strategy.objects.filter(name=SAMPLE).exists(), "the one that demo trains"
+
+
 def command(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     variables = os.environ | {"KTRDR_HOME": str(home)}
     return subprocess.run(
