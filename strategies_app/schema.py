@@ -577,6 +577,11 @@ class StrategySpec(Strict):
     def class_names(self) -> tuple[str, ...]:
         return vocabulary.LABEL_CLASSES[self.training.labels.source]
 
+    @property
+    def window(self) -> int:
+        """Consecutive base bars that the network sees at once."""
+        return self.model.architecture.sequence_length if isinstance(self.model, Recurrent) else 1
+
     def input_timeframes(self, entry: FuzzyInput | RawInput) -> tuple[str, ...]:
         return self.timeframes if entry.timeframes == "all" else tuple(entry.timeframes)
 
@@ -614,8 +619,6 @@ def feature_names(spec: StrategySpec) -> list[str]:
 
 def not_available(spec: StrategySpec) -> Iterator[tuple[Path, str]]:
     """Parts of the grammar that this version reads but cannot train yet: (path, what)."""
-    if isinstance(spec.model, Recurrent):
-        yield ("model", "type"), f"network {spec.model.type}"
     if spec.decisions.output_format == "regression":
         yield ("decisions", "output_format"), "regression output"
     if spec.training.precision == "bfloat16":

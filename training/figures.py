@@ -20,6 +20,7 @@ CLASS_DASHES = {"--buy": "solid", "--hold": "dot", "--sell": "dash"}
 #: Parts of the split ledger: word and colour. They also differ in place, and the thin ones in height.
 PARTS = {
     "train": ("train", "--accent"), "purged": ("purged", "--warn"), "embargoed": ("embargo", "--faint"),
+    "crossing": ("window over a cut", "--muted"),
     "validation": ("validation", "--buy"), "test": ("test", "--sell"),
 }  # fmt: skip
 WORDS = {

@@ -56,8 +56,9 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Predictions:
-    """One symbol's base bars with every feature: times (n,) µs UTC, probabilities float32 (n, k), and the signal of each:
-    the most probable class if its probability reaches the threshold, else HOLD, or "" where the label has no HOLD."""
+    """One symbol's base bars with every feature and a whole window: times (n,) µs UTC, probabilities float32 (n, k), and
+    the signal of each: the most probable class if its probability reaches the threshold, else HOLD, or "" where the
+    label has no HOLD."""
 
     symbol: str
     times: NDArray[np.int64]
@@ -243,6 +244,7 @@ def split_ledger(dataset: Dataset, splits: Splits, bars: RunBars) -> dict[str, A
     parts = {
         "train": splits.train, "validation": splits.validation, "test": splits.test,
         "purged": splits.purged, "embargoed": splits.embargoed,
+        **({"crossing": splits.crossing} if dataset.window > 1 else {}),
     }  # fmt: skip
     symbols = dataset.rows.symbols
     return {
@@ -281,12 +283,11 @@ def predict_bars(bundle: Bundle, symbol: str, frames: Mapping[str, pd.DataFrame]
     """
     spec = StrategySpec.model_validate(bundle.spec)
     bundle.require_features(feature_names(spec))
-    features, times = build_features(spec, frames, start)
+    features, times, ends = build_features(spec, frames, start)
     if len(times) == 0:
-        raise DataError(
-            f"no {spec.base_timeframe} bar of {symbol} has all its features; wanted more bars before the dates asked for"
-        )
-    chances = probabilities(bundle.network, features)
+        needed = "all its features" if spec.window == 1 else f"all features in the {spec.window} bars up to it"
+        raise DataError(f"no {spec.base_timeframe} bar of {symbol} has {needed}; wanted more bars before the dates asked for")
+    chances = probabilities(bundle.network, features, ends)
     signals = signals_of(chances, bundle.class_names, spec.decisions.confidence_threshold)
     return Predictions(symbol, times, chances, bundle.class_names, signals)
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from training.trainer import measures
-from training.trainer.batches import generator
-from training.trainer.evaluation import split_logits
+from training.trainer.batches import generator, resident
+from training.trainer.evaluation import Shuffled, split_logits
 
 #: How often each input is shuffled, and below how many times nothing can be said of the spread.
 REPEATS, LEAST_REPEATS = 5, 2
@@ -30,15 +30,22 @@ def permutation_importance(
     classes: int,
     seed: int,
     has_time: Callable[[], bool],
+    last: NDArray[np.int64] | None = None,
 ) -> dict[str, Any]:
     """Drop of balanced accuracy per input: `{baseline, repeats, inputs: {name: {mean, spread, drops}}}`.
 
-    features float32 (n, f), labels and symbols (n,); inputs: name → columns, shuffled together and within
-    each symbol, so that one symbol never gets another's values. Whole rounds over all inputs are made
+    features float32 (m, f), labels and symbols (n,), last (n,): where each row's window ends in features, None: row i
+    is features[i]. inputs: name → columns, shuffled together, over whole windows, and within each symbol, so
+    that one symbol never gets another's values and no window is mixed from several. Whole rounds over all inputs are made
     while `has_time`; a round that is not finished does not count, and `repeats` says how many were.
     """
-    rows = torch.from_numpy(np.array(features))  # a copy: columns are overwritten below
-    whole = _score(network, rows, labels, classes)
+    rows, own = resident(features, "cpu"), torch.arange(len(labels)) if last is None else resident(last, "cpu")
+
+    def score(shuffled: Shuffled | None) -> float:
+        answers = split_logits(network, rows, own, shuffled).argmax(dim=1).numpy()
+        return measures.balanced_accuracy(measures.confusion(labels, answers, classes))
+
+    whole = score(None)
     drops: dict[str, list[float]] = {name: [] for name in inputs}
     repeats = 0
     for repeat in range(REPEATS):
@@ -46,11 +53,7 @@ def permutation_importance(
         for name, columns in inputs.items():
             if not has_time():
                 return _told(whole, repeats, drops)
-            wanted = list(columns)
-            kept = rows[:, wanted].clone()
-            rows[:, wanted] = kept[order]
-            drops[name].append(whole - _score(network, rows, labels, classes))
-            rows[:, wanted] = kept
+            drops[name].append(whole - score(Shuffled(list(columns), own[order])))
         repeats += 1
     return _told(whole, repeats, drops)
 
@@ -63,11 +66,6 @@ def shuffled_within(symbols: NDArray[np.int32], seed: int, repeat: int) -> NDArr
         own = np.flatnonzero(symbols == number)
         order[own] = random.permutation(own)
     return order
-
-
-def _score(network: nn.Module, rows: torch.Tensor, labels: NDArray[np.int64], classes: int) -> float:
-    answers = split_logits(network, rows, None).argmax(dim=1).numpy()
-    return measures.balanced_accuracy(measures.confusion(labels, answers, classes))
 
 
 def _told(whole: float, repeats: int, drops: Mapping[str, list[float]]) -> dict[str, Any]:

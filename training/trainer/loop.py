@@ -78,13 +78,16 @@ def fit(
     training = spec.training
     class_weights, warnings = learn_class_weights(dataset, splits, training.class_weights)
     row_weights = learn_row_weights(dataset, splits)
-    offset, scale, constant = fit_normalization(dataset.rows.features, dataset.normalization, splits.train)
+    last_bars = dataset.rows.last_bars(splits.train)
+    offset, scale, constant = fit_normalization(dataset.rows.features, dataset.normalization, last_bars)
     warnings += [_named(text, dataset.feature_names) for text in constant]
 
     with repeatable(device):
         network = build_network(spec, len(dataset.feature_names), len(dataset.class_names), offset, scale).to(device)
         labels = dataset.rows.labels.astype(np.int64, copy=False)
-        rows = place(dataset.rows.features, labels, device, resident_limit, row_weights)
+        rows = place(
+            dataset.rows.features, labels, device, resident_limit, row_weights, dataset.rows.ends, dataset.window
+        )  # fmt: skip
         validation = Validation(dataset, splits, rows, class_weights)
         weights = torch.tensor(class_weights, device=device) if training.class_weights == "balanced" else None
         engine: Engine = Reference(network, training, rows, weights, fused)

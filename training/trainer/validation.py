@@ -18,14 +18,14 @@ class Validation:
 
     def __init__(self, dataset: Dataset, splits: Splits, rows: Placed, class_weights: list[float]) -> None:
         self.features = rows.features
-        self.positions = batches.resident(splits.validation, str(rows.features.device))
+        self.last = batches.resident(dataset.rows.last_bars(splits.validation), str(rows.features.device))
         self.labels = dataset.rows.labels[splits.validation]
         self.class_weights = torch.tensor(class_weights)
         self.class_names = dataset.class_names
 
     def measure(self, network: nn.Module, training: Training) -> EpochMetrics:
         """val_loss, val_accuracy, val_balanced_accuracy, val_mcc and predicted_shares by class."""
-        logits = split_logits(network, self.features, self.positions)
+        logits = split_logits(network, self.features, self.last)
         matrix = measures.confusion(self.labels, logits.argmax(dim=1).numpy(), len(self.class_names))
         shares = matrix.sum(axis=0) / matrix.sum()
         return {
