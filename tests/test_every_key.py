@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from strategies_app import schema
+from strategies_app import schema, vocabulary
 from strategies_app.meanings import EXAMPLE, SECTIONS, Section
 from strategies_app.reader import StrategyError, read_strategy
 from strategies_app.reference_keys import is_not_yet
@@ -42,7 +42,7 @@ OTHER: dict[str, Any] = {
     "date_range": {"start": "2001-02-03", "end": "2002-02-03"}, "indicator": "macd_1.histogram", "parameters": [50.0, 9.0],
     "fuzzy_set": "rsi_zone", "raw_indicator": "macd_1.signal", "hidden_layers": [7], "train": 0.7, "validation": 0.15,
     "test": 0.15, "cusum_threshold": 0.01, "gamma": 0.25, "stability": "off", "round_trip_cost": 0.25, "loss": "focal",
-    "bullish_threshold": 0.5, "bearish_threshold": -0.5, "epochs": 7, "min_edge_multiplier": 2.5, "output_format": "classification",
+    "bullish_threshold": 0.5, "bearish_threshold": -0.5, "epochs": 7, "sequence_length": 9, "min_edge_multiplier": 2.5, "output_format": "classification",
     "rollback": 0, "precision": "float32",
 }  # fmt: skip
 #: Maps, told by the rows of what they hold.
@@ -83,6 +83,8 @@ def with_value(where: tuple[str | int, ...], rest: dict[str, Any], key: str, val
     for part in where[:-1]:
         holder = holder.setdefault(part, {}) if isinstance(holder, dict) else holder[part]
     own = {**copy.deepcopy(rest), key: value}
+    if where == ("training", "labels") and not vocabulary.LABEL_CLASSES[rest["source"]]:
+        data["decisions"] = {"output_format": "regression", "cost_model": {"round_trip_cost": 0.001, "min_edge_multiplier": 1.0}}
     if where == ():
         return data | own
     if isinstance(holder, list):

@@ -84,6 +84,12 @@ def test_an_indicator_that_nothing_uses_changes_no_weights() -> None:
     assert list(paths(spare)) == ["indicators.spare"] and SAME_WEIGHTS in effects(spare)
 
 
+def test_a_longer_window_is_other_rows() -> None:
+    lstm = "type: lstm\n  architecture: {sequence_length: %d}"
+    said = effects(changed("type: mlp", lstm % 20), changed("type: mlp", lstm % 10))
+    assert "Rows: not the same, since the windows differ." in said and "Features: the same 5" in said
+
+
 def test_words_for_people_change_no_weights() -> None:
     assert SAME_WEIGHTS in effects(changed("name: right", "name: other\ndescription: of mine"))
 
