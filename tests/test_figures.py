@@ -120,3 +120,10 @@ def test_axes_run_from_their_lowest_to_their_highest_value() -> None:
 def test_no_chart_offers_to_send_itself_anywhere() -> None:
     script = (STATIC / "charts.js").read_text()
     assert "showSendToCloud: false" in script and "displayModeBar: false" in script
+
+
+def test_a_split_ledger_of_many_symbols_draws_the_first() -> None:
+    span = {"part": "train", "first": 0, "last": 86_400_000_000, "rows": 2}
+    figure = figures.split_ledger({f"S{number:03}": [span] for number in range(1000)})
+    assert [bar["y"] for bar in figure["data"]] == [[f"S{number:03}" for number in range(figures.MOST_LEDGER_LINES)]]
+    assert figure["layout"]["height"] < 2000

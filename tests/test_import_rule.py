@@ -17,6 +17,7 @@ SCHEMA = [
         "schema", "vocabulary", "reader", "yaml_text", "wording", "references", "overrides", "meanings", "snippets",
         "reference", "reference_keys", "reference_tables", "reference_words",
         "yaml_comments", "yaml_writer", "older_words", "upgrade", "upgrade_keys", "upgrade_sections", "comparison", "json_schema",
+        "symbol_lists",
     )
 ]  # fmt: skip
 WEB = ("django", "rq", "django_rq", "redis", "channels", "ninja")

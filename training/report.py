@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -14,6 +15,8 @@ from training.pipeline.coverage import day_of
 from training.verdict import baseline_name, baselines_of, judge
 
 Metrics = Mapping[str, Any]
+#: More symbols than these are read by nobody on a terminal.
+MOST_SYMBOLS = 20
 COLUMNS = (("accuracy", "Labels right"), ("balanced_accuracy", "Balanced"), ("mcc", "MCC"), ("f1_score", "F1 (macro)"))
 
 
@@ -88,8 +91,10 @@ def _classes(metrics: Metrics, names: list[str]) -> Table:
 
 def _symbols(per_symbol: Mapping[str, Metrics]) -> Table:
     table = _table("Symbols", "", *(word for _, word in COLUMNS))
-    for symbol, metrics in per_symbol.items():
+    for symbol, metrics in islice(per_symbol.items(), MOST_SYMBOLS):
         table.add_row(symbol, *(_share(metrics, key) for key, _ in COLUMNS))
+    if len(per_symbol) > MOST_SYMBOLS:
+        table.add_row(f"and {len(per_symbol) - MOST_SYMBOLS:,} more, on the page of the result")
     return table
 
 
@@ -134,10 +139,12 @@ def provenance_table(bundle: Any) -> RenderableType:
     facts.add_row("rows", ", ".join(f"{name} {count:,}" for name, count in ledger["rows"].items()))
     facts.add_row("computed on", f"{bundle.device}, {bundle.threads} thread, engine {bundle.engine}, seed {bundle.seed}")
     facts.add_row("versions", ", ".join(f"{name} {version}" for name, version in bundle.versions.items()))
-    for symbol, timeframes in bundle.fingerprints.items():
+    for symbol, timeframes in islice(bundle.fingerprints.items(), MOST_SYMBOLS):
         for timeframe, digest in timeframes.items():
             first = day_of(bundle.first_bars[symbol][timeframe])
             facts.add_row(f"bars {symbol} {timeframe}", f"from {first}, sha256 {digest[:16]}…")
+    if len(bundle.fingerprints) > MOST_SYMBOLS:
+        facts.add_row("bars", f"of {len(bundle.fingerprints) - MOST_SYMBOLS:,} more symbols, in the bundle's bundle.json")
     for note in bundle.notes:
         facts.add_row("note", note)
     return Group(Text(), facts)

@@ -24,7 +24,7 @@ from training.trainer.baselines import baselines
 from training.trainer.losses import mean_loss
 from training.trainer.networks import padded, padded_width
 from training.trainer.recurrent import evaluation_rows, gather, window_of
-from training.values import Dataset
+from training.values import Dataset, rows_by_symbol
 
 
 @dataclass(frozen=True)
@@ -125,8 +125,8 @@ def evaluate(
     metrics["rows_sha256"] = rows_digest(dataset, positions)
     metrics["per_symbol"] = {
         name: measures.measures(measures.confusion(labels[of], answers[of], count), dataset.class_names)
-        for number, name in enumerate(dataset.symbols)
-        if (of := symbols == number).any()
+        for name, of in zip(dataset.symbols, rows_by_symbol(symbols, len(dataset.symbols)), strict=True)
+        if len(of)
     }
     return Evaluation(metrics, Predictions(rows.times[positions], symbols, labels, softmax(logits).numpy()))
 
