@@ -15,9 +15,11 @@ SCHEMA = [
     f"strategies_app/{name}.py"
     for name in (
         *("schema", "vocabulary", "kinds", "catalogue", "plugins", "plugin_checks", "reader", "yaml_text", "wording"),
-        *("references", "overrides", "meanings", "reference", "symbol_lists"),
+        *("references", "overrides", "meanings", "snippets", "reference", "reference_keys", "reference_tables"),
+        *("reference_words", "yaml_comments", "yaml_writer", "older_words", "upgrade", "upgrade_keys", "upgrade_sections"),
+        *("comparison", "json_schema", "symbol_lists"),
     )
-]
+]  # fmt: skip
 WEB = ("django", "rq", "django_rq", "redis", "channels", "ninja")
 JOBS = ["models", "operations", "checkpoints", "progress"]
 PAGES = ["api", "api_errors", "api_library", "api_pages", "api_shapes", "authentication", "estimates", "questions", "sign_ins",

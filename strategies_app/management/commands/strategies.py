@@ -1,11 +1,13 @@
-"""`strategies list | validate | show | features | vocabulary | import`: stored strategies and strategy files."""
+"""`strategies list | validate | show | features | vocabulary | import`: strategies stored and in files. Others: `tools`."""
 
 from __future__ import annotations
 
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
+
+from strategies_app.management.tools import ToolActions
 
 if TYPE_CHECKING:
     from strategies_app.reader import Problem, StrategyError
@@ -13,8 +15,8 @@ if TYPE_CHECKING:
     from strategies_app.stored import FoundStrategy
 
 
-class Command(BaseCommand):
-    help = "Lists, checks, shows and imports strategies."
+class Command(ToolActions):
+    help = "Lists, checks, shows, imports, compares and migrates strategies, and begins new ones."
     requires_system_checks = ()  # `validate PATH` needs no database and starts at once
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
@@ -30,6 +32,7 @@ class Command(BaseCommand):
         actions.add_parser("vocabulary", help="every indicator, label and network, and the package that adds it")
         importing = actions.add_parser("import", help="store files as strategies; a changed text is a new version")
         importing.add_argument("paths", nargs="+", metavar="PATH")
+        self.add_tools(actions)
 
     def handle(self, *args: Any, action: str, **options: Any) -> None:
         getattr(self, f"_{action}")(options)
