@@ -397,6 +397,11 @@ class CostModel(Strict):
     round_trip_cost: Annotated[float, Field(ge=0, le=1)]
     min_edge_multiplier: Annotated[float, Field(gt=0, le=1000)]
 
+    @property
+    def edge(self) -> float:
+        """The predicted return from which on a bar is a signal, up or down."""
+        return self.round_trip_cost * self.min_edge_multiplier
+
 
 class Decisions(Strict):
     output_format: Literal["classification", "regression"] = "classification"
@@ -577,12 +582,21 @@ class StrategySpec(Strict):
     def class_names(self) -> tuple[str, ...]:
         return vocabulary.LABEL_CLASSES[self.training.labels.source]
 
+    @property
+    def output_count(self) -> int:
+        """Numbers that the network gives for a row: one per class, or one predicted return."""
+        return len(self.class_names) or 1
+
     def input_timeframes(self, entry: FuzzyInput | RawInput) -> tuple[str, ...]:
         return self.timeframes if entry.timeframes == "all" else tuple(entry.timeframes)
 
     def plain(self) -> dict[str, Any]:
         """JSON-ready data that `StrategySpec.model_validate` reads back to an equal spec."""
-        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        document = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        if not self.class_names and "class_weights" not in self.training.model_fields_set:
+            # Without effect there, so it stands in the data only where it was written, which is warned about.
+            del document["training"]["class_weights"]
+        return document
 
 
 Path = tuple[str | int, ...]
@@ -616,8 +630,6 @@ def not_available(spec: StrategySpec) -> Iterator[tuple[Path, str]]:
     """Parts of the grammar that this version reads but cannot train yet: (path, what)."""
     if isinstance(spec.model, Recurrent):
         yield ("model", "type"), f"network {spec.model.type}"
-    if spec.decisions.output_format == "regression":
-        yield ("decisions", "output_format"), "regression output"
     if spec.training.precision == "bfloat16":
         yield ("training", "precision"), "precision bfloat16"
     if isinstance(spec.training.stability, Stability) and spec.training.stability.rollback:

@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from training.trainer import measures
+from training.trainer import measures, returns
 from training.trainer.batches import generator
-from training.trainer.evaluation import split_logits
+from training.trainer.evaluation import in_returns, split_logits
 
 #: How often each input is shuffled, and below how many times nothing can be said of the spread.
 REPEATS, LEAST_REPEATS = 5, 2
@@ -24,21 +24,24 @@ REPEATS, LEAST_REPEATS = 5, 2
 def permutation_importance(
     network: nn.Module,
     features: NDArray[np.float32],
-    labels: NDArray[np.int64],
+    labels: NDArray[Any],
     symbols: NDArray[np.int32],
     inputs: Mapping[str, Sequence[int]],
     classes: int,
     seed: int,
     has_time: Callable[[], bool],
+    centre: float = 0.0,
 ) -> dict[str, Any]:
-    """Drop of balanced accuracy per input: `{baseline, repeats, inputs: {name: {mean, spread, drops}}}`.
+    """Drop of balanced accuracy, or of R² for returns, per input: `{baseline, repeats, inputs: {name: {mean, spread, drops}}}`.
 
     features float32 (n, f), labels and symbols (n,); inputs: name → columns, shuffled together and within
     each symbol, so that one symbol never gets another's values. Whole rounds over all inputs are made
-    while `has_time`; a round that is not finished does not count, and `repeats` says how many were.
+    while `has_time`; a round that is not finished does not count, and `repeats` says how many were. For
+    returns classes is 0, labels are float, in the units of the network's answer, and so is centre: the
+    mean of the training returns. A drop of R² is a rise of the mean squared error over what that mean misses.
     """
     rows = torch.from_numpy(np.array(features))  # a copy: columns are overwritten below
-    whole = _score(network, rows, labels, classes)
+    whole = _score(network, rows, labels, classes, centre)
     drops: dict[str, list[float]] = {name: [] for name in inputs}
     repeats = 0
     for repeat in range(REPEATS):
@@ -49,7 +52,7 @@ def permutation_importance(
             wanted = list(columns)
             kept = rows[:, wanted].clone()
             rows[:, wanted] = kept[order]
-            drops[name].append(whole - _score(network, rows, labels, classes))
+            drops[name].append(whole - _score(network, rows, labels, classes, centre))
             rows[:, wanted] = kept
         repeats += 1
     return _told(whole, repeats, drops)
@@ -65,8 +68,11 @@ def shuffled_within(symbols: NDArray[np.int32], seed: int, repeat: int) -> NDArr
     return order
 
 
-def _score(network: nn.Module, rows: torch.Tensor, labels: NDArray[np.int64], classes: int) -> float:
-    answers = split_logits(network, rows, None).argmax(dim=1).numpy()
+def _score(network: nn.Module, rows: torch.Tensor, labels: NDArray[Any], classes: int, centre: float) -> float:
+    outputs = split_logits(network, rows, None)
+    if not classes:
+        return returns.r_squared(in_returns(outputs, 1.0), labels, centre) or 0.0
+    answers = outputs.argmax(dim=1).numpy()
     return measures.balanced_accuracy(measures.confusion(labels, answers, classes))
 
 
