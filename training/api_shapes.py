@@ -237,11 +237,48 @@ class Bundle(Schema):
     download: str
 
 
+class _Measures(Schema):
+    """Further figures are there as well. Those of classes are null for returns, and those of returns for classes."""
+
+    model_config = ConfigDict(extra="allow")
+
+    accuracy: float | None = None
+    mae: float | None = Field(None, description="mean absolute error of the predicted return")
+    rmse: float | None = Field(None, description="root mean square error of the predicted return")
+    r2: float | None = Field(None, description="against the mean of the training returns; below 0 is worse than it")
+    sign_accuracy: float | None = None
+    ic: float | None = Field(None, description="correlation of predicted and realised returns")
+    rank_ic: float | None = Field(None, description="correlation of their ranks")
+
+
+class TrainingMeasures(_Measures):
+    """Of the epoch whose weights were kept; what is not a loss was measured on validation rows."""
+
+    train_loss: float
+    val_loss: float
+    best_epoch: int
+    epochs_completed: int
+    early_stopped: bool
+
+
+class SplitMeasures(_Measures):
+    """precision, recall and f1_score are macro averages."""
+
+    rows: int | None = None
+    loss: float | None = None
+    balanced_accuracy: float | None = None
+    mcc: float | None = None
+    precision: float | None = None
+    recall: float | None = None
+    f1_score: float | None = None
+
+
 class TrainingResults(Schema):
     operation_id: str
-    training_metrics: dict[str, Any]
-    validation: dict[str, Any]
-    test: dict[str, Any] | None
+    output_format: Literal["classification", "regression"]
+    training_metrics: TrainingMeasures
+    validation: SplitMeasures
+    test: SplitMeasures | None
     test_state: Literal["open", "sealed"]
     class_names: list[str]
     history: list[dict[str, Any]]
@@ -255,6 +292,7 @@ def results_of(operation: Operation, model: TrainedModel) -> dict[str, Any]:
     sides = {name: metrics[name] for name in ("validation", "test") if metrics.get(name)}
     return {
         "operation_id": operation.pk,
+        "output_format": metrics.get("output_format", "classification"),
         "training_metrics": metrics["training"],
         "validation": metrics["validation"],
         "test": metrics["test"],
@@ -340,7 +378,7 @@ class ModelLine(Schema):
     strategy_name: str
     strategy_version: int
     created: dt.datetime
-    accuracy: float | None = Field(description="on the test split, or the validation split if there is no test split")
+    accuracy: float | None = Field(description="on the test split, or the validation split if there is none; null for returns")
 
     @staticmethod
     def resolve_strategy_name(row: Any) -> str:
@@ -377,7 +415,8 @@ class ModelDetail(ModelLine):
 
 class Predicted(Schema):
     timestamp: str
-    probabilities: list[float]
+    probabilities: list[float] | None = Field(description="one per class; null where the model predicts returns")
+    predicted_return: float | None = Field(description="over the label's horizon; null where the model has classes")
     signal: str
 
 
@@ -385,7 +424,11 @@ class Predictions(Schema):
     model: str
     symbol: str
     timeframe: str
+    output_format: Literal["classification", "regression"]
     class_names: list[str]
+    edge: float | None = Field(
+        description="the predicted return from which on a bar is a signal; null where the model has classes"
+    )
     bars: list[Predicted]
     notes: list[str]
 
