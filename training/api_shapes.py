@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from django.urls import reverse
 from ninja import Field, Schema
-from pydantic import AfterValidator, ConfigDict, model_validator
+from pydantic import AfterValidator, ConfigDict, WithJsonSchema, model_validator
 
 from strategies_app.schema import SYMBOL
 from training.estimates import names_in
@@ -237,40 +238,34 @@ class Bundle(Schema):
     download: str
 
 
-class _Measures(Schema):
-    """Further figures are there as well. Those of classes are null for returns, and those of returns for classes."""
-
-    model_config = ConfigDict(extra="allow")
-
-    accuracy: float | None = None
-    mae: float | None = Field(None, description="mean absolute error of the predicted return")
-    rmse: float | None = Field(None, description="root mean square error of the predicted return")
-    r2: float | None = Field(None, description="against the mean of the training returns; below 0 is worse than it")
-    sign_accuracy: float | None = None
-    ic: float | None = Field(None, description="correlation of predicted and realised returns")
-    rank_ic: float | None = Field(None, description="correlation of their ranks")
+#: Measures of classes, and of returns: of a model of the other kind they are null.
+OF_CLASSES = {
+    "accuracy": "share of labels called right", "balanced_accuracy": "mean recall", "mcc": "Matthews correlation",
+    "precision": "macro average", "recall": "macro average", "f1_score": "macro average",
+}  # fmt: skip
+OF_RETURNS = {
+    "mae": "mean absolute error of the predicted return", "rmse": "root mean square error of it",
+    "r2": "against the mean of the training returns; below 0 is worse than it", "sign_accuracy": "share of right directions",
+    "ic": "correlation of predicted and realised returns", "rank_ic": "correlation of their ranks",
+}  # fmt: skip
 
 
-class TrainingMeasures(_Measures):
-    """Of the epoch whose weights were kept; what is not a loss was measured on validation rows."""
-
-    train_loss: float
-    val_loss: float
-    best_epoch: int
-    epochs_completed: int
-    early_stopped: bool
+def _described(names: Mapping[str, str], **numbers: str) -> WithJsonSchema:
+    """An object with these numbers or nulls, and those that are always there; it may hold more."""
+    known: dict[str, Any] = {name: {"type": kind} for name, kind in numbers.items()}
+    known |= {name: {"type": ["number", "null"], "description": text} for name, text in names.items()}
+    return WithJsonSchema({"type": "object", "properties": known, "required": list(known), "additionalProperties": True})
 
 
-class SplitMeasures(_Measures):
-    """precision, recall and f1_score are macro averages."""
-
-    rows: int | None = None
-    loss: float | None = None
-    balanced_accuracy: float | None = None
-    mcc: float | None = None
-    precision: float | None = None
-    recall: float | None = None
-    f1_score: float | None = None
+#: Of the epoch whose weights were kept; what is not a loss was measured on validation rows.
+TrainingMeasures = Annotated[
+    dict[str, Any],
+    _described(
+        {"accuracy": OF_CLASSES["accuracy"], **OF_RETURNS},
+        train_loss="number", val_loss="number", best_epoch="integer", epochs_completed="integer", early_stopped="boolean",
+    ),
+]  # fmt: skip
+SplitMeasures = Annotated[dict[str, Any], _described({"loss": "with the weights learned on train", **OF_CLASSES, **OF_RETURNS})]
 
 
 class TrainingResults(Schema):
@@ -286,6 +281,11 @@ class TrainingResults(Schema):
     bundle: Bundle
 
 
+def _whole(side: Mapping[str, Any]) -> dict[str, Any]:
+    """With null for what is not measured of this kind of label."""
+    return dict.fromkeys(("loss", *OF_CLASSES, *OF_RETURNS)) | side
+
+
 def results_of(operation: Operation, model: TrainedModel) -> dict[str, Any]:
     """A completed training's results, from what was kept with its model."""
     metrics = model.metrics
@@ -293,9 +293,9 @@ def results_of(operation: Operation, model: TrainedModel) -> dict[str, Any]:
     return {
         "operation_id": operation.pk,
         "output_format": metrics.get("output_format", "classification"),
-        "training_metrics": metrics["training"],
-        "validation": metrics["validation"],
-        "test": metrics["test"],
+        "training_metrics": dict.fromkeys(("accuracy", *OF_RETURNS)) | metrics["training"],
+        "validation": _whole(metrics["validation"]),
+        "test": _whole(metrics["test"]) if metrics["test"] else None,
         "test_state": "open",
         "class_names": metrics["class_names"],
         "history": metrics["history"],
