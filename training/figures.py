@@ -101,10 +101,13 @@ def confusion_matrix(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> F
          "font": {"size": 13, "color": "--on-accent" if shares[r][c] > 0.55 else "--text"}}
         for r, true in enumerate(names) for c, called in enumerate(names)
     ]  # fmt: skip
+    # Four names do not fit beside each other: they stand aslant, with room above them.
+    many = len(names) > 3
+    aslant = {"tickangle": -35, "title": title("called") | {"standoff": 24}} if many else {"title": title("called")}
     layout = {
-        "xaxis": {"title": title("called"), "side": "top", "fixedrange": True, "showgrid": False, "ticks": ""},
+        "xaxis": {"side": "top", "fixedrange": True, "showgrid": False, "ticks": ""} | aslant,
         "yaxis": {"title": title("true"), "autorange": "reversed", "fixedrange": True, "showgrid": False, "ticks": ""},
-        "margin": {"l": 78, "r": 12, "t": 58, "b": 12}, "annotations": notes,
+        "margin": {"l": 78, "r": 34 if many else 12, "t": 104 if many else 58, "b": 12}, "annotations": notes,
     }  # fmt: skip
     return {"data": [data], "layout": layout}
 
