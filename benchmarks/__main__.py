@@ -18,10 +18,11 @@ def main() -> None:
     """Pipeline first: its processes are measured without torch."""
     if sys.argv[1:]:
         sys.exit("benchmarks takes no arguments: it measures everything and writes docs/performance.md")
-    from benchmarks import dashboard, indicators, jobs, pipeline, trainer
+    from benchmarks import dashboard, indicators, jobs, pipeline, recurrent, trainer
 
     first = [*_head(), *_pipeline(pipeline.run()), *indicators.table(indicators.run())]
-    page = "\n".join([*first, *_trainer(trainer.run()), *_jobs(jobs.run()), *dashboard.table(dashboard.run())]) + "\n"
+    learning = [*_trainer(trainer.run()), *recurrent.table(recurrent.run())]
+    page = "\n".join([*first, *learning, *_jobs(jobs.run()), *dashboard.table(dashboard.run())]) + "\n"
     PAGE.write_text(page, encoding="utf-8")
     print(page)
 
@@ -34,8 +35,8 @@ def _head() -> list[str]:
         "# Performance",
         "",
         "Written by `make bench`. Ratios are against plain implementations of the same work, measured in turns in one run",
-        "(`benchmarks/textbook.py`, and a DataLoader loop in `benchmarks/trainer.py`); both give the same numbers. Figures are",
-        "medians. Absolute times depend on the machine and on what else it does: compare ratios.",
+        "(`benchmarks/textbook.py`, and DataLoader loops in `benchmarks/trainer.py` and `recurrent.py`); both give the same",
+        "numbers. Figures are medians. Absolute times depend on the machine and on what else it does: compare ratios.",
         "",
         f"{dt.datetime.now(dt.UTC):%Y-%m-%d} · {_processor()} · {cores} cores · {system} · {libraries}",
         "",

@@ -46,8 +46,8 @@ def _measure(features: NDArray[np.float32], labels: NDArray[np.int64], size: int
     products = _matrix_products(count, size)
     measured, bounds = [], []
     for _ in range(pairs):
-        measured.append((_seconds(plain), _seconds(ours)))
-        bounds.append(min(_seconds(products)[0] for _ in range(2)))
+        measured.append((seconds(plain), seconds(ours)))
+        bounds.append(min(seconds(products)[0] for _ in range(2)))
     bound = min(bounds)
     ratios = [p[0] / o[0] for p, o in measured]
     best = min(o[0] for _, o in measured)
@@ -65,7 +65,7 @@ def _measure(features: NDArray[np.float32], labels: NDArray[np.int64], size: int
     }
 
 
-def _seconds(work: Callable[[], object]) -> tuple[float, float]:
+def seconds(work: Callable[[], object]) -> tuple[float, float]:
     """Wall and CPU seconds."""
     wall, cpu = time.perf_counter(), time.process_time()
     work()

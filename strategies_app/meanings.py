@@ -162,12 +162,18 @@ MODEL = (
         "model: lstm, gru", schema.Recurrent, ("model",),
         {"type": "recurrent layers over a window of base bars", "architecture": "keys below", "features": _LAGS},
         {"type": "lstm", "architecture": {"sequence_length": 2}},
+        before="An example is a window: `sequence_length` base bars of one symbol, one stored after the other, each with all its "
+        "features. Its last bar alone needs a label, and the network speaks on that bar. A window never holds bars of two sides "
+        "of the split: rows whose window reaches back over a cut, or into the embargo behind it, belong to no side. Rows without "
+        "a whole window are dropped and counted. Windows are formed before any row is dropped, and may begin before the start, "
+        "as lags do. Predictions are made for bars with a whole window.",
     ),
     Section(
         "architecture of lstm, gru", schema.RecurrentArchitecture, None,
         {
-            "sequence_length": "base bars in a window", "hidden_size": "width of a layer",
-            "num_layers": "layers on top of one another", "dropout": "between layers",
+            "sequence_length": "base bars in a window, its last one included", "hidden_size": "width of a layer",
+            "num_layers": "layers on top of one another",
+            "dropout": "share of values zeroed between layers while training; with one layer there is nothing between",
         },
     ),
     Section(

@@ -587,6 +587,11 @@ class StrategySpec(Strict):
         """Numbers that the network gives for a row: one per class, or one predicted return."""
         return len(self.class_names) or 1
 
+    @property
+    def window(self) -> int:
+        """Consecutive base bars that the network sees at once."""
+        return self.model.architecture.sequence_length if isinstance(self.model, Recurrent) else 1
+
     def input_timeframes(self, entry: FuzzyInput | RawInput) -> tuple[str, ...]:
         return self.timeframes if entry.timeframes == "all" else tuple(entry.timeframes)
 
@@ -628,8 +633,6 @@ def feature_names(spec: StrategySpec) -> list[str]:
 
 def not_available(spec: StrategySpec) -> Iterator[tuple[Path, str]]:
     """Parts of the grammar that this version reads but cannot train yet: (path, what)."""
-    if isinstance(spec.model, Recurrent):
-        yield ("model", "type"), f"network {spec.model.type}"
     if spec.training.precision == "bfloat16":
         yield ("training", "precision"), "precision bfloat16"
     if isinstance(spec.training.stability, Stability) and spec.training.stability.rollback:

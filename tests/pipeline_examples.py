@@ -181,6 +181,7 @@ def strategy(
     lags: int = 0,
     inputs: list[dict[str, Any]] | None = None,
     fuzzy_sets: Mapping[str, Any] | None = None,
+    window: int = 1,
     **training_data: Any,
 ) -> StrategySpec:
     """A strategy; without inputs every output of every indicator is one, raw, and through every kind of membership."""
@@ -192,6 +193,7 @@ def strategy(
                 reference = f"{identifier}.{output}"
                 sets[f"{identifier}_{output}"] = {"indicator": reference, **some_memberships()}
                 inputs += [{"raw_indicator": reference, "normalization": "none"}, {"fuzzy_set": f"{identifier}_{output}"}]
+    model = {"type": "mlp"} if window == 1 else {"type": "lstm", "architecture": {"sequence_length": window}}
     return StrategySpec.model_validate(
         {
             "name": "example",
@@ -203,7 +205,7 @@ def strategy(
             "indicators": dict(indicators),
             "fuzzy_sets": sets,
             "nn_inputs": inputs,
-            "model": {"type": "mlp", "features": {"lookback_periods": lags}},
+            "model": {"features": {"lookback_periods": lags}, **model},
             "training": {"labels": dict(labels or {"source": "forward_return", "horizon": 3})},
         }
     )

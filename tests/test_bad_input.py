@@ -79,8 +79,8 @@ def test_a_refusal_is_a_line_on_the_error_stream_and_an_exit_code(home: Home) ->
         ("type: rsi, period: 14", "type: supertrend, perod: 14", "did you mean 'period'"),
         (
             "type: mlp, architecture: {hidden_layers: [16], dropout: 0.3}",
-            "type: lstm, architecture: {sequence_length: 8}",
-            "not available yet",
+            "type: lstm, architecture: {sequence_lenght: 8}",
+            "did you mean 'sequence_length'",
         ),
         ("low: [0, 30, 50]", "low: [50, 30, 0]", "a ≤ b ≤ c"),
         ("fuzzy_set: zone", "fuzzy_set: zoen", "did you mean 'zone'"),

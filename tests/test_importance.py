@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -15,9 +13,9 @@ from torch import nn
 from strategies_app.reader import read_strategy
 from strategies_app.schema import feature_names
 from tests.api_examples import Examples, make_examples, register_worker
+from tests.quick_work import work, worked
 from tests.result_examples import completed, other_bars, sample_bars, text_of
-from tests.test_quick import work
-from training import explain, queues
+from training import explain
 from training.models import TrainedModel
 from training.trained import ModelError
 from training.trainer.importance import permutation_importance, shuffled_within
@@ -90,20 +88,6 @@ def test_a_fuzzy_set_is_all_its_columns_on_every_timeframe_and_lag() -> None:
 @pytest.fixture
 def asking(transactional_db: None, empty_redis: Any) -> Examples:
     return make_examples()
-
-
-@contextmanager
-def worked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    enqueue = queues.enqueue_quick
-
-    def enqueue_and_work(*args: Any) -> str:
-        job = enqueue(*args)
-        work()
-        return job
-
-    with monkeypatch.context() as patch:
-        patch.setattr(queues, "enqueue_quick", enqueue_and_work)
-        yield
 
 
 def test_it_is_worked_out_once_and_then_on_the_page(asking: Examples, monkeypatch: pytest.MonkeyPatch) -> None:

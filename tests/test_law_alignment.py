@@ -130,8 +130,8 @@ def test_lags_are_the_rows_before_even_those_before_the_start(seed: int, lags: i
     spec, plain = example(("1h", "4h"), lags=lags), example(("1h", "4h"))
     frames = with_higher(market_with_holes("1h", "4h", seed), ("1h", "4h"), False, seed)
     start = int(bar_times(frames["1h"])[first])
-    lagged, times = build_features(spec, frames, start)
-    unlagged, all_times = build_features(plain, frames, 0)
+    lagged, times, _ = build_features(spec, frames, start)
+    unlagged, all_times, _ = build_features(plain, frames, 0)
     width = unlagged.shape[1]
     assert lagged.shape[1] == width * (lags + 1)
     assert (times >= start).all()

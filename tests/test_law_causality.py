@@ -62,8 +62,8 @@ def assert_past_is_unchanged(
     frames = with_higher(frame, timeframes, stored, seed)
     times = bar_times(frame)
     at = int(times[int(share * (len(times) - 1))])
-    before, times_before = build_features(spec, frames, 0)
-    after, times_after = build_features(spec, future_altered(frames, base, at + duration(base), stored, cut, seed), 0)
+    before, times_before, _ = build_features(spec, frames, 0)
+    after, times_after, _ = build_features(spec, future_altered(frames, base, at + duration(base), stored, cut, seed), 0)
     past, past_again = times_before <= at, times_after <= at
     assert same_bits(times_before[past], times_after[past_again])
     assert same_bits(before[past], after[past_again])

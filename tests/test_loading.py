@@ -265,7 +265,7 @@ def test_serving_from_the_first_bars_gives_the_features_of_training(
     serving = whole_vocabulary(timeframes, start_date=day(220), end_date=day(260), **options)
     served = load_bars(serving, tmp_path, first_bars=bars.first_bars, sources=bars.sources)
     assert served.first_bars == bars.first_bars
-    features, times = build_features(serving, served.frames["AAA"], served.start)
+    features, times, _ = build_features(serving, served.frames["AAA"], served.start)
     common = np.flatnonzero(rows.times >= served.start)
     at = np.searchsorted(times, rows.times[common])
     assert len(common) > 30

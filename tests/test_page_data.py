@@ -16,7 +16,7 @@ from django.test import Client
 from strategies_app.models import Strategy
 from tests.admin_rows import bars
 from tests.api_examples import Examples, register_worker, store_bars
-from tests.test_quick import worked
+from tests.quick_work import worked
 from training.models import AuditEntry, BarSeries
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -174,7 +174,7 @@ def test_what_takes_longer_is_waited_for_on_a_page(
     transactional_db: None, empty_redis: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from tests.api_examples import make_examples
-    from tests.test_quick import work
+    from tests.quick_work import work
     from training import quick
     from training.pages import loading
 

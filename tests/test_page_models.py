@@ -16,7 +16,7 @@ from django.test import Client
 
 from tests.admin_rows import METRICS, model, operation, version
 from tests.api_examples import Examples, make_examples, register_worker, store_bars
-from tests.test_quick import work, worked
+from tests.quick_work import work, worked
 from training.models import AuditEntry, Operation, Status, TrainedModel
 
 XSS = "<script>alert(1)</script>"

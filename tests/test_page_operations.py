@@ -69,6 +69,16 @@ def test_each_state_has_its_words_and_its_verbs(status: str) -> None:
     assert offered == expected[status]
 
 
+def test_what_waits_says_how_many_are_before_it() -> None:
+    client = signed_in("vera", "viewer")
+    admin_rows.operation(status=Status.RUNNING, queue="cpu")
+    admin_rows.operation(status=Status.RUNNING, queue="gpu")
+    first = admin_rows.operation(status=Status.PENDING, queue="cpu")
+    second = admin_rows.operation(status=Status.PENDING, queue="cpu")
+    assert "behind 1 earlier training of the cpu queue" in text_of(client, f"/operations/{first.pk}/")
+    assert "behind 2 earlier trainings of the cpu queue" in text_of(client, f"/operations/{second.pk}/")
+
+
 def test_another_trainers_operation_offers_no_verb_and_takes_none() -> None:
     client = signed_in("theo", "trainer")
     operation = admin_rows.operation(Status.RUNNING, user=admin_rows.person("tess", "trainer"))

@@ -10,8 +10,8 @@ import pytest
 
 from strategies_app.models import Strategy
 from tests.api_examples import TEXT, Examples
+from tests.quick_work import asking, work, worked
 from tests.strategy_texts import changed
-from tests.test_quick import asking, work, worked
 from training import quick
 from training.figures_preview import candles_figure, membership_figure
 from training.pages import previews

@@ -15,7 +15,7 @@ from strategies_app.models import Strategy, StrategyVersion
 from strategies_app.samples import samples
 from tests import admin_rows
 from tests.api_examples import TEXT, Examples, register_worker, send
-from tests.test_quick import asking, work, worked
+from tests.quick_work import asking, work, worked
 from training import label_words, queues
 from training.models import BarSeries, Operation
 from training.pages import start
@@ -62,6 +62,19 @@ def test_without_a_word_it_opens_with_what_was_trained_last_or_the_plainest_samp
         symbol="AAPL", timeframe="1d", first="2000-01-01T00:00Z", last="2010-01-01T00:00Z", rows=9, sha256=""
     )
     assert trainer.get(TRAIN).context["value"] == "sample:minimal"
+
+
+def test_train_again_opens_with_what_that_run_was_started_with(ready: Examples, django_capture_on_commit_callbacks: Any) -> None:
+    trainer = ready.signed_in("trainer")
+    with django_capture_on_commit_callbacks(execute=True):
+        trainer.post(TRAIN, FORM | {"timeframes": ["1d"], "start": "2004-05-06", "validation_split": "0.2"})
+    page = trainer.get(TRAIN, {"again": newest().pk})
+    text = page.content.decode()
+    assert page.status_code == 200 and page.context["value"] == "stored"
+    assert [one["name"] for one in page.context["symbols"] if one["chosen"]] == ["AAPL"]
+    assert [one["name"] for one in page.context["timeframes"] if one["chosen"]] == ["1d"]
+    assert 'name="start" value="2004-05-06"' in text and 'name="validation_split" value="0.2"' in text
+    assert f"/train/?again={newest().pk}" in trainer.get(f"/operations/{newest().pk}/").content.decode()
 
 
 def test_without_bars_it_says_what_to_do_first(examples: Examples, empty_redis: Any) -> None:

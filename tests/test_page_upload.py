@@ -18,7 +18,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
 from tests.api_examples import Examples, make_examples, register_worker
-from tests.test_quick import work, worked
+from tests.quick_work import work, worked
 from training import quick, upload_answers, uploads
 from training.models import AuditEntry, BarSeries
 from training.pipeline.bars import bar_table, read_bars

@@ -4,46 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from rq import SimpleWorker
 
-from tests.api_examples import Examples, make_examples, register_worker, send, store_bars
+from tests.api_examples import Examples, send
+from tests.quick_work import asking, work, worked
 from training import questions, queues, quick
 from training.questions import ask, look
 
-
-@pytest.fixture
-def asking(transactional_db: None, empty_redis: Any) -> Examples:
-    examples = make_examples()
-    store_bars()
-    register_worker("quick")
-    return examples
-
-
-def work() -> None:
-    """Do what waits in the quick queue, in this process."""
-    queue = queues.queue_of("quick")
-    worker = SimpleWorker([queue], connection=queue.connection, serializer=queue.serializer)
-    worker.work(burst=True, logging_level="ERROR")
-
-
-@contextmanager
-def worked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Whatever is asked is done at once, before its asker waits for it."""
-    enqueue = queues.enqueue_quick
-
-    def enqueue_and_work(*args: Any) -> str:
-        job = enqueue(*args)
-        work()
-        return job
-
-    with monkeypatch.context() as patch:
-        patch.setattr(queues, "enqueue_quick", enqueue_and_work)
-        yield
+__all__ = ["asking"]  # a fixture
 
 
 def test_a_plan_is_what_a_dry_run_prints(asking: Examples, monkeypatch: pytest.MonkeyPatch) -> None:

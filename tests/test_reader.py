@@ -35,7 +35,7 @@ def test_every_sample_is_right_and_warns_of_nothing(path: Path) -> None:
 def test_these_are_the_samples() -> None:
     assert {path.stem for path in SAMPLES} == {
         "minimal", "multi_output", "multi_timeframe", "multi_symbol", "triple_barrier", "raw_inputs",
-        "regime", "events", "regression",
+        "regime", "events", "regression", "lstm", "gru",
     }  # fmt: skip
 
 
@@ -239,7 +239,8 @@ ERRORS = [
     ("source: zigzag", "source: triple_barrier, cusum_threshold: 2", [
         ("training.labels.cusum_threshold", 21, 53, "seen 2, wanted at most 1")]),
     # in the grammar, not in this version
-    ("type: mlp", "type: gru\n  architecture: {sequence_length: 20}", [("model.type", 17, 9, "network gru is not available yet")]),
+    ("type: mlp", "type: gru\n  architecture: {sequence_length: 1}", [
+        ("model.architecture.sequence_length", 18, 35, "seen 1, wanted at least 2")]),
     ("epochs: 3", "epochs: 3\n  precision: bfloat16", [("training.precision", 23, 14, "precision bfloat16 is not available yet")]),
     ("epochs: 3", "epochs: 3\n  stability: {rollback: 2}", [("training.stability", 23, 14, "stability rollback is not available yet")]),
 ]  # fmt: skip

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from tests.trainer_examples import CLASSES, HOUR, dataset, strategy
 from training.trainer.baselines import COMPARED, baselines, known_last
-from training.trainer.evaluation import EVALUATION_BATCH, evaluate, probabilities, rows_digest
+from training.trainer.evaluation import evaluate, probabilities, rows_digest
 from training.trainer.loop import fit
 from training.trainer.measures import confusion, measures
 from training.trainer.networks import build_network
+from training.trainer.recurrent import evaluation_rows
 from training.values import Silent
 
 WIDTHS = [1, 2, 3, 5, 7, 9, 11, 15, 16, 17, 31, 33, 64, 65, 100, 127, 129]
@@ -140,7 +141,8 @@ def test_an_empty_split_has_no_evaluation() -> None:
 
 
 def test_the_evaluation_batch_is_part_of_the_format() -> None:
-    assert EVALUATION_BATCH == 1024
+    network = build_network(strategy(), 4, 3, np.zeros(4, np.float32), np.ones(4, np.float32))
+    assert evaluation_rows(network) == 1024
 
 
 def test_every_baseline_has_the_same_measures_on_the_same_rows() -> None:

@@ -11,15 +11,26 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from strategies_app.schema import StrategySpec
 from tests.test_trainer_resume import outcome
-from tests.trainer_examples import HOUR, Recorder, dataset, regression_strategy, returns_dataset, strategy
+from tests.trainer_examples import (
+    HOUR,
+    Recorder,
+    dataset,
+    recurrent,
+    regression_strategy,
+    returns_dataset,
+    strategy,
+    windows,
+)
 from training.recipe import edge_of
 from training.trainer import targets
 from training.trainer.baselines import return_baselines
-from training.trainer.evaluation import EVALUATION_BATCH, evaluate, predicted_returns
+from training.trainer.evaluation import evaluate, predicted_returns
 from training.trainer.loop import Fitted, fit
 from training.trainer.losses import make_loss, mean_loss, row_losses
 from training.trainer.networks import TrainingError
+from training.trainer.recurrent import MOST_ROWS
 from training.trainer.state import CheckpointError
 from training.values import Cancelled, Dataset, Silent, Splits
 
@@ -162,7 +173,7 @@ def test_the_kept_weights_reach_the_smallest_validation_loss_again() -> None:
 
 
 def test_a_predicted_return_depends_on_its_row_alone() -> None:
-    rows, splits = returns_dataset(EVALUATION_BATCH + 300)
+    rows, splits = returns_dataset(MOST_ROWS + 300)
     fitted = fit(rows, splits, regression_strategy(), Silent())
     assert fitted.target_scale is not None
     whole = predicted_returns(fitted.network, rows.rows.features, fitted.target_scale)
@@ -174,6 +185,26 @@ def test_a_predicted_return_depends_on_its_row_alone() -> None:
     np.testing.assert_array_equal(kept.returns, whole[splits.test])
     np.testing.assert_array_equal(kept.labels, rows.rows.labels[splits.test])
     assert kept.probabilities is None
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_a_recurrent_network_predicts_returns_under_the_same_laws(kind: str) -> None:
+    rows, splits = windows()
+    rows = dataclasses.replace(relabelled(rows, 0.01 * rows.rows.labels + 0.001 * np.sin(rows.rows.times / HOUR)), class_names=())
+    plain = regression_strategy(epochs=3).plain() | {"model": recurrent(kind, dropout=0.2).plain()["model"]}
+    spec = StrategySpec.model_validate(plain)
+    whole, first, second = Recorder(), Recorder(Cancelled(), at_batch=8), Recorder()
+    undisturbed = fit(rows, splits, spec, whole)
+    with pytest.raises(Cancelled):
+        fit(rows, splits, spec, first)
+    resumed = fit(rows, splits, spec, second, resume=first.last_parts())
+    assert outcome(undisturbed, whole.states[-1]()) == outcome(resumed, second.states[-1]())
+    kept = evaluated(undisturbed, rows, splits, spec, splits.validation)
+    assert kept.metrics["loss"] == min(m["val_loss"] for m in undisturbed.history)
+    ends = rows.rows.last_bars(splits.validation)
+    assert undisturbed.target_scale is not None
+    some = predicted_returns(undisturbed.network, rows.rows.features, undisturbed.target_scale, ends[5:9])
+    np.testing.assert_array_equal(some, kept.predictions.returns[5:9])
 
 
 def test_streamed_rows_train_the_same_bits() -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from strategies_app.schema import StrategySpec
+from strategies_app.schema import DataSplit, StrategySpec
+from training.pipeline.splits import cut_rows
 from training.values import BatchMetrics, Dataset, EpochMetrics, Parts, Rows, Splits
 
 CLASSES = ("BUY", "HOLD", "SELL")
@@ -111,3 +112,36 @@ def returns_dataset(rows: int = 300, features: int = 5, seed: int = 0, noise: fl
     score = whole.rows.features[:, 1:3].sum(axis=1).astype(np.float64) - 1.0 + noise * random.standard_normal(rows)
     made = replace(whole.rows, labels=0.01 * score + 0.002, label_ends=whole.rows.times + 4 * HOUR)
     return replace(whole, rows=made, class_names=()), splits
+
+
+def recurrent(
+    kind: str = "lstm", window: int = 6, hidden: int = 7, layers: int = 2, dropout: float = 0.0, **training: Any
+) -> StrategySpec:
+    """The same strategy with a recurrent network."""
+    architecture = {"sequence_length": window, "hidden_size": hidden, "num_layers": layers, "dropout": dropout}
+    plain = strategy(**training).plain() | {"model": {"type": kind, "architecture": architecture}}
+    return StrategySpec.model_validate(plain)
+
+
+def windows(window: int = 6, bars: int = 300, features: int = 5, seed: int = 0) -> tuple[Dataset, Splits]:
+    """Two symbols' bars, some of which end no row; labels depend on the whole window with noise."""
+    random = np.random.default_rng(seed)
+    counts = (bars * 2 // 3, bars - bars * 2 // 3)
+    values = random.random((bars, features)).astype(np.float32)
+    bar_times = np.concatenate([np.arange(count, dtype=np.int64) * HOUR for count in counts])
+    bar_symbols = np.repeat(np.arange(2, dtype=np.int32), counts)
+    places = np.concatenate([np.arange(first + window - 1, first + count) for first, count in ((0, counts[0]), counts)])
+    ends = places[random.random(len(places)) < 0.9]
+    seen = np.lib.stride_tricks.sliding_window_view(values[:, 0], window).mean(axis=1)[ends - window + 1]
+    score = seen + 0.05 * random.standard_normal(len(ends))
+    labels = np.digitize(score, np.quantile(score, [0.3, 0.6])).astype(np.int64)
+    values[:, 0] = 100 + 7 * values[:, 0]
+    times = bar_times[ends]
+    rows = Rows(
+        values, labels, times, times + HOUR, bar_symbols[ends], ends=ends, bar_times=bar_times, bar_symbols=bar_symbols
+    )  # fmt: skip
+    names = tuple(f"1h_feature_{i}" for i in range(features))
+    whole = Dataset(
+        rows, np.unique(bar_times), ("AAA", "BBB"), names, ("zscore",) + ("none",) * (features - 1), CLASSES, window=window
+    )
+    return whole, cut_rows(whole, DataSplit(train=0.6, validation=0.2, test=0.2))

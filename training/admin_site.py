@@ -27,7 +27,7 @@ class TrainSite(AdminSite):
     login_form = SignInForm  # after too many failed tries it looks at no password
     site_title = site_header = "KTRDR Train"
     index_title = "Overview"
-    site_url = None  # there are no pages beside the admin
+    site_url = "/"
     # The lists are wide, and the index is one click away.
     enable_nav_sidebar = False
 
@@ -37,7 +37,7 @@ class TrainSite(AdminSite):
         self.disable_action("delete_selected")
 
     def get_urls(self) -> list[URLPattern | URLResolver]:
-        # "View on site" looks a row up by any model's name, and no row here has a page beside the admin's.
+        # "View on site" looks a row up by any model's name and shows it to whoever may enter the admin.
         rest = [page for page in super().get_urls() if getattr(page, "name", None) != "view_on_site"]
         return [path("workers/", self.admin_view(self.workers), name="workers"), *rest]
 

@@ -11,7 +11,7 @@ from ninja import NinjaAPI, Query
 from ninja.responses import Status as Answer
 
 from strategies_app.stored import FoundStrategy, stored_strategy
-from training import api_errors, api_shapes, checkpoints, queues, requests
+from training import api_errors, api_shapes, checkpoints, operations, queues, requests
 from training.api_errors import ApiError, not_found
 from training.api_library import asked
 from training.api_library import router as library
@@ -37,8 +37,7 @@ ERRORS = dict.fromkeys((400, 401, 403, 404, 409, 413, 422, 429, 500, 503), api_s
 
 
 def _operation(operation_id: str) -> Operation:
-    related = ("strategy_version__strategy", "user", "trained_model")
-    operation = Operation.objects.select_related(*related).filter(pk=operation_id).first()
+    operation = operations.stored(operation_id)
     if operation is None:
         raise not_found(f"operation {operation_id}")
     return operation

@@ -11,9 +11,6 @@ from typing import Any
 from training.api_shapes import symbols_of, timeframes_of
 from training.models import Operation
 
-#: Nested settings that read better whole.
-WHOLE = ("parameters",)
-
 
 @dataclass(frozen=True)
 class Run:

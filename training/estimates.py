@@ -20,24 +20,42 @@ Stored = Mapping[tuple[str, str], tuple[float, float, int]]
 def seconds_for(spec: Mapping[str, Any]) -> float | None:
     """Seconds that all epochs of an effective strategy may take: the median per epoch and bar of earlier
     completed runs of similar size and batches, times its epochs and bars; None if there is no such run. Early stopping
-    shortens it. Small networks take their time by the batch, so runs with other batches say little.
+    shortens it. Small networks take their time by the batch, so runs with other batches say little; recurrent ones
+    take theirs by the bar of the window, so only runs of the same kind and similar windows and widths count.
     """
     stored = {
         (symbol, timeframe): (first.timestamp(), last.timestamp(), rows)
         for symbol, timeframe, first, last, rows in BarSeries.objects.values_list("symbol", "timeframe", "first", "last", "rows")
     }
     size = _bars(spec, stored)
-    batch = spec["training"]["batch_size"]
-    rates = [rate for bars, of, rate in _rates(stored) if _similar(bars, size, SIMILAR) and _similar(of, batch, SIMILAR_BATCH)]
+    batch, network = spec["training"]["batch_size"], spec["model"]["type"]
+    rates = [
+        rate * _work(spec) / _work(earlier)
+        for bars, earlier, rate in _rates(stored)
+        if earlier["model"]["type"] == network
+        and _similar(bars, size, SIMILAR)
+        and _similar(earlier["training"]["batch_size"], batch, SIMILAR_BATCH)
+        and _similar(_work(earlier), _work(spec), SIMILAR)
+    ]
     return round(median(rates) * spec["training"]["epochs"] * size, 1) if rates else None
+
+
+def _work(spec: Mapping[str, Any]) -> float:
+    """How much a recurrent network computes per row, in no unit; 1 for others, whose time is that of the step."""
+    architecture = spec["model"].get("architecture") or {}
+    if "sequence_length" not in architecture:
+        return 1.0
+    # A step of a narrow layer takes its time whatever its width.
+    width = float(architecture["hidden_size"])
+    return float(architecture["sequence_length"]) * architecture["num_layers"] * (32.0 + width) * width
 
 
 def _similar(one: float, other: float, factor: float) -> bool:
     return other > 0 and other / factor <= one <= other * factor
 
 
-def _rates(stored: Stored) -> list[tuple[float, int, float]]:
-    """Bars, batch size, seconds per epoch and bar, of the latest runs; not of resumed ones, which know the last attempt only."""
+def _rates(stored: Stored) -> list[tuple[float, Mapping[str, Any], float]]:
+    """Bars, strategy, seconds per epoch and bar, of the latest runs; not of resumed ones, which know the last attempt only."""
     done = Operation.objects.filter(status=Status.COMPLETED, attempt=1, trained_model__isnull=False, started__isnull=False)
     rows = done.order_by("-created").values_list("spec", "started", "finished", "trained_model__metrics__training")[:RUNS]
     found = []
@@ -45,7 +63,7 @@ def _rates(stored: Stored) -> list[tuple[float, int, float]]:
         plain = json.loads(spec)
         bars, epochs = _bars(plain, stored), (training or {}).get("epochs_completed") or 0
         if bars and epochs:
-            found.append((bars, plain["training"]["batch_size"], (finished - started).total_seconds() / epochs / bars))
+            found.append((bars, plain, (finished - started).total_seconds() / epochs / bars))
     return found
 
 

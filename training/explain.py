@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from training.recipe import Prepared
     from training.trainer.bundle import Bundle
 
-#: A question has 30 s: so much of it goes into shuffling, and of so many rows at most.
-BUDGET_SECONDS, MAX_ROWS = 18.0, 20_000
+#: A question has 30 s: so much of it goes into shuffling, and of so many rows at most (of windows fewer, but never so few).
+BUDGET_SECONDS, MAX_ROWS, LEAST_ROWS = 18.0, 20_000, 500
 
 
 def importance(name: str) -> dict[str, Any]:
@@ -44,7 +44,9 @@ def importance(name: str) -> dict[str, Any]:
 def _shuffle(bundle: Bundle, spec: StrategySpec, prepared: Prepared, until: float) -> dict[str, Any]:
     from training.trainer.importance import LEAST_REPEATS, permutation_importance
 
-    positions = _sample(prepared.splits.validation, bundle.seed)
+    # A window takes about as long as its bars one by one.
+    most = max(MAX_ROWS // prepared.dataset.window, LEAST_ROWS)
+    positions = _sample(prepared.splits.validation, bundle.seed, most)
     rows = prepared.dataset.rows
     features = {name: [place] for place, name in enumerate(bundle.feature_names)}
     sets = input_groups(spec)
@@ -53,8 +55,8 @@ def _shuffle(bundle: Bundle, spec: StrategySpec, prepared: Prepared, until: floa
     labels = rows.labels if bundle.target_scale is None else rows.labels / bundle.target_scale
     centre = float(labels[prepared.splits.train].mean())
     found = permutation_importance(
-        bundle.network, rows.features[positions], labels[positions], rows.symbols[positions], asked,
-        len(bundle.class_names), bundle.seed, lambda: time.monotonic() < until, centre,
+        bundle.network, rows.features, labels[positions], rows.symbols[positions], asked,
+        len(bundle.class_names), bundle.seed, lambda: time.monotonic() < until, rows.last_bars(positions), centre,
     )  # fmt: skip
     if found["repeats"] < LEAST_REPEATS:
         raise ModelError(
@@ -107,10 +109,10 @@ def _rows_again(bundle: Bundle, spec: StrategySpec) -> Prepared:
     return prepared
 
 
-def _sample(positions: Any, seed: int) -> Any:
-    """At most MAX_ROWS of the positions, in order, drawn by the seed."""
+def _sample(positions: Any, seed: int, most: int) -> Any:
+    """At most so many of the positions, in order, drawn by the seed."""
     import numpy as np
 
-    if len(positions) <= MAX_ROWS:
+    if len(positions) <= most:
         return positions
-    return np.sort(np.random.default_rng(seed).choice(positions, MAX_ROWS, replace=False))
+    return np.sort(np.random.default_rng(seed).choice(positions, most, replace=False))

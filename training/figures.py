@@ -22,6 +22,7 @@ CLASS_SHAPES = {"--buy": "triangle-up", "--sell": "triangle-down", "--warn": "di
 #: Parts of the split ledger: word and colour. They also differ in place, and the thin ones in height.
 PARTS = {
     "train": ("train", "--accent"), "purged": ("purged", "--warn"), "embargoed": ("embargo", "--faint"),
+    "crossing": ("window over a cut", "--muted"),
     "validation": ("validation", "--buy"), "test": ("test", "--sell"),
 }  # fmt: skip
 WORDS = {

@@ -37,6 +37,12 @@ def start(version: StrategyVersion, spec: dict[str, Any], **fields: Any) -> Oper
     return Operation.objects.create(strategy_version=version, spec=json.dumps(spec), **fields)
 
 
+def stored(operation_id: str) -> Operation | None:
+    """The operation of an id, with what its pages and answers tell of it."""
+    related = ("strategy_version__strategy", "user", "trained_model")
+    return Operation.objects.select_related(*related).filter(pk=operation_id).first()
+
+
 def find(operation_id: str) -> Operation:
     """The operation of an id, or of the only id that ends with what was given."""
     found = list(Operation.objects.filter(pk__endswith=operation_id).select_related("strategy_version__strategy")[:2])

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.conf import settings
 
-from strategies_app.schema import StrategySpec
+from strategies_app.schema import Recurrent, StrategySpec
 from training.requests import effective_spec
 
 
@@ -35,9 +35,10 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str = "") -> di
         "symbols": ", ".join(dataset.symbols),
         "timeframes": f"{', '.join(spec.timeframes)} (rows on {spec.base_timeframe})",
         "dates": f"{spec.training_data.start} to {spec.training_data.end}",
-        "network": f"{spec.model.type}, {parameter_count(network):,} parameters, {len(dataset.feature_names)} features, "
+        "network": f"{spec.model.type}, {parameter_count(network):,} parameters, {len(dataset.feature_names)} features"
+        f"{f' in windows of {spec.window} bars' if spec.window > 1 else ''}, "
         + (f"{len(dataset.class_names)} classes" if dataset.class_names else "one predicted return"),
-        "memory": memory_text(dataset.rows.features.nbytes, parameter_count(network)),
+        "memory": memory_text(dataset.rows.features.nbytes, parameter_count(network), batch_bytes(spec, len(ones))),
         "worker": worker or f"this process, {device} ({device_name(device)})",
         "features": list(dataset.feature_names),
         "class_names": list(dataset.class_names),
@@ -50,10 +51,31 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str = "") -> di
     }
 
 
-def memory_text(features: int, parameters: int) -> str:
-    """Features, and the network: weights, gradients, two moments, and copies of the best, last and saved state."""
+#: Numbers that torch's layers keep per unit and bar until their gradients are known; units are counted in steps.
+KEPT_BY, LAYER_STEP = {"lstm": 17, "gru": 8}, 16
+
+
+def memory_text(features: int, parameters: int, batch: int = 0) -> str:
+    """Features, the network (weights, gradients, two moments, and copies of the best, last and saved state), and a batch."""
     network = 4 * parameters * 10
-    return f"about {(features + network) / 1e6:,.1f} MB: {features / 1e6:,.1f} features, {network / 1e6:,.1f} network"
+    parts = [f"features {_size(features)}", f"network {_size(network)}"]
+    parts += [f"a batch of windows {_size(batch)}"] if batch else []
+    return f"about {_size(features + network + batch)}: {', '.join(parts)}"
+
+
+def batch_bytes(spec: StrategySpec, features: int) -> int:
+    """What a step takes for a batch of windows, 0 for single bars: the bars twice (gathered and normalized), what torch keeps
+    of every layer for the way back, and the gradients of one of them."""
+    if not isinstance(spec.model, Recurrent):
+        return 0
+    wanted = spec.model.architecture
+    width = -(-wanted.hidden_size // LAYER_STEP) * LAYER_STEP
+    per_bar = 2 * features + (wanted.num_layers * KEPT_BY[spec.model.type] + 5) * width
+    return 4 * spec.training.batch_size * spec.window * per_bar
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB" if count >= 1e5 else f"{count / 1e3:,.1f} kB"
 
 
 def longest_look_ahead(spec: StrategySpec, dataset: Any) -> int:

@@ -1,6 +1,6 @@
 """The callback of a stored operation: it turns a run's reports into rows, checkpoints and pictures, and stops it when asked.
 
-Reports come thousands of times a second; what they lead to goes by the clock: watchers ten times a
+Reports come thousands of times a second; what they lead to goes by the clock: watchers five times a
 second, the operation's row once a second, checkpoints by their schedule.
 """
 

@@ -58,7 +58,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Predictions:
-    """One symbol's base bars with every feature: times (n,) µs UTC, and what is said of each (see `signals`).
+    """One symbol's base bars with every feature and a whole window: times (n,) µs UTC, and what is said of each (see `signals`).
 
     probabilities float32 (n, k); returns float64 (n,): the predicted returns, with which k is 0, None for classes.
     """
@@ -265,6 +265,7 @@ def split_ledger(dataset: Dataset, splits: Splits, bars: RunBars) -> dict[str, A
     parts = {
         "train": splits.train, "validation": splits.validation, "test": splits.test,
         "purged": splits.purged, "embargoed": splits.embargoed,
+        **({"crossing": splits.crossing} if dataset.window > 1 else {}),
     }  # fmt: skip
     symbols = dataset.rows.symbols
     return {
@@ -303,16 +304,15 @@ def predict_bars(bundle: Bundle, symbol: str, frames: Mapping[str, pd.DataFrame]
     """
     spec = StrategySpec.model_validate(bundle.spec)
     bundle.require_features(feature_names(spec))
-    features, times = build_features(spec, frames, start)
+    features, times, ends = build_features(spec, frames, start)
     if len(times) == 0:
-        raise DataError(
-            f"no {spec.base_timeframe} bar of {symbol} has all its features; wanted more bars before the dates asked for"
-        )
+        needed = "all its features" if spec.window == 1 else f"all features in the {spec.window} bars up to it"
+        raise DataError(f"no {spec.base_timeframe} bar of {symbol} has {needed}; wanted more bars before the dates asked for")
     if bundle.target_scale is not None:
-        returns = predicted_returns(bundle.network, features, bundle.target_scale)
+        returns = predicted_returns(bundle.network, features, bundle.target_scale, ends)
         told = [SIGNALS[place] for place in signals_of_returns(returns, edge_of(spec))]
         return Predictions(symbol, times, np.zeros((len(times), 0), np.float32), (), told, returns)
-    chances = probabilities(bundle.network, features)
+    chances = probabilities(bundle.network, features, ends)
     signals = signals_of(chances, bundle.class_names, spec.decisions.confidence_threshold)
     return Predictions(symbol, times, chances, bundle.class_names, signals)
 

@@ -18,7 +18,7 @@ from strategies_app.schema import StrategySpec
 from strategies_app.stored import FoundStrategy
 from training import operations, queues
 from training.models import AuditEntry, BarSeries, Operation, Status
-from training.pipeline.coverage import Ranges, check_stored, resolve_dates
+from training.pipeline.coverage import Ranges, check_stored, check_windows, resolve_dates
 from training.values import Refusal
 
 log = logging.getLogger(__name__)
@@ -55,6 +55,14 @@ def recorded_ranges() -> Ranges:
     return ranges
 
 
+def recorded_rows() -> dict[str, dict[str, int]]:
+    """How many bars are stored: symbol → timeframe → rows."""
+    rows: dict[str, dict[str, int]] = {}
+    for symbol, timeframe, count in BarSeries.objects.values_list("symbol", "timeframe", "rows"):
+        rows.setdefault(symbol, {})[timeframe] = count
+    return rows
+
+
 def effective_spec(text: str, options: dict[str, Any]) -> StrategySpec:
     """The strategy with the request's options, and with days in place of open dates: what is stored with the operation.
 
@@ -65,6 +73,7 @@ def effective_spec(text: str, options: dict[str, Any]) -> StrategySpec:
     start, end = resolve_dates(spec, ranges)
     spec = read_strategy(text, **options | {"start": start, "end": end})
     check_stored(spec, ranges)
+    check_windows(spec, ranges, recorded_rows())
     return spec
 
 

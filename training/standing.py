@@ -9,7 +9,7 @@ from django.utils import timezone
 from training.broadcast import Listener
 from training.models import Operation, Status
 
-#: A running training publishes ten times a second; who asks waits so long for its next word.
+#: A running training publishes five times a second; who asks waits so long for its next word.
 LISTEN_SECONDS = 0.25
 
 

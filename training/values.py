@@ -36,10 +36,15 @@ class Cancelled(Exception):
 class Rows:
     """Examples, symbol after symbol in time order; row i of every array is the same (symbol, time).
 
-    features float32 (n, f), C-contiguous; labels int64 (n,) class numbers, or float64 (n,) returns;
+    features float32 (m, f), C-contiguous; labels int64 (n,) class numbers, or float64 (n,) returns;
     times int64 (n,) the base bar's open, µs UTC; label_ends int64 (n,) when the last bar the label
     looked at is known, µs UTC; symbols int32 (n,) positions in `Dataset.symbols`; weights float32 (n,)
     above 0: how much a row counts beside the others of its symbol in training, None if all count alike.
+
+    A network that sees one bar at a time reads features[i] for row i, and m = n. For one that sees windows
+    (`Dataset.window`) features holds every bar that has all of them, symbol after symbol, bar_times int64 (m,)
+    and bar_symbols int32 (m,) say which bars those are, and ends int64 (n,) where the last bar of each
+    row's window lies among them; the bars before it in the window lie right before it.
     """
 
     features: NDArray[np.float32]
@@ -48,9 +53,16 @@ class Rows:
     label_ends: Microseconds
     symbols: NDArray[np.int32]
     weights: NDArray[np.float32] | None = None
+    ends: NDArray[np.int64] | None = None
+    bar_times: Microseconds | None = None
+    bar_symbols: NDArray[np.int32] | None = None
 
     def __len__(self) -> int:
         return len(self.times)
+
+    def last_bars(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where in `features` the last bar of each of these rows lies: int64, as many as positions."""
+        return positions if self.ends is None else self.ends[positions]
 
 
 @dataclass(frozen=True)
@@ -60,7 +72,7 @@ class Dataset:
     clock int64 (m,): the sorted union of the base-bar times of all symbols in [start, end], before
     any row was dropped; it is what splits are cut on. normalization: one of none, zscore, minmax per
     feature. class_names is empty for a regression label. dropped counts rows left out, by reason;
-    dropped_by_symbol the same for each symbol.
+    dropped_by_symbol the same for each symbol. window: consecutive bars that an example consists of.
     """
 
     rows: Rows
@@ -71,6 +83,13 @@ class Dataset:
     class_names: tuple[str, ...]
     dropped: Mapping[str, int] = field(default_factory=dict)
     dropped_by_symbol: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    window: int = 1
+
+    @property
+    def begins(self) -> Microseconds:
+        """When the first bar of each row's window opens: int64 (n,), µs UTC; `rows.times` if a window is one bar."""
+        rows = self.rows
+        return rows.times if rows.ends is None or rows.bar_times is None else rows.bar_times[rows.ends - (self.window - 1)]
 
 
 @dataclass(frozen=True)
@@ -78,7 +97,8 @@ class Splits:
     """Which rows train, validate and test: int64 positions in `Rows`, ascending.
 
     cuts: the two times (µs UTC) that separate the sides; embargo_ends: where the embargo behind each
-    cut ends. purged and embargoed: positions of the rows that belong to no split, by reason.
+    cut ends. purged, embargoed and crossing: positions of the rows that belong to no split, by reason: their
+    label looks over a cut, they stand right behind one, or their window reaches back to before their side begins.
     """
 
     train: NDArray[np.int64]
@@ -88,6 +108,7 @@ class Splits:
     embargo_ends: tuple[int, int]
     purged: NDArray[np.int64]
     embargoed: NDArray[np.int64]
+    crossing: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
 
 class BatchMetrics:

@@ -11,6 +11,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 
 from training.models import Operation
+from training.operations import stored
 from training.requests import Actor
 from training.roles import may_control
 
@@ -48,8 +49,7 @@ def actor_of(request: HttpRequest) -> Actor:
 
 
 def operation_or_404(operation_id: str) -> Operation:
-    related = ("strategy_version__strategy", "user", "trained_model")
-    operation = Operation.objects.select_related(*related).filter(pk=operation_id).first()
+    operation = stored(operation_id)
     if operation is None:
         raise Http404(f"There is no operation {operation_id}.")
     return operation

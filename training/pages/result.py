@@ -20,7 +20,8 @@ from training.verdict import baseline_name, baselines_of, judge, judged_split, r
 Metrics = Mapping[str, Any]
 #: What the importance of inputs is measured by.
 IMPORTANCE_WORDS = {"balanced_accuracy": "balanced accuracy", "r2": "R²"}
-PARTS = ("train", "validation", "test", "purged", "embargoed")
+PARTS = {"train": "Train", "validation": "Validation", "test": "Test", "purged": "Purged", "embargoed": "Embargo",
+         "crossing": "Window over a cut"}  # fmt: skip
 
 
 def context_of(operation: Operation) -> dict[str, Any]:
@@ -131,14 +132,15 @@ def _ledger(split: Metrics) -> dict[str, Any]:
         return {}
     dropped = split.get("dropped_by_symbol") or {}
     reasons = list(dict.fromkeys(reason for counts in dropped.values() for reason in counts)) or list(split.get("dropped") or {})
+    parts = [part for part in PARTS if part in split["rows"]]
     lines = [
-        {"name": symbol, "cells": [written(counts.get(part, 0), "count") for part in PARTS]
+        {"name": symbol, "cells": [written(counts.get(part, 0), "count") for part in parts]
          + [written((dropped.get(symbol) or {}).get(reason), "count") for reason in reasons]}
         for symbol, counts in split["per_symbol"].items()
     ]  # fmt: skip
-    total = [split["rows"].get(part, 0) for part in PARTS] + [split["dropped"].get(reason, 0) for reason in reasons]
+    total = [split["rows"][part] for part in parts] + [split["dropped"].get(reason, 0) for reason in reasons]
     return {
-        "parts": ["Train", "Validation", "Test", "Purged", "Embargo"],
+        "parts": [PARTS[part] for part in parts],
         "reasons": [_capital(reason) for reason in reasons],
         "lines": lines,
         "total": [written(count, "count") for count in total] if len(lines) > 1 else [],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import secrets
 from typing import Any
 
@@ -17,6 +18,7 @@ from strategies_app.samples import samples
 from strategies_app.schema import StrategySpec
 from strategies_app.stored import FoundStrategy, UnknownStrategy
 from strategies_app.vocabulary import TIMEFRAMES
+from training import operations
 from training.estimates import seconds_for
 from training.label_words import COLUMNS, label_lines, label_worth, split_cells, split_columns
 from training.models import Operation
@@ -42,7 +44,23 @@ def train(request: HttpRequest) -> HttpResponse:
     """GET: the form, with the strategy's own values. POST: start, and lead to the operation."""
     if request.method == "POST":
         return _start(request)
+    before = operations.stored(request.GET.get("again", ""))
+    if before is not None:
+        return _form(request, before.strategy_version.strategy.name, _as_before(before), {})
     return _form(request, _value_asked_for(request), None, {})
+
+
+def _as_before(operation: Operation) -> QueryDict:
+    """The form as it was sent for an earlier training: its symbols, timeframes, dates and validation share."""
+    spec = StrategySpec.model_validate(json.loads(operation.spec))
+    data = spec.training_data
+    given = QueryDict(mutable=True)
+    given.setlist("symbols", list(spec.symbols))
+    given.setlist("timeframes", list(spec.timeframes))
+    given["start"] = data.start.isoformat() if data.start else ""
+    given["end"] = data.end.isoformat() if data.end else ""
+    given["validation_split"] = f"{spec.training.data_split.validation:g}"
+    return given
 
 
 def _value_asked_for(request: HttpRequest) -> str:
@@ -70,7 +88,7 @@ def _form(request: HttpRequest, value: str, given: QueryDict | None, problems: d
         context |= {"strategy": strategy, "spec": spec, "value": strategy.version.strategy.name if strategy.version else value}
         context |= _fields(spec, series, given)
     context |= {"problems": _said(problems), "any_bars": bool(series)}
-    return render(request, "site/train.html", context, status=422 if problems and given is not None else 200)
+    return render(request, "site/train.html", context, status=422 if problems and request.method == "POST" else 200)
 
 
 def _fields(spec: StrategySpec, series: dict[str, list[Any]], given: QueryDict | None) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """The feature cache: rows and labels of earlier runs, found by content and memory-mapped.
 
-It holds raw features, labels, times, label ends and how unique labels are: nothing split, nothing fitted. The key covers
-the bars (fingerprints), the part of the strategy that makes features and labels, and the code and
-libraries that compute them; change only the model or the training section and the rows are found.
+It holds raw features, labels, times, label ends, how unique labels are and where windows end: nothing split, nothing
+fitted. The key covers the bars (fingerprints), the part of the strategy that makes features and labels, and the code
+and libraries that compute them; change only the model or the training section and the rows are found, unless the
+model sees windows of another length.
 """
 
 from __future__ import annotations
@@ -30,11 +31,12 @@ from training.pipeline.labels import weighs_rows
 from training.pipeline.loading import RunBars
 from training.values import Dataset, Rows
 
-FORMAT = 4
+FORMAT = 5
 #: Seconds after which a half-written entry has no writer any more.
 ABANDONED = 3600.0
 LIBRARIES = ("numpy", "pandas", "pyarrow", "TA-Lib", "numba")
 _ROWS = tuple(f.name for f in dataclasses.fields(Rows))
+_OF_WINDOWS = ("ends", "bar_times", "bar_symbols")
 
 
 def library_versions() -> dict[str, str]:
@@ -64,6 +66,7 @@ def cache_key(spec: StrategySpec, bars: RunBars) -> str:
             "code": _code(),
             "strategy": makes_rows,
             "lags": spec.model.features.lookback_periods,
+            "window": spec.window,
             "labels": plain["training"]["labels"],
             "dates": [bars.start, bars.end],
             "bars": {s: dict(by_timeframe) for s, by_timeframe in bars.fingerprints.items()},
@@ -89,7 +92,9 @@ def find(folder: Path, key: str, spec: StrategySpec) -> Dataset | None:
 
 def _read(entry: Path, spec: StrategySpec) -> Dataset:
     about: dict[str, Any] = json.loads((entry / "about.json").read_text())
-    names = [name for name in (*_ROWS, "clock") if name != "weights" or weighs_rows(spec)]
+    absent = {"weights"} if not weighs_rows(spec) else set()
+    absent |= set(_OF_WINDOWS) if spec.window == 1 else set()
+    names = [name for name in (*_ROWS, "clock") if name not in absent]
     arrays = {name: np.load(entry / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in names}
     plan = plan_features(spec)
     seen = {name: [str(array.dtype), list(array.shape)] for name, array in arrays.items()}
@@ -97,7 +102,7 @@ def _read(entry: Path, spec: StrategySpec) -> Dataset:
         raise ValueError(f"{entry} holds other arrays than it says")
     rows = Rows(**{name: arrays[name] for name in _ROWS if name in arrays})
     counts = (about["dropped"], about["dropped_by_symbol"])
-    return Dataset(rows, arrays["clock"], spec.symbols, plan.names, plan.normalization, spec.class_names, *counts)
+    return Dataset(rows, arrays["clock"], spec.symbols, plan.names, plan.normalization, spec.class_names, *counts, plan.window)
 
 
 def keep(folder: Path, key: str, dataset: Dataset, limit: int) -> bool:

@@ -100,6 +100,31 @@ def check_stored(spec: StrategySpec, ranges: Ranges) -> None:
                 raise DataError(none_inside(symbol, source, first, last, start, end))
 
 
+def check_windows(spec: StrategySpec, ranges: Ranges, rows: Mapping[str, Mapping[str, int]]) -> None:
+    """DataError if the network's window cannot fit into a side of the split, whatever lies in the stored bars.
+
+    rows: symbol → timeframe → bars stored. Counts at most, so that nothing is refused that could be trained.
+    """
+    if spec.window == 1:
+        return
+    (first_day, last_day), base, split = resolve_dates(spec, ranges), spec.base_timeframe, spec.training.data_split
+    start, end = day_start(first_day), day_start(last_day) + DAY
+    most = 0
+    for symbol in spec.symbols:
+        source = source_of(ranges, symbol, base, start, end)
+        first, last = ranges[symbol][source]
+        span = min(last + duration(source), end) - max(first, start)
+        most += max(0, min(rows[symbol][source], span // duration(base) + 1))
+    most = min(most, (end - start) // duration(base) + 1)
+    for name, share in (("validation", split.validation), ("test", split.test)):
+        fitting = int(share * most) + 1 - round(split.embargo * most)
+        if share and spec.window > fitting:
+            raise DataError(
+                f"sequence_length is {spec.window:,}, and the {name} split holds at most {max(fitting, 0):,} of at most {most:,} "
+                f"{base} bars; wanted a shorter sequence_length, more days or a larger share for {name}"
+            )
+
+
 def none_inside(symbol: str, source: str, first: int, last: int, start: int, end: int) -> str:
     """That a stored series, from `first` to `last`, has no bars in [start, end)."""
     return (

@@ -1,7 +1,7 @@
 """The whole data way: bars of a run → features and labels of every symbol, joined row by row, as arrays.
 
-Frames end here. A row exists only where one base bar of one symbol has every feature and a label;
-all others are dropped and counted. Each symbol is worked out by itself: with or without the others
+Frames end here. A row exists only where one base bar of one symbol has every feature, a whole window
+and a label; all others are dropped and counted. Each symbol is worked out by itself: with or without the others
 it gives the same rows.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -29,23 +29,37 @@ from training.values import Dataset, Rows
 OnStage = Callable[[str, float], None]
 #: Why a base bar inside the dates gives no row.
 WARM_UP, MISSING, NO_LABEL, NO_VALUE = "warm-up", "missing feature", "without a whole look-ahead", "missing value"
-NO_EVENT = "no event of the CUSUM filter"
+NO_EVENT, NO_WINDOW = "no event of the CUSUM filter", "without a whole window"
 
 
 @dataclass(frozen=True)
 class SymbolRows:
-    """One symbol's base bars inside [start, end]: times (n,), whether every feature is there (n,), and position of the first."""
+    """One symbol's base bars from `lead` bars before the start on, as far as stored: times int64 (b,), complete bool (b,):
+    every feature is there, whole bool (b,): so it is for all bars of the window that ends there. first: position of the
+    bar at the start among all bars loaded."""
 
     times: NDArray[np.int64]
     complete: NDArray[np.bool_]
+    whole: NDArray[np.bool_]
+    lead: int
     first: int
+
+
+class Inputs(NamedTuple):
+    """What a network reads of one symbol: features and ends as in `Rows`, and the times (n,) of the bars it can speak on."""
+
+    features: NDArray[np.float32]
+    times: NDArray[np.int64]
+    ends: NDArray[np.int64] | None
 
 
 def build_dataset(spec: StrategySpec, bars: RunBars, on_stage: OnStage = lambda name, fraction: None) -> Dataset:
     """Rows of all symbols, stacked in the strategy's order of symbols, without any that lacks a feature or a label."""
     plan = plan_features(spec)
     matrix = np.empty((_capacity(spec, plan, bars), len(plan.names)), dtype=np.float32)
-    written, parts, dropped = 0, [], {symbol: Counter[str]() for symbol in spec.symbols}
+    dropped = {symbol: Counter[str]() for symbol in spec.symbols}
+    written, stretch = 0, 0
+    parts: list[dict[str, NDArray[Any]]] = []
     for number, symbol in enumerate(spec.symbols):
 
         def stage(name: str, part: int = number) -> None:
@@ -55,20 +69,23 @@ def build_dataset(spec: StrategySpec, bars: RunBars, on_stage: OnStage = lambda 
         block, rows = fill_symbol(spec, plan, frames, bars.start, matrix[written:], stage)
         stage("labels")
         labels = compute_labels(spec, bar_columns(frames[spec.base_timeframe]))
-        keep, part = _label_rows(spec, rows, labels, block, number, dropped[symbol])
-        dropped[symbol][NO_VALUE] += len(bars.clock[symbol]) - len(rows.times)
+        keep, part = _label_rows(spec, rows, labels, number, dropped[symbol])
+        dropped[symbol][NO_VALUE] += len(bars.clock[symbol]) - (len(rows.times) - rows.lead)
+        if plan.window > 1:
+            part |= _windows(rows, keep, written, number)
+            keep, stretch = rows.complete, max(stretch, int(_run_lengths(rows.complete).max(initial=0)))
         written += kernels.compact_rows(block, keep)
         parts.append(part)
     for name in ("indicators", "memberships", "features", "labels"):
         on_stage(name, 1.0)
-    times, ends, values, symbols, *weights = (np.concatenate(column) for column in zip(*parts, strict=True))
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     dataset = Dataset(
-        Rows(matrix[:written], values, times, ends, symbols, *weights),
+        Rows(features=matrix[:written], **columns),
         sorted_union([bars.clock[s] for s in spec.symbols]),
         spec.symbols, plan.names, plan.normalization, spec.class_names, _total(dropped.values()),
-        {symbol: dict(reasons) for symbol, reasons in dropped.items()},
+        {symbol: dict(reasons) for symbol, reasons in dropped.items()}, plan.window,
     )  # fmt: skip
-    _refuse_nothing(spec, dataset, max(len(bars.frames[s][spec.base_timeframe]) for s in spec.symbols))
+    _refuse_nothing(spec, dataset, max(len(bars.frames[s][spec.base_timeframe]) for s in spec.symbols), stretch)
     return dataset
 
 
@@ -80,17 +97,15 @@ def _total(counters: Iterable[Counter[str]]) -> dict[str, int]:
     return dict(total)
 
 
-def build_features(
-    spec: StrategySpec, frames: Mapping[str, pd.DataFrame], start: int
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Features float32 (n, f) and times (n,) of one symbol's base bars from `start` (µs) on; labels play no part."""
+def build_features(spec: StrategySpec, frames: Mapping[str, pd.DataFrame], start: int) -> Inputs:
+    """What the network reads of one symbol's base bars from `start` (µs) on; labels play no part."""
     plan = plan_features(spec)
-    count = len(frames[spec.base_timeframe]) + plan.lags
-    matrix = np.empty((count, len(plan.names)), dtype=np.float32)
+    matrix = np.empty((len(frames[spec.base_timeframe]), len(plan.names)), dtype=np.float32)
     block, rows = fill_symbol(spec, plan, frames, start, matrix, lambda name: None)
-    keep = _with_lead(rows.complete, len(block))
-    kept = kernels.compact_rows(block, keep)
-    return block[:kept], rows.times[rows.complete]
+    keep = _with_lead(rows, rows.whole[rows.lead :])
+    ends = _windows(rows, keep, 0, 0)["ends"] if plan.window > 1 else None
+    kept = kernels.compact_rows(block, keep if ends is None else rows.complete)
+    return Inputs(block[:kept], rows.times[keep], ends)
 
 
 def fill_symbol(
@@ -103,57 +118,79 @@ def fill_symbol(
 ) -> tuple[NDArray[np.float32], SymbolRows]:
     """Write one symbol's features to the front of `matrix`; gives the block written and its rows.
 
-    The block begins with the bars before `start` that lags reach back to; they are no rows.
+    The block begins with the bars before `start` that lags and windows reach back to; they are no rows.
     """
     stage("indicators")
     outputs = {t.timeframe: indicator_outputs(spec, t, bar_columns(frames[t.timeframe])) for t in plan.timeframes}
     stage("memberships")
     times = bar_times(frames[spec.base_timeframe])
     first = int(np.searchsorted(times, start))
-    lead = min(plan.lags, first)
+    lead = min(plan.lead, first)
     block = matrix[: len(times) - first + lead]
     fill_matrix(spec, plan, outputs, frames, first - lead, block)
     stage("features")
     complete = np.empty(len(block), dtype=np.bool_)
     kernels.complete_rows(block, complete)
-    return block, SymbolRows(times[first:], complete[lead:], first)
+    whole = complete if plan.window == 1 else _run_lengths(complete) >= plan.window
+    return block, SymbolRows(times[first - lead :], complete, whole, lead, first)
+
+
+def _run_lengths(flags: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """How many in a row are true up to each place: int64 (n,)."""
+    places = np.arange(len(flags))
+    return places - np.maximum.accumulate(np.where(flags, -1, places))
+
+
+def _windows(rows: SymbolRows, keep: NDArray[np.bool_], written: int, number: int) -> dict[str, NDArray[Any]]:
+    """Which bars of the symbol stay in the matrix behind `written` others, and where the windows of the rows kept end."""
+    places = np.cumsum(rows.complete) - 1 + written
+    times = rows.times[rows.complete]
+    return {"ends": places[keep], "bar_times": times, "bar_symbols": np.full(len(times), number, dtype=np.int32)}
 
 
 def _capacity(spec: StrategySpec, plan: FeaturePlan, bars: RunBars) -> int:
-    """Rows that the matrix must hold: all base bars in range, and one symbol's lag bars at a time."""
+    """Rows that the matrix must hold: all base bars in range, each symbol's window bars before it, one's lag bars at a time."""
     inside = [
         len(f) - int(np.searchsorted(bar_times(f), bars.start))
         for f in (bars.frames[s][spec.base_timeframe] for s in spec.symbols)
     ]
-    return sum(inside) + plan.lags
+    return sum(inside) + (plan.window - 1) * len(inside) + plan.lags
 
 
-def _with_lead(flags: NDArray[np.bool_], length: int) -> NDArray[np.bool_]:
-    return np.concatenate([np.zeros(length - len(flags), dtype=np.bool_), flags])
+def _with_lead(rows: SymbolRows, flags: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Flags of the bars from the start on as flags (b,) of the block."""
+    return np.concatenate([np.zeros(rows.lead, dtype=np.bool_), flags])
 
 
 def _label_rows(
-    spec: StrategySpec, rows: SymbolRows, labels: LabelColumn, block: NDArray[np.float32], number: int, dropped: Counter[str]
-) -> tuple[NDArray[np.bool_], tuple[NDArray[Any], ...]]:
-    """Which rows of the block stay, and their times, label ends, labels, symbol numbers, and weights if they differ."""
-    ends, values = labels.ends[rows.first :], labels.values[rows.first :]
-    labelled = ends >= 0
-    keep = rows.complete & labelled
+    spec: StrategySpec, rows: SymbolRows, labels: LabelColumn, number: int, dropped: Counter[str]
+) -> tuple[NDArray[np.bool_], dict[str, NDArray[Any]]]:
+    """Which bars of the block are rows (b,), and their times, label ends, labels, symbol numbers, and weights if they differ."""
+    ends, values, times = labels.ends[rows.first :], labels.values[rows.first :], rows.times[rows.lead :]
+    complete, labelled = rows.complete[rows.lead :], ends >= 0
+    keep = complete & labelled
+    if spec.window > 1:
+        whole = rows.whole[rows.lead :]
+        dropped[NO_WINDOW] += int((keep & ~whole).sum())
+        keep &= whole
     if labels.events is not None:
         events = labels.events[rows.first :]
         dropped[NO_EVENT] += int((keep & ~events).sum())
         keep &= events
     # Before the first row of each kind, features or labels are warming up; later gaps have another reason.
-    begin = max(_first(rows.complete), _first(labelled) if labelled.any() else 0)
+    begin = max(_first(complete), _first(labelled) if labelled.any() else 0)
     dropped[WARM_UP] += begin
-    dropped[MISSING] += int((~rows.complete[begin:]).sum())
-    dropped[NO_LABEL] += int((rows.complete & ~labelled)[begin:].sum())
+    dropped[MISSING] += int((~complete[begin:]).sum())
+    dropped[NO_LABEL] += int((complete & ~labelled)[begin:].sum())
     # A bar is known at open + duration, and so is a label whose last bar it is. `ends` counts from the first loaded bar.
-    known = rows.times[ends[keep] - rows.first] + duration(spec.base_timeframe)
-    part: tuple[NDArray[Any], ...] = (rows.times[keep], known, values[keep], np.full(len(known), number, dtype=np.int32))
+    known = times[ends[keep] - rows.first] + duration(spec.base_timeframe)
+    part: dict[str, NDArray[Any]] = {
+        "times": times[keep], "label_ends": known, "labels": values[keep],
+        "symbols": np.full(len(known), number, dtype=np.int32),
+    }  # fmt: skip
     if weighs_rows(spec):
-        part += (uniqueness(np.flatnonzero(keep), ends[keep] - rows.first, len(keep)),)
-    return _with_lead(keep, len(block)), part
+        part["weights"] = uniqueness(np.flatnonzero(keep), ends[keep] - rows.first, len(keep))
+    return _with_lead(rows, keep), part
 
 
 def sorted_union(columns: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
@@ -169,11 +206,17 @@ def _first(flags: NDArray[np.bool_]) -> int:
     return int(np.argmax(flags)) if flags.any() else len(flags)
 
 
-def _refuse_nothing(spec: StrategySpec, dataset: Dataset, longest: int) -> None:
-    """longest: bars of the symbol that has most, warm-up included."""
+def _refuse_nothing(spec: StrategySpec, dataset: Dataset, longest: int, stretch: int) -> None:
+    """longest: bars of the symbol that has most, warm-up included; stretch: most bars in a row with all features."""
     if len(dataset.rows):
         return
     dropped, seen, base, labels = dataset.dropped, len(dataset.clock), spec.base_timeframe, spec.training.labels
+    if dropped.get(NO_WINDOW) and not dropped.get(NO_EVENT):
+        raise DataError(
+            f"no {base} bar has both a label and a whole window: sequence_length is {spec.window}, at most {stretch} bars in a "
+            f"row have all their features, and the label {labels.source} looks at least {look_ahead(spec)} bars ahead; "
+            "wanted a shorter sequence_length or more bars"
+        )
     if dropped.get(NO_EVENT) and isinstance(labels, TripleBarrierLabels):
         raise DataError(
             f"the CUSUM filter drops every row: the moves of {dropped[NO_EVENT]} labelled {base} bars never add up to "

@@ -40,13 +40,21 @@ class TimeframeColumns:
 
 @dataclass(frozen=True)
 class FeaturePlan:
-    """All columns of a strategy: names in order, normalization per feature, and what fills them."""
+    """All columns of a strategy: names in order, normalization per feature, and what fills them.
+
+    window: bars that an example consists of; lead: bars before the first row that lags and its window reach back to.
+    """
 
     names: tuple[str, ...]
     normalization: tuple[str, ...]
     timeframes: tuple[TimeframeColumns, ...]
     width: int
     lags: int
+    window: int
+
+    @property
+    def lead(self) -> int:
+        return self.lags + self.window - 1
 
 
 @dataclass
@@ -85,7 +93,7 @@ def plan_features(spec: StrategySpec) -> FeaturePlan:
     ]
     lags = spec.model.features.lookback_periods
     tables = tuple(_table(t, columns) for t in spec.timeframes if any(c.timeframe == t for c in columns))
-    return FeaturePlan(tuple(feature_names(spec)), tuple(per_entry * (lags + 1)), tables, len(columns), lags)
+    return FeaturePlan(tuple(feature_names(spec)), tuple(per_entry * (lags + 1)), tables, len(columns), lags, spec.window)
 
 
 def _table(timeframe: str, columns: list[_Column]) -> TimeframeColumns:

@@ -87,11 +87,11 @@ def warm_up_bars(spec: StrategySpec, timeframe: str) -> int:
         indicator = spec.indicators[identifier]
         if indicator.kind.warm_up is not None:
             warm_ups += indicator.kind.warm_up(indicator.parameters)
-    lags = 0
+    reach = 0
     if timeframe == spec.base_timeframe:
         warm_ups.append(label_warm_up(spec))
-        lags = spec.model.features.lookback_periods
-    return max(spec.training_data.history_required, SETTLING * max(warm_ups)) + lags
+        reach = spec.model.features.lookback_periods + spec.window - 1
+    return max(spec.training_data.history_required, SETTLING * max(warm_ups)) + reach
 
 
 def volume_indicators(spec: StrategySpec, timeframe: str) -> list[str]:

@@ -1,7 +1,8 @@
 """Train, validation and test on one clock, purged and embargoed, and a second, independent look at the result.
 
 López de Prado, Advances in Financial Machine Learning (2018), chapter 7: a row of the earlier side
-must be known before the cut (purge), and the first rows after it are left out (embargo).
+must be known before the cut (purge), and the first rows after it are left out (embargo). A row whose window
+reaches back to before its side begins is left out as well: no bar is seen by two sides.
 """
 
 from __future__ import annotations
@@ -27,15 +28,24 @@ def cut_rows(dataset: Dataset, split: DataSplit) -> Splits:
     cuts = (_time_at(dataset, first), _time_at(dataset, second))
     ends = (_time_at(dataset, first + embargo), _time_at(dataset, second + embargo))
     before, between, after = rows.times < cuts[0], (rows.times >= cuts[0]) & (rows.times < cuts[1]), rows.times >= cuts[1]
-    train = before & (rows.label_ends <= cuts[0])
-    # Where no later side begins, no label can reach into one.
-    validation = between & (rows.times >= ends[0]) & ((rows.label_ends <= cuts[1]) | (second == count))
-    test = after & (rows.times >= ends[1])
     embargoed = (between & (rows.times < ends[0])) | (after & (rows.times < ends[1]))
-    purged = ~(train | validation | test | embargoed)
-    sides = np.flatnonzero(train), np.flatnonzero(validation), np.flatnonzero(test)
-    splits = Splits(*sides, cuts, ends, np.flatnonzero(purged), np.flatnonzero(embargoed))
-    _refuse_empty(splits, split, len(rows))
+    # Where no later side begins, no label can reach into one.
+    reaches_over = (before & (rows.label_ends > cuts[0])) | (between & (rows.label_ends > cuts[1]) & (second < count))
+    purged = reaches_over & ~embargoed
+    reaches_back = (between & (dataset.begins < ends[0])) | (after & (dataset.begins < ends[1]))
+    crossing = reaches_back & ~(embargoed | purged)
+    left = ~(embargoed | purged | crossing)
+    splits = Splits(
+        train=np.flatnonzero(before & left),
+        validation=np.flatnonzero(between & left),
+        test=np.flatnonzero(after & left),
+        cuts=cuts,
+        embargo_ends=ends,
+        purged=np.flatnonzero(purged),
+        embargoed=np.flatnonzero(embargoed),
+        crossing=np.flatnonzero(crossing),
+    )
+    _refuse_empty(dataset, splits, split)
     return splits
 
 
@@ -50,16 +60,20 @@ def _time_at(dataset: Dataset, position: int) -> int:
     return int(clock[position]) if position < len(clock) else int(clock[-1]) + 1
 
 
-def _refuse_empty(splits: Splits, split: DataSplit, rows: int) -> None:
+def _refuse_empty(dataset: Dataset, splits: Splits, split: DataSplit) -> None:
     wanted = {"train": splits.train, "validation": splits.validation}
     if split.test > 0:
         wanted["test"] = splits.test
     for name, positions in wanted.items():
         if len(positions) == 0:
+            rows, crossing, shorter = len(dataset.rows), "", ""
+            if dataset.window > 1:
+                crossing = f", {len(splits.crossing)} have a window of {dataset.window} bars that reaches back over a cut"
+                shorter = ", a shorter sequence_length"
             raise DataError(
                 f"the {name} split has no rows: of {rows} rows with features and labels, {len(splits.purged)} were purged "
-                f"(their label ends after the cut) and {len(splits.embargoed)} embargoed; "
-                "wanted a longer date range, a shorter label look-ahead or a smaller embargo"
+                f"(their label ends after the cut){crossing} and {len(splits.embargoed)} embargoed; "
+                f"wanted a longer date range{shorter}, a shorter label look-ahead or a smaller embargo"
             )
 
 
@@ -67,7 +81,7 @@ def check_splits(dataset: Dataset, splits: Splits) -> None:
     """Look again, by other means than `cut_rows`: no overlap of rows, times or label lives. Raises AssertionError."""
     rows = dataset.rows
     parts = [splits.train, splits.validation, splits.test]
-    everything = np.concatenate([*parts, splits.purged, splits.embargoed])
+    everything = np.concatenate([*parts, splits.purged, splits.embargoed, splits.crossing])
     # Sorted, the positions must be 0, 1, 2, …
     if not np.array_equal(np.sort(everything), np.arange(len(rows))):
         raise AssertionError("a row belongs to two splits, or to none without a reason")
@@ -82,6 +96,7 @@ def check_splits(dataset: Dataset, splits: Splits) -> None:
                         f"a label of an earlier split is known at {known}, after a later split begins at {begins}"
                     )
     _check_cuts(dataset, splits)
+    _check_windows(dataset, splits)
 
 
 def _check_cuts(dataset: Dataset, splits: Splits) -> None:
@@ -97,6 +112,41 @@ def _check_cuts(dataset: Dataset, splits: Splits) -> None:
     in_embargo = [(rows.times >= cut) & (rows.times < end) for cut, end in zip(splits.cuts, splits.embargo_ends, strict=True)]
     if not np.any(reaches_over, axis=0).all() or not np.any(in_embargo, axis=0)[splits.embargoed].all():
         raise AssertionError("a row is called purged or embargoed without a reason")
+
+
+def _check_windows(dataset: Dataset, splits: Splits) -> None:
+    """Marks the bars that each side sees: they are its own, of one symbol per window, and none is seen by two sides."""
+    rows, window = dataset.rows, dataset.window
+    if rows.ends is None or rows.bar_times is None or rows.bar_symbols is None:
+        if window > 1 or len(splits.crossing):
+            raise AssertionError(f"examples of {window} bars without a record of their bars")
+        return
+    if np.any(rows.ends < window - 1) or np.any(rows.ends >= len(rows.features)):
+        raise AssertionError("a window reaches over the ends of the bars")
+    if np.any(rows.bar_times[rows.ends] != rows.times) or np.any(rows.bar_symbols[rows.ends] != rows.symbols):
+        raise AssertionError("the last bar of a window is not the bar of its row")
+    changes = np.concatenate([[0], np.cumsum((np.diff(rows.bar_symbols) != 0) | (np.diff(rows.bar_times) <= 0))])
+    if np.any(changes[rows.ends] != changes[rows.ends - (window - 1)]):
+        raise AssertionError("a window holds bars of two symbols, or bars that are not in order of time")
+    begins = [np.iinfo(np.int64).min, *splits.embargo_ends]
+    seen = [_bars_seen(rows.ends[part], window, len(rows.features)) for part in (splits.train, splits.validation, splits.test)]
+    if np.any(np.sum(seen, axis=0) > 1):
+        raise AssertionError("a bar is seen by two splits")
+    for bars, begin in zip(seen, begins, strict=True):
+        if np.any(rows.bar_times[bars] < begin):
+            raise AssertionError(f"a window of a split begins before {begin}")
+    back = rows.bar_times[rows.ends - (window - 1)][splits.crossing]
+    times = rows.times[splits.crossing]
+    if not np.any([(times >= end) & (back < end) for end in splits.embargo_ends], axis=0).all():
+        raise AssertionError("a row is called crossing without a reason")
+
+
+def _bars_seen(ends: np.ndarray, window: int, count: int) -> np.ndarray:
+    """Which of `count` bars lie in a window that ends at one of `ends`: bool (count,)."""
+    steps = np.zeros(count + 1, dtype=np.int64)
+    np.add.at(steps, ends - (window - 1), 1)
+    np.add.at(steps, ends + 1, -1)
+    return np.cumsum(steps)[:count] > 0
 
 
 def _check_order(rows: Rows, part: np.ndarray) -> None:

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from training.trainer.recurrent import gather
+
 #: Bytes of features gathered at once. Large enough to hide the cost of a gather, small enough to stay in the cache.
 BLOCK_BYTES = 4 << 20
 
@@ -59,18 +61,26 @@ def batch_count(rows: int, batch_size: int) -> int:
 
 
 def blocks(
-    features: torch.Tensor, labels: torch.Tensor, order: NDArray[np.int64], batch_size: int, block_bytes: int = BLOCK_BYTES
+    features: torch.Tensor,
+    labels: torch.Tensor,
+    order: NDArray[np.int64],
+    batch_size: int,
+    block_bytes: int = BLOCK_BYTES,
+    ends: torch.Tensor | None = None,
+    window: int = 1,
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """The rows in `order`, gathered in blocks of whole batches of at most `block_bytes` (one batch at least).
 
-    features float32 (n, f), labels int64 (n,). Block borders change no bit of any batch.
+    features float32 (m, f), labels int64 (n,), ends int64 (n,): where each row's window ends, None: at the row itself.
+    Block borders change no bit of any batch.
     """
     positions = torch.from_numpy(order).to(features.device)
-    for block in torch.split(positions, block_rows(features, batch_size, block_bytes)):
-        yield features.index_select(0, block), labels.index_select(0, block)
+    for block in torch.split(positions, block_rows(features, batch_size, block_bytes, window)):
+        last = block if ends is None else ends.index_select(0, block)
+        yield gather(features, last, window), labels.index_select(0, block)
 
 
-def block_rows(features: torch.Tensor, batch_size: int, block_bytes: int) -> int:
+def block_rows(features: torch.Tensor, batch_size: int, block_bytes: int, window: int = 1) -> int:
     """Rows of a block: whole batches of at most `block_bytes`, one batch at least."""
-    row_bytes = max(1, features.shape[1]) * features.element_size()
+    row_bytes = max(1, window * features.shape[1]) * features.element_size()
     return max(1, block_bytes // (row_bytes * batch_size)) * batch_size

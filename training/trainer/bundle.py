@@ -43,8 +43,8 @@ class BundleError(Refusal):
 class Bundle:
     """A trained model with its provenance.
 
-    network: raw features float32 (n, f) → logits, normalization inside, evaluation mode, CPU. spec:
-    the effective strategy, JSON-ready; strategy_text: the file it came from. normalization: kind per
+    network: raw features float32 (n, f), or windows of them (n, window, f) → logits, normalization inside,
+    evaluation mode, CPU. spec: the effective strategy, JSON-ready; strategy_text: the file it came from. normalization: kind per
     feature; offset, scale float32 (f,). target_scale: the deviation of the training returns, by which the network's
     answer is multiplied; None for classes. first_bars: symbol → timeframe → µs UTC of the first bar used.
     split: cuts, embargo and dates. fingerprints: symbol → timeframe → hex. metrics: validation, test

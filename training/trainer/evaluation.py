@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,12 +22,10 @@ from strategies_app.schema import Training
 from training.trainer import batches, measures, returns
 from training.trainer.baselines import baselines, return_baselines
 from training.trainer.losses import mean_loss
-from training.trainer.networks import WIDTH_STEP, padded
+from training.trainer.networks import padded, padded_width
+from training.trainer.recurrent import evaluation_rows, gather, window_of
 from training.trainer.targets import scaled
 from training.values import Dataset
-
-#: Rows per evaluation batch. Part of what makes a probability: never a setting.
-EVALUATION_BATCH = 1024
 
 
 @dataclass(frozen=True)
@@ -50,17 +48,31 @@ class Evaluation:
     predictions: Predictions
 
 
-def probabilities(network: nn.Module, features: NDArray[np.float32], device: str = "cpu") -> NDArray[np.float32]:
-    """Raw features float32 (n, f) → class probabilities float32 (n, k); n may be 0."""
-    logits = split_logits(network.to(device), batches.resident(features, "cpu"), None)
-    return softmax(logits).numpy()
+class Shuffled(NamedTuple):
+    """Columns that are read from other rows: from those whose last bar lies at `last` (n,), row by row."""
+
+    columns: list[int]
+    last: torch.Tensor
+
+
+def probabilities(
+    network: nn.Module, features: NDArray[np.float32], ends: NDArray[np.int64] | None = None, device: str = "cpu"
+) -> NDArray[np.float32]:
+    """Raw features float32 (m, f), and where the n windows end in them → class probabilities float32 (n, k); n may be 0."""
+    last = None if ends is None else batches.resident(ends, "cpu")
+    return softmax(split_logits(network.to(device), batches.resident(features, "cpu"), last)).numpy()
 
 
 def predicted_returns(
-    network: nn.Module, features: NDArray[np.float32], scale: float, device: str = "cpu"
+    network: nn.Module,
+    features: NDArray[np.float32],
+    scale: float,
+    ends: NDArray[np.int64] | None = None,
+    device: str = "cpu",
 ) -> NDArray[np.float64]:
-    """Raw features float32 (n, f) → predicted returns float64 (n,): what the network gives times the scale of the target."""
-    return in_returns(split_logits(network.to(device), batches.resident(features, "cpu"), None), scale)
+    """The same for returns → predicted ones float64 (n,): what the network gives times the scale of the target."""
+    last = None if ends is None else batches.resident(ends, "cpu")
+    return in_returns(split_logits(network.to(device), batches.resident(features, "cpu"), last), scale)
 
 
 def in_returns(outputs: torch.Tensor, scale: float) -> NDArray[np.float64]:
@@ -68,26 +80,31 @@ def in_returns(outputs: torch.Tensor, scale: float) -> NDArray[np.float64]:
     return outputs[:, 0].double().numpy() * scale
 
 
-def split_logits(network: nn.Module, features: torch.Tensor, positions: torch.Tensor | None) -> torch.Tensor:
-    """Logits float32 (n, k), or returns (n, 1), on the CPU for `features[positions]` (all rows if None).
+def split_logits(
+    network: nn.Module, features: torch.Tensor, last: torch.Tensor | None, shuffled: Shuffled | None = None
+) -> torch.Tensor:
+    """Logits float32 (n, k), or returns (n, 1), on the CPU for the rows whose last bar lies at `last` (n,) in features (all bars if None).
 
-    features and positions lie on the network's device, or both on the host: then batch by batch is moved.
+    features and last lie on the network's device, or both on the host: then batch by batch is moved.
     """
-    count = len(features) if positions is None else len(positions)
-    width = features.shape[1]
-    wide = width if not isinstance(network, nn.Sequential) else -(-width // WIDTH_STEP) * WIDTH_STEP
-    buffer = torch.zeros(EVALUATION_BATCH, wide, device=next(network.parameters()).device)
+    size, window, width = evaluation_rows(network), window_of(network), features.shape[1]
+    last = torch.arange(len(features), device=features.device)[window - 1 :] if last is None else last
+    inner = (padded_width(network, width),) if window == 1 else (window, padded_width(network, width))
+    buffer = torch.zeros(size, *inner, device=next(network.parameters()).device)
     pinned = buffer.device.type == "cuda" and features.device.type == "cpu"
     parts = []
     with torch.no_grad(), _one_thread():
         network.eval()
         prepared, classes = padded(network), _class_count(network)
-        for start in range(0, count, EVALUATION_BATCH):
-            end = min(start + EVALUATION_BATCH, count)
-            rows = features[start:end] if positions is None else features.index_select(0, positions[start:end])
-            buffer[: end - start, :width].copy_(rows.pin_memory() if pinned else rows, non_blocking=pinned)
-            buffer[end - start :] = 0
-            parts.append(prepared(buffer)[: end - start, :classes].cpu())
+        for start in range(0, len(last), size):
+            part = last[start : start + size]
+            rows = gather(features, part, window)
+            if shuffled is not None:
+                others = gather(features, shuffled.last[start : start + size], window)
+                rows[..., shuffled.columns] = others[..., shuffled.columns]
+            buffer[: len(part), ..., :width].copy_(rows.pin_memory() if pinned else rows, non_blocking=pinned)
+            buffer[len(part) :] = 0
+            parts.append(prepared(buffer)[: len(part), :classes].cpu())
     return torch.cat(parts).contiguous() if parts else torch.zeros(0, classes)
 
 
@@ -119,7 +136,8 @@ def evaluate(
     if not len(positions):
         return None
     rows = dataset.rows
-    logits = split_logits(network.to(device), batches.resident(rows.features, "cpu"), batches.resident(positions, "cpu"))
+    last = batches.resident(rows.last_bars(positions), "cpu")
+    logits = split_logits(network.to(device), batches.resident(rows.features, "cpu"), last)
     if target_scale is not None:
         loss = mean_loss(logits, torch.from_numpy(scaled(rows.labels[positions], target_scale)), training, None)
         predicted = in_returns(logits, target_scale)

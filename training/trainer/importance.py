@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from training.trainer import measures, returns
-from training.trainer.batches import generator
-from training.trainer.evaluation import in_returns, split_logits
+from training.trainer.batches import generator, resident
+from training.trainer.evaluation import Shuffled, in_returns, split_logits
 
 #: How often each input is shuffled, and below how many times nothing can be said of the spread.
 REPEATS, LEAST_REPEATS = 5, 2
@@ -30,18 +30,28 @@ def permutation_importance(
     classes: int,
     seed: int,
     has_time: Callable[[], bool],
+    last: NDArray[np.int64] | None = None,
     centre: float = 0.0,
 ) -> dict[str, Any]:
     """Drop of balanced accuracy, or of R² for returns, per input: `{baseline, repeats, inputs: {name: {mean, spread, drops}}}`.
 
-    features float32 (n, f), labels and symbols (n,); inputs: name → columns, shuffled together and within
-    each symbol, so that one symbol never gets another's values. Whole rounds over all inputs are made
+    features float32 (m, f), labels and symbols (n,), last (n,): where each row's window ends in features, None: row i
+    is features[i]. inputs: name → columns, shuffled together, over whole windows, and within each symbol, so
+    that one symbol never gets another's values and no window is mixed from several. Whole rounds over all inputs are made
     while `has_time`; a round that is not finished does not count, and `repeats` says how many were. For
     returns classes is 0, labels are float, in the units of the network's answer, and so is centre: the
     mean of the training returns. A drop of R² is a rise of the mean squared error over what that mean misses.
     """
-    rows = torch.from_numpy(np.array(features))  # a copy: columns are overwritten below
-    whole = _score(network, rows, labels, classes, centre)
+    rows, own = resident(features, "cpu"), torch.arange(len(labels)) if last is None else resident(last, "cpu")
+
+    def score(shuffled: Shuffled | None) -> float:
+        outputs = split_logits(network, rows, own, shuffled)
+        if not classes:
+            return returns.r_squared(in_returns(outputs, 1.0), labels, centre) or 0.0
+        answers = outputs.argmax(dim=1).numpy()
+        return measures.balanced_accuracy(measures.confusion(labels, answers, classes))
+
+    whole = score(None)
     drops: dict[str, list[float]] = {name: [] for name in inputs}
     repeats = 0
     for repeat in range(REPEATS):
@@ -49,11 +59,7 @@ def permutation_importance(
         for name, columns in inputs.items():
             if not has_time():
                 return _told(whole, repeats, drops)
-            wanted = list(columns)
-            kept = rows[:, wanted].clone()
-            rows[:, wanted] = kept[order]
-            drops[name].append(whole - _score(network, rows, labels, classes, centre))
-            rows[:, wanted] = kept
+            drops[name].append(whole - score(Shuffled(list(columns), own[order])))
         repeats += 1
     return _told(whole, repeats, drops)
 
@@ -66,14 +72,6 @@ def shuffled_within(symbols: NDArray[np.int32], seed: int, repeat: int) -> NDArr
         own = np.flatnonzero(symbols == number)
         order[own] = random.permutation(own)
     return order
-
-
-def _score(network: nn.Module, rows: torch.Tensor, labels: NDArray[Any], classes: int, centre: float) -> float:
-    outputs = split_logits(network, rows, None)
-    if not classes:
-        return returns.r_squared(in_returns(outputs, 1.0), labels, centre) or 0.0
-    answers = outputs.argmax(dim=1).numpy()
-    return measures.balanced_accuracy(measures.confusion(labels, answers, classes))
 
 
 def _told(whole: float, repeats: int, drops: Mapping[str, list[float]]) -> dict[str, Any]:

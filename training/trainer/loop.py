@@ -82,12 +82,15 @@ def fit(
     training = spec.training
     target, warnings = learn_target(dataset, splits, training)
     row_weights = learn_row_weights(dataset, splits)
-    offset, scale, constant = fit_normalization(dataset.rows.features, dataset.normalization, splits.train)
+    last_bars = dataset.rows.last_bars(splits.train)
+    offset, scale, constant = fit_normalization(dataset.rows.features, dataset.normalization, last_bars)
     warnings += [_named(text, dataset.feature_names) for text in constant]
 
     with repeatable(device):
         network = build_network(spec, len(dataset.feature_names), spec.output_count, offset, scale).to(device)
-        rows = place(dataset.rows.features, target.labels, device, resident_limit, row_weights)
+        rows = place(
+            dataset.rows.features, target.labels, device, resident_limit, row_weights, dataset.rows.ends, dataset.window
+        )  # fmt: skip
         validation = Validation(dataset, splits, rows, target)
         engine: Engine = Reference(network, training, rows, target.step_weights(training, device), fused)
         facts = _facts(dataset, splits, spec, target, weights_digest(row_weights), device, threads, engine.name, fused)

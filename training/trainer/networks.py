@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from strategies_app.schema import Mlp, StrategySpec
+from training.trainer.recurrent import Recurrent, make_cells, padded_cells
 from training.values import Refusal
 
 #: Widths are padded to a multiple of this for evaluation, see `padded`.
@@ -74,29 +75,33 @@ class Dropout(nn.Module):
 
 def build_network(
     spec: StrategySpec, feature_count: int, class_count: int, offset: NDArray[np.float32], scale: NDArray[np.float32]
-) -> nn.Sequential:
-    """float32 (n, feature_count) → logits float32 (n, class_count).
+) -> nn.Module:
+    """float32 (n, feature_count), or windows (n, window, feature_count) → logits float32 (n, class_count).
 
     The initial weights are torch's defaults drawn from the strategy's seed; the caller's generator is left as it was.
     """
-    model = spec.model
-    if not isinstance(model, Mlp):
-        raise TrainingError(f"network {model.type} is not available yet, wanted mlp")
     if offset.shape != (feature_count,) or scale.shape != (feature_count,):
         raise TrainingError(f"offset {offset.shape} and scale {scale.shape} do not fit {feature_count} features")
-    architecture = model.architecture
-    layers: OrderedDict[str, nn.Module] = OrderedDict()
-    layers["normalization"] = Normalization(_float32(offset), _float32(scale))
+    normalization, model = Normalization(_float32(offset), _float32(scale)), spec.model
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(spec.training.seed)
-        width = feature_count
-        for position, size in enumerate(architecture.hidden_layers):
-            layers[f"hidden_{position}"] = nn.Linear(width, size)
-            layers[f"activation_{position}"] = _ACTIVATIONS[architecture.activation]()
-            if architecture.dropout > 0:
-                layers[f"dropout_{position}"] = Dropout(architecture.dropout)
-            width = size
-        layers["output"] = nn.Linear(width, class_count)
+        if isinstance(model, Mlp):
+            return _mlp(model, normalization, feature_count, class_count)
+        wanted = model.architecture
+        cells = make_cells(model.type, feature_count, wanted.hidden_size, wanted.num_layers, wanted.dropout)
+        return Recurrent(normalization, cells, nn.Linear(wanted.hidden_size, class_count), wanted.sequence_length)
+
+
+def _mlp(model: Mlp, normalization: Normalization, feature_count: int, class_count: int) -> nn.Sequential:
+    layers: OrderedDict[str, nn.Module] = OrderedDict(normalization=normalization)
+    width = feature_count
+    for position, size in enumerate(model.architecture.hidden_layers):
+        layers[f"hidden_{position}"] = nn.Linear(width, size)
+        layers[f"activation_{position}"] = _ACTIVATIONS[model.architecture.activation]()
+        if model.architecture.dropout > 0:
+            layers[f"dropout_{position}"] = Dropout(model.architecture.dropout)
+        width = size
+    layers["output"] = nn.Linear(width, class_count)
     return nn.Sequential(layers)
 
 
@@ -112,10 +117,20 @@ def padded(network: nn.Module) -> nn.Module:
     With even widths, aligned buffers and one batch size, a row's result depends on that row alone. The
     additional weights are zeros, so each result is the same sum with zeros added.
     """
-    if not isinstance(network, nn.Sequential):
-        return network
     with torch.no_grad():
-        return nn.Sequential(*(_padded_layer(layer) for layer in network)).eval()
+        if isinstance(network, nn.Sequential):
+            return nn.Sequential(*(_padded_layer(layer) for layer in network)).eval()
+        if isinstance(network, Recurrent):
+            with torch.random.fork_rng(devices=[]):  # the cells draw initial weights, which are not used
+                cells = padded_cells(network.cells, WIDTH_STEP)
+            ends = _padded_layer(network.normalization), _padded_layer(network.output)
+            return Recurrent(ends[0], cells, ends[1], network.window).eval()
+    return network
+
+
+def padded_width(network: nn.Module, width: int) -> int:
+    """Features that the `padded` copy of a network takes."""
+    return _rounded_up(width) if isinstance(network, nn.Sequential | Recurrent) else width
 
 
 def _padded_layer(layer: nn.Module) -> nn.Module:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from training.trainer import batches
 from training.trainer.device import free_memory, out_of_memory
+from training.trainer.recurrent import bars_of
 
 #: How much of the device's free memory the rows may take. The rest is for the network, its activations and the optimizer.
 RESIDENT_SHARE = 0.6
@@ -23,11 +24,12 @@ Block = tuple[torch.Tensor, torch.Tensor]
 
 @dataclass(frozen=True)
 class Placed:
-    """All rows of a run: features float32 (n, f), labels int64 (n,), and the device that computes with them.
+    """All rows of a run: features float32 (m, f), labels int64 (n,), and the device that computes with them.
 
     weights float32 (n,): how much each row counts in training, on the device; None if all count alike.
+    ends int64 (n,): where the window of `window` bars of each row ends; None if row i is features[i].
 
-    Resident: both lie on the device. Streaming: both lie on the host, also in a memory-mapped file, and
+    Resident: all lie on the device. Streaming: all but the weights lie on the host, also in a memory-mapped file, and
     no more of them is copied than BLOCKS_UNDER_WAY blocks. Either way the batches are the same bits.
     """
 
@@ -36,6 +38,8 @@ class Placed:
     device: torch.device
     streaming: bool
     weights: torch.Tensor | None = None
+    ends: torch.Tensor | None = None
+    window: int = 1
 
     def weights_of(self, order: NDArray[np.int64]) -> torch.Tensor | None:
         """The weights of the rows in `order`, gathered on the device in one go: four bytes a row."""
@@ -50,7 +54,7 @@ class Placed:
         """
         if self.streaming:
             return self._streamed(order, batch_size, block_bytes)
-        return batches.blocks(self.features, self.labels, order, batch_size, block_bytes)
+        return batches.blocks(self.features, self.labels, order, batch_size, block_bytes, self.ends, self.window)
 
     def moved(self, features: torch.Tensor) -> torch.Tensor:
         """Rows of a block on the device. From page-locked memory the copy runs while the host goes on."""
@@ -62,13 +66,17 @@ class Placed:
 
     def _streamed(self, order: NDArray[np.int64], batch_size: int, block_bytes: int) -> Iterator[Block]:
         under_way: deque[torch.cuda.Event] = deque()
-        for block in torch.split(torch.from_numpy(order), batches.block_rows(self.features, batch_size, block_bytes)):
+        for block in torch.split(
+            torch.from_numpy(order), batches.block_rows(self.features, batch_size, block_bytes, self.window)
+        ):
             if len(under_way) == BLOCKS_UNDER_WAY:
                 # Without this the host would run ahead of the device and fill its memory with blocks.
                 under_way.popleft().synchronize()
-            features = torch.empty(len(block), self.features.shape[1], pin_memory=self._pinned)
-            torch.index_select(self.features, 0, block, out=features)
-            yield features, self.labels.index_select(0, block).to(self.device)
+            last = block if self.ends is None else self.ends.index_select(0, block)
+            features = torch.empty(len(block) * self.window, self.features.shape[1], pin_memory=self._pinned)
+            torch.index_select(self.features, 0, bars_of(last, self.window), out=features)
+            whole = features if self.window == 1 else features.view(len(block), self.window, -1)
+            yield whole, self.labels.index_select(0, block).to(self.device)
             if self._pinned:
                 under_way.append(torch.cuda.current_stream(self.device).record_event())
 
@@ -79,15 +87,19 @@ def place(
     device: str,
     resident_limit: int | None = None,
     weights: NDArray[np.float32] | None = None,
+    ends: NDArray[np.int64] | None = None,
+    window: int = 1,
 ) -> Placed:
     """The rows where they fit. `resident_limit`: see `fits`. If the device turns out to have less than it said, they stream."""
     on_device = None if weights is None else batches.resident(weights, device)
     there = torch.device(device)
-    host = Placed(batches.resident(features, "cpu"), batches.resident(labels, "cpu"), there, streaming=True, weights=on_device)
-    if not fits(device, features.nbytes + labels.nbytes, resident_limit):
+    last = None if ends is None else batches.resident(ends, "cpu")
+    host = Placed(batches.resident(features, "cpu"), batches.resident(labels, "cpu"), there, True, on_device, last, window)
+    if not fits(device, features.nbytes + labels.nbytes + (0 if ends is None else ends.nbytes), resident_limit):
         return host
     try:
-        return Placed(host.features.to(device), host.labels.to(device), host.device, streaming=False, weights=on_device)
+        last = None if last is None else last.to(device)
+        return Placed(host.features.to(device), host.labels.to(device), there, False, on_device, last, window)
     except RuntimeError as error:
         if not out_of_memory(error):
             raise

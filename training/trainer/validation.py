@@ -19,7 +19,7 @@ class Validation:
 
     def __init__(self, dataset: Dataset, splits: Splits, rows: Placed, target: Target) -> None:
         self.features = rows.features
-        self.positions = batches.resident(splits.validation, str(rows.features.device))
+        self.last = batches.resident(dataset.rows.last_bars(splits.validation), str(rows.features.device))
         self.labels = target.labels[splits.validation]
         self.realised, self.scale = dataset.rows.labels[splits.validation], target.scale
         self.centre = 0.0 if target.scale is None else float(dataset.rows.labels[splits.train].mean())
@@ -29,7 +29,7 @@ class Validation:
     def measure(self, network: nn.Module, training: Training) -> EpochMetrics:
         """val_loss, and for classes val_accuracy, val_balanced_accuracy, val_mcc and predicted_shares by class; for
         returns val_mae, val_rmse, val_r2, val_sign_accuracy, val_ic and val_rank_ic (None where predictions are all the same)."""
-        logits = split_logits(network, self.features, self.positions)
+        logits = split_logits(network, self.features, self.last)
         loss = mean_loss(logits, torch.from_numpy(self.labels), training, self.class_weights)
         if self.scale is not None:
             told = returns.measures(in_returns(logits, self.scale), self.realised, self.centre)

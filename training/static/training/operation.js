@@ -215,11 +215,13 @@
     if (now) showProgress(now); else if (seed.stage && OPEN.includes(seed.status)) { now = { stage: seed.stage, attempt: seed.attempt, seq: -1, percent: seed.percent }; rail(); now = undefined; }
     if (byId("tiles")) draw();
     const read = () => catchUp().catch((error) => { ktrdr.announce(error.message); });
+    /** The words of the page are painted before its curves are read: a long run has thousands of epochs. */
+    const painted = () => new Promise((done) => { requestAnimationFrame(() => setTimeout(done)); });
     if (OPEN.includes(seed.status)) ktrdr.live.follow([seed.id], { progress: onProgress, row: onRow, epochs: onEpochs, catchUp: read });
     else {
       ktrdr.live.follow([], {});
       const none = () => { if (!epochs.length) for (const chart of document.querySelectorAll(".chart[id^=chart-]")) chart.textContent = "No epoch was completed."; };
-      if (byId("tiles")) read().then(none);
+      if (byId("tiles")) painted().then(read).then(none);
     }
   };
   document.addEventListener("DOMContentLoaded", () => {
