@@ -140,7 +140,7 @@
   /** Errors of the predicted returns, in percent of the price; a prediction that is the same everywhere is an alarm. */
   const drawErrors = (rows) => {
     const right = { line: { color: "--sell", width: 2, dash: "dot" }, y: percent(rows, "val_rmse"), yaxis: "y2" };
-    const axis = { ticksuffix: " %", nticks: 5 };
+    const axis = { ticksuffix: " %", nticks: 5, tickformat: ".3~f" };
     put("chart-shares", { data: [line(rows, "val_mae", "MAE (left)", "--accent", { y: percent(rows, "val_mae") }), line(rows, "val_rmse", "RMSE (right)", "--sell", right)], layout: { xaxis: epochAxis(), yaxis: axis, yaxis2: { ...axis, overlaying: "y", side: "right", showgrid: false } } });
     const same = rows.length && rows.at(-1).metrics.val_ic == null;
     alarm(same ? "The model predicts the same return for every validation row. Look at its inputs, or try another learning rate or activation." : "");
