@@ -36,6 +36,8 @@ BASE, HIGHER, SYMBOL = "1h", "4h", "AAA"
 THRESHOLD, LOOKAHEAD, SWING = 0.02, 20, 3
 LARGEST_TEXTBOOK = 100_000
 PAIRS = 5
+#: A run's default on two cores.
+THREADS = 2
 
 
 def strategy() -> StrategySpec:
@@ -82,7 +84,7 @@ def ours(spec: StrategySpec, frame: pd.DataFrame) -> Dataset:
     times = bar_times(frame)
     frames = {SYMBOL: {BASE: frame, HIGHER: resample(frame, HIGHER)}}
     end = int(times[-1]) + duration(BASE)
-    return build_dataset(spec, RunBars(frames, int(times[0]), end, {SYMBOL: times}, {}, {}, {}))
+    return build_dataset(spec, RunBars(frames, int(times[0]), end, {SYMBOL: times}, {}, {}, {}), threads=THREADS)
 
 
 def theirs(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -150,7 +152,7 @@ def _pairs(spec: StrategySpec, frame: pd.DataFrame, pairs: int, textbook_per_bar
 
 def _from_store(spec: StrategySpec, root: Path, pairs: int) -> dict[str, Any]:
     """Parquet → arrays in a warm process, and a cache hit → the first batch."""
-    times = [seconds(lambda: build_dataset(spec, load_bars(spec, root))) for _ in range(pairs)]
+    times = [seconds(lambda: build_dataset(spec, load_bars(spec, root), threads=THREADS)) for _ in range(pairs)]
     bars = load_bars(spec, root)
     key, dataset = cache.cache_key(spec, bars), build_dataset(spec, bars)
     kept = seconds(lambda: cache.keep(root / "cache", key, dataset, 10**10))
@@ -177,7 +179,7 @@ _ONCE = "import sys; from benchmarks.pipeline import once; once(sys.argv[1])"
 def once(root: str) -> None:
     """The whole way once, for a process that was just started."""
     spec = strategy()
-    rows = build_dataset(spec, load_bars(spec, Path(root))).rows
+    rows = build_dataset(spec, load_bars(spec, Path(root)), threads=THREADS).rows
     assert "torch" not in sys.modules
     print(len(rows), flush=True)
 

@@ -44,6 +44,11 @@ def _names(name: str, default: list[str]) -> list[str]:
     return [part.strip() for part in os.environ.get(name, "").split(",") if part.strip()] or default
 
 
+def _cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _folder(name: str, default: Path) -> Path:
     """The folder in environment variable `name`, as an absolute path; it need not exist."""
     text = os.environ.get(name, "").strip()
@@ -136,9 +141,15 @@ CHECKPOINT_MAX_AGE_DAYS = _number("CHECKPOINT_MAX_AGE_DAYS", 30, low=0)
 #: The feature cache keeps what was used last within so many bytes.
 CACHE_LIMIT_BYTES = int(_number("KTRDR_CACHE_LIMIT_BYTES", 4 * 1024**3, low=0, whole=True))
 
+#: So many symbols are loaded and worked out at a time: all cores but one, and two where there are two. A network
+#: always trains on one thread. It changes no number, only how long the numbers take.
+DATA_THREADS = int(_number("KTRDR_THREADS", min(_cores(), max(2, _cores() - 1)), low=1, whole=True))
+
 #: A run's rows lie on the device as a whole if they take no more bytes than this; None: as far as there is room.
 _resident = _number("KTRDR_RESIDENT_LIMIT_BYTES", math.inf, low=0, whole=True)
 RESIDENT_LIMIT_BYTES = int(_resident) if math.isfinite(_resident) else None
+#: The start form has a box for each stored symbol, and a training takes up to 10,000 of them.
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_100
 #: A larger file of bars is not taken by the web site; `load_data` takes any.
 UPLOAD_LIMIT_BYTES = int(_number("KTRDR_UPLOAD_LIMIT_BYTES", 200_000_000, low=0, whole=True))
 FILE_UPLOAD_HANDLERS = [

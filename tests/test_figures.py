@@ -152,3 +152,10 @@ def test_four_names_above_a_matrix_stand_aslant() -> None:
     three = figures.confusion_matrix(np.eye(3, dtype=int).tolist(), names[:3])["layout"]
     assert four["xaxis"]["tickangle"] == -35 and "tickangle" not in three["xaxis"]
     assert four["margin"]["t"] > three["margin"]["t"] and len(four["annotations"]) == 16
+
+
+def test_a_split_ledger_of_many_symbols_draws_the_first() -> None:
+    span = {"part": "train", "first": 0, "last": 86_400_000_000, "rows": 2}
+    figure = figures.split_ledger({f"S{number:03}": [span] for number in range(1000)})
+    assert [bar["y"] for bar in figure["data"]] == [[f"S{number:03}" for number in range(figures.MOST_LEDGER_LINES)]]
+    assert figure["layout"]["height"] < 2000

@@ -13,7 +13,18 @@ import pytest
 PROJECT = Path(__file__).resolve().parent.parent
 SCHEMA = [
     f"strategies_app/{name}.py"
-    for name in ("schema", "vocabulary", "reader", "yaml_text", "wording", "references", "overrides", "meanings", "reference")
+    for name in (
+        "schema",
+        "vocabulary",
+        "reader",
+        "yaml_text",
+        "wording",
+        "references",
+        "overrides",
+        "meanings",
+        "reference",
+        "symbol_lists",
+    )
 ]
 WEB = ("django", "rq", "django_rq", "redis", "channels", "ninja")
 JOBS = ["models", "operations", "checkpoints", "progress"]

@@ -16,6 +16,7 @@ from django.test import Client
 from tests.api_examples import Examples
 from tests.result_examples import completed, text_of, trained
 from training.models import AuditEntry, Operation, TrainedModel
+from training.pages import result
 
 
 @pytest.fixture
@@ -209,3 +210,13 @@ def test_the_page_asks_few_queries(shown: tuple[Examples, Operation], django_ass
     client = examples.signed_in("viewer")
     with django_assert_max_num_queries(15):
         assert client.get(f"/operations/{operation.pk}/").status_code == 200
+
+
+def test_of_many_symbols_the_table_has_all_and_the_rest_says_what_it_leaves_out() -> None:
+    counts = dict.fromkeys(("train", "validation", "test", "purged", "embargoed"), 1)
+    many = [f"S{number:03}" for number in range(60)]
+    split = {"per_symbol": dict.fromkeys(many, counts), "rows": counts, "dropped": {}, "dropped_by_symbol": {}, "cuts": [0, 1]}
+    ledger = result._ledger(split)
+    assert [line["name"] for line in ledger["lines"]] == many
+    assert (ledger["drawn"], ledger["count"]) == (40, "60")
+    assert result._ledger(split | {"per_symbol": dict.fromkeys(many[:40], counts)})["drawn"] is None

@@ -56,7 +56,7 @@ def test_the_ledger_of_its_page_counts_what_windows_cost(ready: Examples) -> Non
     rows, dropped = sum(ledger["rows"].values()), sum(ledger["dropped"].values())
     assert rows + dropped == sum(sum(of.values()) for of in ledger["per_symbol"].values()) + dropped
     page = ready.signed_in("viewer").get(f"/operations/{operation.pk}/").content.decode()
-    assert "Window over a cut" in page and "Without a whole window" in page
+    assert "Window over a cut: the row" in page and "Without a whole window" in page
     plain = ready.signed_in("viewer").get(f"/operations/{completed().pk}/").content.decode()
     assert "Window over a cut" not in plain
 

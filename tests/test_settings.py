@@ -117,6 +117,12 @@ def test_rows_are_limited_only_if_that_is_asked_for(tmp_path: Path) -> None:
     assert values(tmp_path, KTRDR_RESIDENT_LIMIT_BYTES="0")["RESIDENT_LIMIT_BYTES"] == 0
 
 
+def test_symbols_share_all_cores_but_one_unless_that_is_said_otherwise(tmp_path: Path) -> None:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    assert values(tmp_path)["DATA_THREADS"] == {1: 1, 2: 2}.get(cores, cores - 1)
+    assert values(tmp_path, KTRDR_THREADS="5")["DATA_THREADS"] == 5
+
+
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [
@@ -124,6 +130,7 @@ def test_rows_are_limited_only_if_that_is_asked_for(tmp_path: Path) -> None:
         ("CHECKPOINT_EPOCH_INTERVAL", "0", "CHECKPOINT_EPOCH_INTERVAL is '0', wanted a whole number of at least 1"),
         ("CHECKPOINT_TIME_INTERVAL_SECONDS", "nan", "CHECKPOINT_TIME_INTERVAL_SECONDS is 'nan', wanted a number of at least 0"),
         ("KTRDR_RESIDENT_LIMIT_BYTES", "1e9", "KTRDR_RESIDENT_LIMIT_BYTES is '1e9', wanted a whole number of at least 0"),
+        ("KTRDR_THREADS", "0", "KTRDR_THREADS is '0', wanted a whole number of at least 1"),
         ("KTRDR_DEBUG", "maybe", "KTRDR_DEBUG is 'maybe', wanted one of 1, true, yes, on, 0, false, no, off"),
         ("DATABASE_URL", "nonsense", "DATABASE_URL is not a database address"),
         ("DATABASE_URL", "oops://x", "DATABASE_URL is not a database address"),

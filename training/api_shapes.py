@@ -44,7 +44,7 @@ class Start(Request):
     strategy_yaml: str | None = None
     strategy_path: Path | None = Field(None, description="where the text comes from, kept as provenance")
     task_id: Name | None = Field(None, description="your own id: asked twice, started once")
-    symbols: Annotated[list[Name], Field(min_length=1, max_length=1000)] | None = None
+    symbols: Annotated[list[Name], Field(min_length=1, max_length=10_000)] | None = None
     timeframes: Annotated[list[Name], Field(min_length=1, max_length=20)] | None = None
     start_date: dt.date | None = Field(None, description="first UTC day")
     end_date: dt.date | None = Field(None, description="last UTC day")

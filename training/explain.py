@@ -95,11 +95,13 @@ def _rows_again(bundle: Bundle, spec: StrategySpec) -> Prepared:
 
     from training.recipe import FeatureCache, load_bars, prepare
 
-    bars = load_bars(spec, Path(settings.STORE_DIR), first_bars=bundle.first_bars, sources=bundle.sources)
+    used = {"first_bars": bundle.first_bars, "sources": bundle.sources}
+    bars = load_bars(spec, Path(settings.STORE_DIR), threads=settings.DATA_THREADS, **used)
     gone = "the stored bars are not those of the training any more, so its validation rows cannot be made again"
     if {symbol: dict(digests) for symbol, digests in bars.fingerprints.items()} != bundle.fingerprints:
         raise ModelError(gone)
-    prepared = prepare(spec, bars, cache=FeatureCache(Path(settings.CACHE_DIR), settings.CACHE_LIMIT_BYTES))
+    cache = FeatureCache(Path(settings.CACHE_DIR), settings.CACHE_LIMIT_BYTES)
+    prepared = prepare(spec, bars, cache=cache, data_threads=settings.DATA_THREADS)
     rows, kept = prepared.dataset.rows, bundle.predictions["validation"]
     positions = prepared.splits.validation
     columns = ("times", "symbols", "labels")

@@ -22,7 +22,7 @@ CLASS_SHAPES = {"--buy": "triangle-up", "--sell": "triangle-down", "--warn": "di
 #: Parts of the split ledger: word and colour. They also differ in place, and the thin ones in height.
 PARTS = {
     "train": ("train", "--accent"), "purged": ("purged", "--warn"), "embargoed": ("embargo", "--faint"),
-    "crossing": ("window over a cut", "--muted"),
+    "crossing": ("window", "--text"),
     "validation": ("validation", "--buy"), "test": ("test", "--sell"),
 }  # fmt: skip
 WORDS = {
@@ -113,9 +113,16 @@ def confusion_matrix(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> F
     return {"data": [data], "layout": layout}
 
 
+#: Symbols that a split ledger draws.
+MOST_LEDGER_LINES = 40
+
+
 def split_ledger(spans: Mapping[str, Sequence[Metrics]]) -> Figure:
-    """Where each symbol's rows went, on one time axis; symbol → spans (part, first and last row in µs, rows)."""
-    symbols = list(spans)
+    """Where each symbol's rows went, on one time axis; symbol → spans (part, first and last row in µs, rows).
+
+    Of many symbols the first: more lines are neither drawn in time nor read.
+    """
+    symbols = list(spans)[:MOST_LEDGER_LINES]
     data = []
     for part, (word, colour) in PARTS.items():
         found = [(symbol, span) for symbol in symbols for span in spans[symbol] if span["part"] == part]

@@ -22,8 +22,9 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str = "") -> di
     from training.trainer.networks import build_network, parameter_count
     from training.trainer.targets import learn_target
 
-    bars = load_bars(spec, Path(settings.STORE_DIR))
-    prepared = prepare(spec, bars, cache=FeatureCache(Path(settings.CACHE_DIR), settings.CACHE_LIMIT_BYTES))
+    bars = load_bars(spec, Path(settings.STORE_DIR), threads=settings.DATA_THREADS)
+    cache = FeatureCache(Path(settings.CACHE_DIR), settings.CACHE_LIMIT_BYTES)
+    prepared = prepare(spec, bars, cache=cache, data_threads=settings.DATA_THREADS)
     dataset, splits = prepared.dataset, prepared.splits
     parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
     _, warnings = learn_target(dataset, splits, spec.training)  # refuses what training would refuse
@@ -32,7 +33,7 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str = "") -> di
     device = choose_device()
     return {
         "strategy": f"{spec.name} ({label})",
-        "symbols": ", ".join(dataset.symbols),
+        "symbols": _names(dataset.symbols),
         "timeframes": f"{', '.join(spec.timeframes)} (rows on {spec.base_timeframe})",
         "dates": f"{spec.training_data.start} to {spec.training_data.end}",
         "network": f"{spec.model.type}, {parameter_count(network):,} parameters, {len(dataset.feature_names)} features"
@@ -49,6 +50,12 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str = "") -> di
         "label_report": label_report(spec, bars, dataset, splits),
         "notes": [*prepared.notes, *warnings],
     }
+
+
+def _names(symbols: tuple[str, ...]) -> str:
+    from training.pipeline.coverage import MOST_NAMES, named
+
+    return ", ".join(symbols) if len(symbols) <= MOST_NAMES else f"{len(symbols):,}: {named(symbols)}"
 
 
 #: Numbers that torch's layers keep per unit and bar until their gradients are known; units are counted in steps.

@@ -23,6 +23,7 @@ from training.pipeline.coverage import DataError, day_of, duration
 from training.pipeline.dataset import build_dataset, build_features
 from training.pipeline.loading import RunBars, load_bars
 from training.pipeline.quality import MINIMUM_ROWS
+from training.pipeline.remarks import gathered
 from training.pipeline.splits import check_splits, cut_rows
 from training.signals import SIGNALS, signals_of, signals_of_returns
 from training.trainer.bundle import Bundle
@@ -30,7 +31,7 @@ from training.trainer.device import choose_device, environment
 from training.trainer.evaluation import evaluate, predicted_returns, probabilities
 from training.trainer.loop import Fitted, fit
 from training.trainer.returns import MEASURES as RETURN_MEASURES
-from training.values import Callback, Dataset, Parts, Silent, Splits
+from training.values import Callback, Dataset, Parts, Silent, Splits, rows_by_symbol
 
 __all__ = ["FeatureCache", "Predictions", "Prepared", "RunBars", "load_bars", "predict_bars", "prepare", "train_strategy"]
 
@@ -72,12 +73,19 @@ class Predictions:
 
 
 def prepare(
-    spec: StrategySpec, bars: RunBars, on_stage: OnStage = lambda name, fraction: None, cache: FeatureCache | None = None
+    spec: StrategySpec,
+    bars: RunBars,
+    on_stage: OnStage = lambda name, fraction: None,
+    cache: FeatureCache | None = None,
+    data_threads: int = 1,
 ) -> Prepared:
-    """Rows of features and labels, from the cache if they are there, cut into splits that were checked twice."""
+    """Rows of features and labels, from the cache if they are there, cut into splits that were checked twice.
+
+    data_threads: symbols that are worked out at a time; it changes no row.
+    """
     _refuse_few(spec, bars)
     notes = [*bars.notes, *warnings_of(spec)]
-    dataset = _rows(spec, bars, on_stage, cache, notes)
+    dataset = _rows(spec, bars, on_stage, cache, notes, data_threads)
     on_stage("split", 0.0)
     splits = cut_rows(dataset, spec.training.data_split)
     check_splits(dataset, splits)
@@ -85,7 +93,12 @@ def prepare(
     return Prepared(
         dataset,
         splits,
-        (*notes, *_absent_symbols(dataset, splits), *_class_notes(dataset, splits), *_weight_notes(dataset, splits)),
+        tuple(
+            gathered(
+                (*notes, *_absent_symbols(dataset, splits), *_class_notes(dataset, splits), *_weight_notes(dataset, splits)),
+                spec.symbols,
+            )
+        ),
     )
 
 
@@ -110,9 +123,11 @@ def _absent_symbols(dataset: Dataset, splits: Splits) -> list[str]:
     ]
 
 
-def _rows(spec: StrategySpec, bars: RunBars, on_stage: OnStage, cache: FeatureCache | None, notes: list[str]) -> Dataset:
+def _rows(
+    spec: StrategySpec, bars: RunBars, on_stage: OnStage, cache: FeatureCache | None, notes: list[str], threads: int
+) -> Dataset:
     if cache is None:
-        return build_dataset(spec, bars, on_stage)
+        return build_dataset(spec, bars, on_stage, threads)
     key = feature_cache.cache_key(spec, bars)
     found = feature_cache.find(cache.folder, key, spec)
     if found is not None:
@@ -120,7 +135,7 @@ def _rows(spec: StrategySpec, bars: RunBars, on_stage: OnStage, cache: FeatureCa
             on_stage(stage, 1.0)
         notes.append(f"features and labels of {len(found.rows):,} rows taken from the cache")
         return found
-    dataset = build_dataset(spec, bars, on_stage)
+    dataset = build_dataset(spec, bars, on_stage, threads)
     if not feature_cache.keep(cache.folder, key, dataset, cache.limit):
         notes.append(f"features could not be kept in {cache.folder}: the next run computes them again")
     return dataset
@@ -170,18 +185,20 @@ def train_strategy(
     note: Callable[[str], None] = lambda text: None,
     device: str | None = None,
     threads: int = 1,
+    data_threads: int = 1,
     resume: Parts | None = None,
     cache: FeatureCache | None = None,
     resident_limit: int | None = None,
 ) -> Bundle:
     """Train on the bars from the first epoch, or from a checkpoint's parts, and evaluate on validation, then on test.
 
-    Rows of more bytes than `resident_limit` are moved to the device batch by batch, with the same result.
+    threads: of the network, which may change its last bits; data_threads: symbols that are worked out at a time, which
+    changes nothing. Rows of more bytes than `resident_limit` are moved to the device batch by batch, with the same result.
     Raises DataError, TrainingError, Diverged and CheckpointError in one sentence each, and whatever
     the callback raises.
     """
     callback = callback or Silent()
-    prepared = prepare(spec, bars, callback.on_stage, cache)
+    prepared = prepare(spec, bars, callback.on_stage, cache, data_threads)
     for text in prepared.notes:
         note(text)
     fitted = fit(
@@ -267,7 +284,10 @@ def split_ledger(dataset: Dataset, splits: Splits, bars: RunBars) -> dict[str, A
         "purged": splits.purged, "embargoed": splits.embargoed,
         **({"crossing": splits.crossing} if dataset.window > 1 else {}),
     }  # fmt: skip
-    symbols = dataset.rows.symbols
+    of_symbol = {
+        name: [positions[own] for own in rows_by_symbol(dataset.rows.symbols[positions], len(dataset.symbols))]
+        for name, positions in parts.items()
+    }
     return {
         "start": bars.start,
         "end": bars.end,
@@ -275,21 +295,23 @@ def split_ledger(dataset: Dataset, splits: Splits, bars: RunBars) -> dict[str, A
         "embargo_ends": list(splits.embargo_ends),
         "rows": {name: len(positions) for name, positions in parts.items()},
         "per_symbol": {
-            symbol: {name: int(np.sum(symbols[positions] == number)) for name, positions in parts.items()}
+            symbol: {name: len(of_symbol[name][number]) for name in parts} for number, symbol in enumerate(dataset.symbols)
+        },
+        "spans": {
+            symbol: _spans(dataset, {name: of_symbol[name][number] for name in parts}, splits)
             for number, symbol in enumerate(dataset.symbols)
         },
-        "spans": {symbol: _spans(dataset, parts, splits, number) for number, symbol in enumerate(dataset.symbols)},
         "dropped": dict(dataset.dropped),
         "dropped_by_symbol": {symbol: dict(reasons) for symbol, reasons in dataset.dropped_by_symbol.items()},
         "missing_bars": dict(bars.missing),
     }
 
 
-def _spans(dataset: Dataset, parts: Mapping[str, NDArray[np.int64]], splits: Splits, number: int) -> list[dict[str, Any]]:
+def _spans(dataset: Dataset, parts: Mapping[str, NDArray[np.int64]], splits: Splits) -> list[dict[str, Any]]:
     """From the first to the last row (µs) of each part of one symbol's rows, per side of the cuts, in order of time."""
     rows, found = dataset.rows, []
     for name, positions in parts.items():
-        times = rows.times[positions[rows.symbols[positions] == number]]
+        times = rows.times[positions]
         sides = np.searchsorted(splits.cuts, times, side="right")
         for side in np.unique(sides):
             inside = times[sides == side]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -14,6 +15,8 @@ from training.pipeline.coverage import day_of
 from training.verdict import baseline_name, baselines_of, is_of_returns, judge, percent
 
 Metrics = Mapping[str, Any]
+#: More symbols than these are read by nobody on a terminal.
+MOST_SYMBOLS = 20
 
 
 def result_tables(metrics: Metrics, split: Metrics) -> RenderableType:
@@ -95,8 +98,10 @@ def _classes(metrics: Metrics, names: list[str]) -> Table:
 def _symbols(per_symbol: Mapping[str, Metrics]) -> Table:
     columns = measure_words.columns_of(next(iter(per_symbol.values())))
     table = _table("Symbols", "", *(word for _, word, _ in columns))
-    for symbol, metrics in per_symbol.items():
+    for symbol, metrics in islice(per_symbol.items(), MOST_SYMBOLS):
         table.add_row(symbol, *_cells(metrics))
+    if len(per_symbol) > MOST_SYMBOLS:
+        table.add_row(f"and {len(per_symbol) - MOST_SYMBOLS:,} more, on the page of the result")
     return table
 
 
@@ -140,10 +145,12 @@ def provenance_table(bundle: Any) -> RenderableType:
     facts.add_row("rows", ", ".join(f"{name} {count:,}" for name, count in ledger["rows"].items()))
     facts.add_row("computed on", f"{bundle.device}, {bundle.threads} thread, engine {bundle.engine}, seed {bundle.seed}")
     facts.add_row("versions", ", ".join(f"{name} {version}" for name, version in bundle.versions.items()))
-    for symbol, timeframes in bundle.fingerprints.items():
+    for symbol, timeframes in islice(bundle.fingerprints.items(), MOST_SYMBOLS):
         for timeframe, digest in timeframes.items():
             first = day_of(bundle.first_bars[symbol][timeframe])
             facts.add_row(f"bars {symbol} {timeframe}", f"from {first}, sha256 {digest[:16]}…")
+    if len(bundle.fingerprints) > MOST_SYMBOLS:
+        facts.add_row("bars", f"of {len(bundle.fingerprints) - MOST_SYMBOLS:,} more symbols, in the bundle's bundle.json")
     for note in bundle.notes:
         facts.add_row("note", note)
     return Group(Text(), facts)

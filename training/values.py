@@ -65,6 +65,12 @@ class Rows:
         return positions if self.ends is None else self.ends[positions]
 
 
+def rows_by_symbol(symbols: NDArray[np.int32], count: int) -> list[NDArray[np.int64]]:
+    """For each of `count` symbols the positions of its rows in `symbols` (n,), in order, in one pass over them."""
+    order = np.argsort(symbols, kind="stable")
+    return np.split(order, np.searchsorted(symbols[order], np.arange(1, count)))
+
+
 @dataclass(frozen=True)
 class Dataset:
     """All rows of a run with the names that give their columns and numbers a meaning.

@@ -137,7 +137,7 @@ def _train(operation_id: str, attempt: int, progress: Progress, allow_inexact: b
     device = device or choose_device()
     # A later attempt reads from where the first one did, whatever has been stored before that or beside it since.
     again = {"first_bars": operation.first_bars or None, "sources": operation.sources or None}
-    bars = load_bars(spec, Path(settings.STORE_DIR), progress.on_stage, **again)
+    bars = load_bars(spec, Path(settings.STORE_DIR), progress.on_stage, threads=settings.DATA_THREADS, **again)
     patiently(lambda: _same_bars(operation, bars), operation_id)
     resume = patiently(lambda: _continue_from(operation, progress, device, allow_inexact), operation_id)
     patiently(lambda: Operation.objects.filter(pk=operation_id, attempt=attempt).update(device=device), operation_id)
@@ -146,7 +146,8 @@ def _train(operation_id: str, attempt: int, progress: Progress, allow_inexact: b
     with memory_errors():
         bundle = train_strategy(
             spec, bars, strategy_text=operation.strategy_version.text, callback=progress, note=progress.note,
-            device=device, threads=THREADS, resume=resume, cache=cache, resident_limit=settings.RESIDENT_LIMIT_BYTES,
+            device=device, threads=THREADS, data_threads=settings.DATA_THREADS, resume=resume, cache=cache,
+            resident_limit=settings.RESIDENT_LIMIT_BYTES,
         )  # fmt: skip
 
     progress.on_stage("save", 0.0)

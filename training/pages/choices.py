@@ -13,7 +13,18 @@ from strategies_app.schema import StrategySpec
 from strategies_app.stored import FoundStrategy, UnknownStrategy, stored_strategy
 from strategies_app.vocabulary import TIMEFRAMES
 from training.models import BarSeries
-from training.pipeline.coverage import DAY, DataError, Ranges, check_stored, day_of, day_start, duration, resolve_dates, source_of
+from training.pipeline.coverage import (
+    DAY,
+    DataError,
+    Ranges,
+    check_stored,
+    day_of,
+    day_start,
+    duration,
+    refuse_missing,
+    resolve_dates,
+    source_of,
+)  # fmt: skip
 
 #: So many series are drawn, and so many sentences said on one field.
 MOST_LINES, MOST_SENTENCES = 24, 4
@@ -82,26 +93,16 @@ def problems_of(text: str, options: dict[str, Any], ranges: Ranges) -> tuple[Str
             field = _FIELD.get(problem.path.partition(",")[0], "")
             problems.setdefault(field, []).append(problem.message if field else str(problem))
         return None, _short(problems)
-    missing = _not_stored(spec, ranges)
-    if missing:
-        return spec, _short({"symbols": missing})
+    try:
+        refuse_missing(spec, ranges)
+    except DataError as error:
+        return spec, {"symbols": [str(error)]}
     try:
         start, end = resolve_dates(spec, ranges)
         check_stored(read_strategy(text, **options | {"start": start, "end": end}), ranges)
     except DataError as error:
         return spec, {"start": [str(error)]}
     return spec, {}
-
-
-def _not_stored(spec: StrategySpec, ranges: Ranges) -> list[str]:
-    missing = []
-    for symbol in spec.symbols:
-        for timeframe in spec.timeframes:
-            try:
-                source_of(ranges, symbol, timeframe)
-            except DataError as error:
-                missing.append(str(error))
-    return list(dict.fromkeys(missing))
 
 
 def _short(problems: dict[str, list[str]]) -> dict[str, list[str]]:

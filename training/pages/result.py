@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any
 
 from training import figures
@@ -20,6 +21,8 @@ from training.verdict import baseline_name, baselines_of, judge, judged_split, r
 Metrics = Mapping[str, Any]
 #: What the importance of inputs is measured by.
 IMPORTANCE_WORDS = {"balanced_accuracy": "balanced accuracy", "r2": "R²"}
+#: Of so many symbols the bars are named in the provenance.
+MOST_SERIES = 20
 PARTS = {"train": "Train", "validation": "Validation", "test": "Test", "purged": "Purged", "embargoed": "Embargo",
          "crossing": "Window over a cut"}  # fmt: skip
 
@@ -141,9 +144,12 @@ def _ledger(split: Metrics) -> dict[str, Any]:
     total = [split["rows"][part] for part in parts] + [split["dropped"].get(reason, 0) for reason in reasons]
     return {
         "parts": [PARTS[part] for part in parts],
+        "windows": "crossing" in parts,
         "reasons": [_capital(reason) for reason in reasons],
         "lines": lines,
         "total": [written(count, "count") for count in total] if len(lines) > 1 else [],
+        "drawn": figures.MOST_LEDGER_LINES if len(lines) > figures.MOST_LEDGER_LINES else None,
+        "count": written(len(lines), "count"),
         "cuts": [day_of(cut).isoformat() for cut in split["cuts"]],
     }
 
@@ -190,8 +196,10 @@ def _provenance(operation: Operation, model: TrainedModel, origin: Metrics) -> l
             ("Features", f"{len(origin['feature_names']):,}"),
             ("Versions", ", ".join(f"{name} {version}" for name, version in origin["versions"].items())),
         ]
-    for symbol, timeframes in operation.fingerprints.items():
+    for symbol, timeframes in islice(operation.fingerprints.items(), MOST_SERIES):
         found.append((f"Bars of {symbol}", ", ".join(f"{t} sha256 {digest[:12]}…" for t, digest in timeframes.items())))
+    if (more := len(operation.fingerprints) - MOST_SERIES) > 0:
+        found.append(("Bars", f"of {more:,} more symbols, each with its sha256 in the bundle"))
     return [*found, ("Bundle", f"sha256 {model.sha256[:16]}…")]
 
 

@@ -17,6 +17,7 @@ from strategies_app.reader import StrategyError, read_strategy
 from strategies_app.samples import samples
 from strategies_app.schema import StrategySpec
 from strategies_app.stored import FoundStrategy, UnknownStrategy
+from strategies_app.symbol_lists import BadList, symbols_in
 from strategies_app.vocabulary import TIMEFRAMES
 from training import operations
 from training.estimates import seconds_for
@@ -110,6 +111,7 @@ def _fields(spec: StrategySpec, series: dict[str, list[Any]], given: QueryDict |
             {"name": name, "chosen": name in timeframes, "can": seconds >= finest or name in spec.timeframes}
             for name, seconds in TIMEFRAMES.items()
         ],
+        "symbol_list": value("symbol_list", ""),
         "start": value("start", data.start.isoformat() if data.start else ""),
         "end": value("end", data.end.isoformat() if data.end else ""),
         "validation_split": value("validation_split", f"{spec.training.data_split.validation:g}"),
@@ -124,8 +126,12 @@ def _options(given: QueryDict, spec: StrategySpec) -> tuple[dict[str, Any], dict
     """The form as `read_strategy` takes it, without what is the strategy's own; and field → what cannot be read."""
     options: dict[str, Any] = {}
     problems: dict[str, list[str]] = {}
+    try:
+        listed = symbols_in(given["symbol_list"], "the list") if given.get("symbol_list", "").strip() else None
+    except BadList as error:
+        problems["symbols"], listed = [str(error)], list(spec.symbols)
     for field, own in (("symbols", spec.symbols), ("timeframes", spec.timeframes)):
-        chosen = given.getlist(field)
+        chosen = listed if field == "symbols" and listed else given.getlist(field)
         if not chosen:
             problems[field] = [f"choose at least one of the {field}"]
         elif set(chosen) != set(own):

@@ -7,7 +7,7 @@ ranges from file footers. All times are µs since 1970 UTC.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from strategies_app.schema import StrategySpec
 from strategies_app.vocabulary import TIMEFRAMES, nearest
@@ -19,6 +19,8 @@ DAY = 86_400 * SECOND
 WEEK_ANCHOR = -3 * DAY
 EPOCH = dt.date(1970, 1, 1)
 
+#: More names than these are read by nobody.
+MOST_NAMES = 10
 #: Symbol → stored timeframe → open of the first and the last bar.
 Ranges = Mapping[str, Mapping[str, tuple[int, int]]]
 
@@ -74,8 +76,37 @@ def source_of(ranges: Ranges, symbol: str, timeframe: str, start: int | None = N
     return timeframe if timeframe in whole else min(whole, key=lambda t: TIMEFRAMES[t])
 
 
+def refuse_missing(spec: StrategySpec, ranges: Ranges) -> None:
+    """DataError that names all symbols of the run of which no series can be made of what is stored."""
+    finest = {symbol: min((TIMEFRAMES[t] for t in stored), default=None) for symbol, stored in ranges.items()}
+    lacking: dict[str, str] = {}
+    for timeframe in sorted(spec.timeframes, key=TIMEFRAMES.__getitem__):
+        for symbol in spec.symbols:
+            seconds = finest.get(symbol)
+            if seconds is None or seconds > TIMEFRAMES[timeframe]:
+                lacking.setdefault(symbol, timeframe)
+    if not lacking:
+        return
+    symbol, timeframe = next(iter(lacking.items()))
+    if len(lacking) == 1 or not ranges:
+        raise DataError(_nothing_stored(ranges, symbol, timeframe))
+    finer = f" at {timeframe} or finer" if any(ranges.get(name) for name in lacking) else ""
+    raise DataError(
+        f"no bars of {named(list(lacking))}{finer} are stored ({len(lacking):,} of {len(spec.symbols):,} symbols); "
+        f"load them with: {load_command(symbol, timeframe)}, and so for each, or leave them out"
+    )
+
+
+def named(symbols: Sequence[str]) -> str:
+    """`AAA, BBB and CCC`; of many the first ten and how many more."""
+    if len(symbols) > MOST_NAMES + 1:
+        return f"{', '.join(symbols[:MOST_NAMES])} and {len(symbols) - MOST_NAMES:,} more"
+    return f"{', '.join(symbols[:-1])} and {symbols[-1]}" if len(symbols) > 1 else symbols[0]
+
+
 def resolve_dates(spec: StrategySpec, ranges: Ranges) -> tuple[dt.date, dt.date]:
     """The run's first and last day; where the strategy names none, the first and last day stored for its symbols."""
+    refuse_missing(spec, ranges)
     start, end = spec.training_data.start, spec.training_data.end
     if start is None or end is None:
         base = spec.base_timeframe
@@ -92,12 +123,21 @@ def check_stored(spec: StrategySpec, ranges: Ranges) -> None:
     """DataError if a series of the run is not stored, or has no bars in its dates."""
     first_day, last_day = resolve_dates(spec, ranges)
     start, end = day_start(first_day), day_start(last_day) + DAY
+    outside: dict[str, tuple[str, int, int]] = {}
     for symbol in spec.symbols:
         for timeframe in spec.timeframes:
             source = source_of(ranges, symbol, timeframe, start, end)
             first, last = ranges[symbol][source]
             if last < bucket_start(start, timeframe) - duration(timeframe) or first >= end:
-                raise DataError(none_inside(symbol, source, first, last, start, end))
+                outside.setdefault(symbol, (source, first, last))
+    if len(outside) == 1:
+        symbol, stored = next(iter(outside.items()))
+        raise DataError(none_inside(symbol, *stored, start, end))
+    if outside:
+        raise DataError(
+            f"no bars of {named(list(outside))} lie between {day_of(start)} and {day_of(end - 1)} ({len(outside):,} of "
+            f"{len(spec.symbols):,} symbols): choose other dates or leave them out"
+        )
 
 
 def check_windows(spec: StrategySpec, ranges: Ranges, rows: Mapping[str, Mapping[str, int]]) -> None:

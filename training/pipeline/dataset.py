@@ -24,12 +24,16 @@ from training.pipeline.frames import bar_times
 from training.pipeline.labels import LabelColumn, compute_labels, label_warm_up, look_ahead, uniqueness, weighs_rows
 from training.pipeline.loading import RunBars
 from training.pipeline.timeframes import duration
+from training.pipeline.together import Step, in_order
 from training.values import Dataset, Rows
 
 OnStage = Callable[[str, float], None]
 #: Why a base bar inside the dates gives no row.
 WARM_UP, MISSING, NO_LABEL, NO_VALUE = "warm-up", "missing feature", "without a whole look-ahead", "missing value"
 NO_EVENT, NO_WINDOW = "no event of the CUSUM filter", "without a whole window"
+STAGES = ("indicators", "memberships", "features", "labels")
+#: So much of the matrix is moved at a time.
+MOVE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -53,40 +57,117 @@ class Inputs(NamedTuple):
     ends: NDArray[np.int64] | None
 
 
-def build_dataset(spec: StrategySpec, bars: RunBars, on_stage: OnStage = lambda name, fraction: None) -> Dataset:
-    """Rows of all symbols, stacked in the strategy's order of symbols, without any that lacks a feature or a label."""
-    plan = plan_features(spec)
-    matrix = np.empty((_capacity(spec, plan, bars), len(plan.names)), dtype=np.float32)
-    dropped = {symbol: Counter[str]() for symbol in spec.symbols}
-    written, stretch = 0, 0
-    parts: list[dict[str, NDArray[Any]]] = []
-    for number, symbol in enumerate(spec.symbols):
+@dataclass(frozen=True)
+class _SymbolPart:
+    """One symbol's share: bars kept in the matrix, the columns of `Rows` beside the features, what was dropped, by reason,
+    and the most bars in a row with all features (0 where no window needs them)."""
 
-        def stage(name: str, part: int = number) -> None:
-            on_stage(name, part / len(spec.symbols))
+    kept: int
+    columns: dict[str, NDArray[Any]]
+    dropped: Counter[str]
+    stretch: int
 
-        frames = bars.frames[symbol]
-        block, rows = fill_symbol(spec, plan, frames, bars.start, matrix[written:], stage)
-        stage("labels")
-        labels = compute_labels(spec, bar_columns(frames[spec.base_timeframe]))
-        keep, part = _label_rows(spec, rows, labels, number, dropped[symbol])
-        dropped[symbol][NO_VALUE] += len(bars.clock[symbol]) - (len(rows.times) - rows.lead)
-        if plan.window > 1:
-            part |= _windows(rows, keep, written, number)
-            keep, stretch = rows.complete, max(stretch, int(_run_lengths(rows.complete).max(initial=0)))
-        written += kernels.compact_rows(block, keep)
-        parts.append(part)
-    for name in ("indicators", "memberships", "features", "labels"):
-        on_stage(name, 1.0)
-    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+def build_dataset(
+    spec: StrategySpec, bars: RunBars, on_stage: OnStage = lambda name, fraction: None, threads: int = 1
+) -> Dataset:
+    """Rows of all symbols, stacked in the strategy's order of symbols, without any that lacks a feature or a label.
+
+    So many symbols are worked out at a time as there are threads; the rows are the same, bit for bit, for any number.
+    """
+    plan, symbols = plan_features(spec), spec.symbols
+    places = _places(spec, plan, bars)
+    matrix = np.empty((places[-1], len(plan.names)), dtype=np.float32)
+
+    def one(number: int, stage: Step) -> _SymbolPart:
+        place = matrix[places[number] : places[number + 1]]
+        return _symbol_part(spec, plan, bars, number, place, stage, threads if len(symbols) == 1 else 1)
+
+    def told(number: int, stage: str | None) -> None:
+        on_stage(stage or STAGES[0], number / len(symbols))
+
+    written, stretch, dropped, columns = 0, 0, {}, _Columns(places[-1])
+    for number, found in enumerate(in_order(one, len(symbols), threads, told)):
+        _move(matrix, places[number], written, found.kept)
+        if "ends" in found.columns:
+            found.columns["ends"][:] += written
+        columns.add(found.columns)
+        written, stretch = written + found.kept, max(stretch, found.stretch)
+        dropped[symbols[number]] = found.dropped
+        for name in STAGES:
+            on_stage(name, (number + 1) / len(symbols))
     dataset = Dataset(
-        Rows(features=matrix[:written], **columns),
-        sorted_union([bars.clock[s] for s in spec.symbols]),
-        spec.symbols, plan.names, plan.normalization, spec.class_names, _total(dropped.values()),
+        Rows(features=matrix[:written], **columns.whole()),
+        sorted_union([bars.clock[s] for s in symbols]),
+        symbols, plan.names, plan.normalization, spec.class_names, _total(dropped.values()),
         {symbol: dict(reasons) for symbol, reasons in dropped.items()}, plan.window,
     )  # fmt: skip
-    _refuse_nothing(spec, dataset, max(len(bars.frames[s][spec.base_timeframe]) for s in spec.symbols), stretch)
+    _refuse_nothing(spec, dataset, max(len(bars.frames[s][spec.base_timeframe]) for s in symbols), stretch)
     return dataset
+
+
+class _Columns:
+    """Columns that grow by one symbol's part after another, in room for `most` rows: nothing is held twice."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.room: dict[str, NDArray[Any]] = {}
+        self.filled: Counter[str] = Counter()
+
+    def add(self, parts: Mapping[str, NDArray[Any]]) -> None:
+        for name, part in parts.items():
+            if name not in self.room:
+                self.room[name] = np.empty(self.most, dtype=part.dtype)
+            self.room[name][self.filled[name] : self.filled[name] + len(part)] = part
+            self.filled[name] += len(part)
+
+    def whole(self) -> dict[str, NDArray[Any]]:
+        return {name: room[: self.filled[name]] for name, room in self.room.items()}
+
+
+def _symbol_part(
+    spec: StrategySpec,
+    plan: FeaturePlan,
+    bars: RunBars,
+    number: int,
+    place: NDArray[np.float32],
+    stage: Step,
+    threads: int,
+) -> _SymbolPart:
+    """One symbol's rows at the front of its place in the matrix, and what goes with them; `ends` count from that front."""
+    symbol = spec.symbols[number]
+    frames, dropped = bars.frames[symbol], Counter[str]()
+    block, rows = fill_symbol(spec, plan, frames, bars.start, place, stage, threads)
+    stage("labels")
+    labels = compute_labels(spec, bar_columns(frames[spec.base_timeframe]))
+    keep, columns = _label_rows(spec, rows, labels, number, dropped)
+    dropped[NO_VALUE] += len(bars.clock[symbol]) - (len(rows.times) - rows.lead)
+    stretch = 0
+    if plan.window > 1:
+        columns |= _windows(rows, keep, number)
+        keep, stretch = rows.complete, int(_run_lengths(rows.complete).max(initial=0))
+    return _SymbolPart(kernels.compact_rows(block, keep), columns, dropped, stretch)
+
+
+def _places(spec: StrategySpec, plan: FeaturePlan, bars: RunBars) -> list[int]:
+    """Where each symbol's place in the matrix begins, and where the last one ends: its base bars in range, and before them
+    those that lags and windows reach back to."""
+    places = [0]
+    for symbol in spec.symbols:
+        times = bar_times(bars.frames[symbol][spec.base_timeframe])
+        first = int(np.searchsorted(times, bars.start))
+        places.append(places[-1] + len(times) - first + min(plan.lead, first))
+    return places
+
+
+def _move(matrix: NDArray[np.float32], source: int, target: int, count: int) -> None:
+    """Move rows towards the front, a few at a time: what overlaps is copied twice."""
+    if source == target:
+        return
+    step = max(1, MOVE_BYTES // max(1, matrix[:1].nbytes))
+    for k in range(0, count, step):
+        n = min(step, count - k)
+        matrix[target + k : target + k + n] = matrix[source + k : source + k + n]
 
 
 def _total(counters: Iterable[Counter[str]]) -> dict[str, int]:
@@ -103,7 +184,7 @@ def build_features(spec: StrategySpec, frames: Mapping[str, pd.DataFrame], start
     matrix = np.empty((len(frames[spec.base_timeframe]), len(plan.names)), dtype=np.float32)
     block, rows = fill_symbol(spec, plan, frames, start, matrix, lambda name: None)
     keep = _with_lead(rows, rows.whole[rows.lead :])
-    ends = _windows(rows, keep, 0, 0)["ends"] if plan.window > 1 else None
+    ends = _windows(rows, keep, 0)["ends"] if plan.window > 1 else None
     kept = kernels.compact_rows(block, keep if ends is None else rows.complete)
     return Inputs(block[:kept], rows.times[keep], ends)
 
@@ -114,7 +195,8 @@ def fill_symbol(
     frames: Mapping[str, pd.DataFrame],
     start: int,
     matrix: NDArray[np.float32],
-    stage: Callable[[str], None],
+    stage: Step,
+    threads: int = 1,
 ) -> tuple[NDArray[np.float32], SymbolRows]:
     """Write one symbol's features to the front of `matrix`; gives the block written and its rows.
 
@@ -127,7 +209,7 @@ def fill_symbol(
     first = int(np.searchsorted(times, start))
     lead = min(plan.lead, first)
     block = matrix[: len(times) - first + lead]
-    fill_matrix(spec, plan, outputs, frames, first - lead, block)
+    fill_matrix(spec, plan, outputs, frames, first - lead, block, threads)
     stage("features")
     complete = np.empty(len(block), dtype=np.bool_)
     kernels.complete_rows(block, complete)
@@ -141,20 +223,11 @@ def _run_lengths(flags: NDArray[np.bool_]) -> NDArray[np.int64]:
     return places - np.maximum.accumulate(np.where(flags, -1, places))
 
 
-def _windows(rows: SymbolRows, keep: NDArray[np.bool_], written: int, number: int) -> dict[str, NDArray[Any]]:
-    """Which bars of the symbol stay in the matrix behind `written` others, and where the windows of the rows kept end."""
-    places = np.cumsum(rows.complete) - 1 + written
+def _windows(rows: SymbolRows, keep: NDArray[np.bool_], number: int) -> dict[str, NDArray[Any]]:
+    """Which bars of the symbol stay in the matrix, and where among them the windows of the rows kept end."""
+    places = np.cumsum(rows.complete) - 1
     times = rows.times[rows.complete]
     return {"ends": places[keep], "bar_times": times, "bar_symbols": np.full(len(times), number, dtype=np.int32)}
-
-
-def _capacity(spec: StrategySpec, plan: FeaturePlan, bars: RunBars) -> int:
-    """Rows that the matrix must hold: all base bars in range, each symbol's window bars before it, one's lag bars at a time."""
-    inside = [
-        len(f) - int(np.searchsorted(bar_times(f), bars.start))
-        for f in (bars.frames[s][spec.base_timeframe] for s in spec.symbols)
-    ]
-    return sum(inside) + (plan.window - 1) * len(inside) + plan.lags
 
 
 def _with_lead(rows: SymbolRows, flags: NDArray[np.bool_]) -> NDArray[np.bool_]:

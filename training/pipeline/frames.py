@@ -33,7 +33,9 @@ def bar_times(frame: pd.DataFrame) -> NDArray[np.int64]:
 
 def bar_values(frame: pd.DataFrame) -> NDArray[np.float64]:
     """The columns of a frame, each contiguous: float64 (5, n); a view of a frame that was read from the store."""
-    return np.ascontiguousarray(frame[list(BAR_COLUMNS)].to_numpy(dtype=np.float64).T)
+    if tuple(frame.columns) != BAR_COLUMNS:
+        frame = frame[list(BAR_COLUMNS)]
+    return np.ascontiguousarray(frame.to_numpy(dtype=np.float64).T)
 
 
 def empty_frame() -> pd.DataFrame:

@@ -17,7 +17,7 @@ from training.pipeline.features import bar_columns
 from training.pipeline.frames import bar_times
 from training.pipeline.loading import RunBars
 from training.pipeline.timeframes import duration
-from training.values import Dataset, Splits
+from training.values import Dataset, Splits, rows_by_symbol
 
 #: What a trade costs there and back, as a share of the price, where the strategy does not say.
 ASSUMED_COST = 0.001
@@ -78,9 +78,8 @@ def _groups(
 
 def _lives(spec: StrategySpec, bars: RunBars, dataset: Dataset, positions: NDArray[np.int64]) -> _Lives:
     rows, lives = dataset.rows, _Lives(len(positions))
-    symbols = rows.symbols[positions]
-    for number, symbol in enumerate(dataset.symbols):
-        mine = np.flatnonzero(symbols == number)
+    of_symbol = rows_by_symbol(rows.symbols[positions], len(dataset.symbols))
+    for symbol, mine in zip(dataset.symbols, of_symbol, strict=True):
         frame = bars.frames[symbol][spec.base_timeframe]
         close, times = bar_columns(frame)["close"], bar_times(frame)
         at = np.searchsorted(times, rows.times[positions[mine]])

@@ -29,10 +29,11 @@ from training.pipeline.coverage import (
     resolve_dates,
     source_of,
 )  # fmt: skip
-from training.pipeline.frames import bar_times, fingerprint
+from training.pipeline.frames import bar_times, bar_values, fingerprint
 from training.pipeline.labels import label_warm_up
 from training.pipeline.quality import validate_bars
 from training.pipeline.timeframes import resample
+from training.pipeline.together import Step, in_order
 
 BySeries = Mapping[str, Mapping[str, int]]
 #: Warm-up is this many times the longest warm-up, so that a decaying recursion has forgotten its start.
@@ -106,79 +107,114 @@ def load_bars(
     *,
     first_bars: BySeries | None = None,
     sources: Mapping[str, Mapping[str, str]] | None = None,
+    threads: int = 1,
 ) -> RunBars:
     """Read and check what a run needs. With first_bars and sources (of a bundle) the bars begin where its training's began.
 
+    So many symbols are read at a time as there are threads; what is read does not depend on it.
     Raises DataError for bars that are not stored, too few, or not plausible.
     """
     ranges = stored_ranges(root, spec.symbols)
     first_day, last_day = resolve_dates(spec, ranges)
     start, end = day_start(first_day), day_start(last_day) + DAY
-    reader = _Reader(spec, root, ranges, start, end, first_bars or {}, sources or {})
-    for i, symbol in enumerate(spec.symbols):
-        on_stage("load", i / len(spec.symbols))
-        for timeframe in spec.timeframes:
-            reader.read(symbol, timeframe)
-    reader.last = None
-    on_stage("load", 1.0)
-    for i, symbol in enumerate(spec.symbols):
-        on_stage("validate", i / len(spec.symbols))
-        for timeframe in spec.timeframes:
-            reader.check(symbol, timeframe)
-    on_stage("validate", 1.0)
-    return reader.result()
+    known = (first_bars or {}, sources or {})
+    readers = [_Reader(spec, root, ranges, symbol, start, end, *known) for symbol in spec.symbols]
+    _each(readers, "load", _Reader.read_all, on_stage, threads)
+    _each(readers, "validate", _Reader.check_all, on_stage, threads)
+    return _gathered(readers, start, end)
+
+
+def _each(
+    readers: list[_Reader], stage: str, act: Callable[[_Reader], None], on_stage: Callable[[str, float], None], threads: int
+) -> None:
+    def one(number: int, step: Step) -> None:
+        step(stage)
+        act(readers[number])
+
+    def told(number: int, step: str | None) -> None:
+        on_stage(stage, number / len(readers))
+
+    for _ in in_order(one, len(readers), threads, told):
+        pass
+    on_stage(stage, 1.0)
+
+
+def _gathered(readers: list[_Reader], start: int, end: int) -> RunBars:
+    notes = [note for reader in readers for note in reader.notes] + [note for reader in readers for note in reader.odd]
+    return RunBars(
+        {reader.symbol: reader.frames for reader in readers},
+        start,
+        end,
+        {reader.symbol: reader.clock for reader in readers},
+        {reader.symbol: reader.first_bars for reader in readers},
+        {reader.symbol: reader.sources for reader in readers},
+        {reader.symbol: reader.fingerprints for reader in readers},
+        tuple(dict.fromkeys(notes)),
+        {name: count for reader in readers for name, count in reader.missing.items()},
+    )
 
 
 class _Reader:
-    """Collects the series of one run."""
+    """Collects the series of one symbol. notes: on what was read; odd: on what it holds."""
 
     def __init__(
         self,
         spec: StrategySpec,
         root: Path,
         ranges: Ranges,
+        symbol: str,
         start: int,
         end: int,
         first_bars: BySeries,
         sources: Mapping[str, Mapping[str, str]],
     ) -> None:
-        self.spec, self.root, self.ranges, self.start, self.end = spec, root, ranges, start, end
-        self.known_first, self.known_sources = first_bars, sources
-        self.frames: dict[str, dict[str, pd.DataFrame]] = {s: {} for s in spec.symbols}
-        self.clock: dict[str, NDArray[np.int64]] = {}
-        self.first_bars: dict[str, dict[str, int]] = {s: {} for s in spec.symbols}
-        self.sources: dict[str, dict[str, str]] = {s: {} for s in spec.symbols}
-        self.fingerprints: dict[str, dict[str, str]] = {s: {} for s in spec.symbols}
+        self.spec, self.root, self.ranges, self.symbol, self.start, self.end = spec, root, ranges, symbol, start, end
+        self.known_first, self.known_sources = first_bars.get(symbol, {}), sources.get(symbol, {})
+        self.frames: dict[str, pd.DataFrame] = {}
+        self.clock: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+        self.first_bars: dict[str, int] = {}
+        self.sources: dict[str, str] = {}
+        self.fingerprints: dict[str, str] = {}
         self.notes: list[str] = []
+        self.odd: list[str] = []
         self.missing: dict[str, int] = {}
-        self.last: tuple[tuple[str, str, int, int], pd.DataFrame, str] | None = None
+        self.last: tuple[tuple[str, int, int], pd.DataFrame, str] | None = None
 
-    def read(self, symbol: str, timeframe: str) -> None:
-        known = self.known_sources.get(symbol, {}).get(timeframe)
+    def read_all(self) -> None:
+        for timeframe in self.spec.timeframes:
+            self.read(timeframe)
+        self.last = None  # or what a higher timeframe was made from would stay in memory
+
+    def check_all(self) -> None:
+        for timeframe in self.spec.timeframes:
+            self.check(timeframe)
+
+    def read(self, timeframe: str) -> None:
+        symbol, known = self.symbol, self.known_sources.get(timeframe)
         stored_as = self.ranges.get(symbol, {})
         if known is not None and known in stored_as:
             source = known
         else:
             source = source_of(self.ranges, symbol, timeframe, self.start, self.end)
-        first = self.known_first.get(symbol, {}).get(timeframe)
+        first = self.known_first.get(timeframe)
         if first is not None:
-            stored = self._read(symbol, source, bucket_start(first, timeframe), self._until(timeframe))
+            stored = self._read(source, bucket_start(first, timeframe), self._until(timeframe))
         else:
-            stored = self._with_warm_up(symbol, source, timeframe)
+            stored = self._with_warm_up(source, timeframe)
         frame = stored if source == timeframe else resample(stored, timeframe)
-        self._refuse_no_bars(symbol, source, timeframe, frame)
+        self._refuse_no_bars(source, timeframe, frame)
         if source != timeframe:
-            self._resampled(symbol, source, timeframe, stored)
-        self.fingerprints[symbol][timeframe] = self._fingerprint(stored)
-        self.first_bars[symbol][timeframe] = int(bar_times(frame)[0])
-        self.sources[symbol][timeframe] = source
-        self.frames[symbol][timeframe] = frame
+            self._resampled(source, timeframe, stored)
+        self.fingerprints[timeframe] = self._fingerprint(stored)
+        self.first_bars[timeframe] = int(bar_times(frame)[0])
+        self.sources[timeframe] = source
+        self.frames[timeframe] = frame
 
-    def _read(self, symbol: str, source: str, since: int, until: int) -> pd.DataFrame:
+    def _read(self, source: str, since: int, until: int) -> pd.DataFrame:
         """Stored bars; those that were read last are not read again."""
-        asked = (symbol, source, since, until)
+        asked = (source, since, until)
         if self.last is None or self.last[0] != asked:
-            self.last = (asked, read_bars(self.root, symbol, source, since, until), "")
+            self.last = (asked, read_bars(self.root, self.symbol, source, since, until), "")
         return self.last[1]
 
     def _fingerprint(self, stored: pd.DataFrame) -> str:
@@ -192,7 +228,8 @@ class _Reader:
         """Where reading ends (µs, exclusive): a bar that is not whole at the end is not known inside the dates."""
         return bucket_start(self.end, timeframe)
 
-    def _resampled(self, symbol: str, source: str, timeframe: str, stored: pd.DataFrame) -> None:
+    def _resampled(self, source: str, timeframe: str, stored: pd.DataFrame) -> None:
+        symbol = self.symbol
         self.notes.append(f"{symbol} {timeframe} resampled from {source}")
         if source not in self.spec.timeframes:
             self.notes += validate_bars(stored, symbol, source)
@@ -200,15 +237,15 @@ class _Reader:
         if gone:
             self.notes.append(f"{symbol} {timeframe}: {gone:,} {source} bars with missing prices passed over")
 
-    def _with_warm_up(self, symbol: str, source: str, timeframe: str) -> pd.DataFrame:
+    def _with_warm_up(self, source: str, timeframe: str) -> pd.DataFrame:
         """Stored bars up to the end, from as many bars of `timeframe` before the start as the warm-up asks, as far as stored."""
         wanted = warm_up_bars(self.spec, timeframe)
-        oldest = self.ranges[symbol][source][0]
+        oldest = self.ranges[self.symbol][source][0]
         reach = wanted * duration(timeframe)
         while True:
             # Nights, weekends and holidays have no bars: reach further back until there are enough.
             since = bucket_start(max(self.start - reach, oldest), timeframe)
-            stored = self._read(symbol, source, since, self._until(timeframe))
+            stored = self._read(source, since, self._until(timeframe))
             times = bar_times(stored)
             buckets = _bucket_starts(times[: np.searchsorted(times, bucket_start(self.start, timeframe))], timeframe)
             if len(buckets) >= wanted or since <= oldest:
@@ -218,7 +255,8 @@ class _Reader:
             return stored
         return stored.iloc[int(np.searchsorted(times, buckets[-wanted])) :]
 
-    def _refuse_no_bars(self, symbol: str, source: str, timeframe: str, frame: pd.DataFrame) -> None:
+    def _refuse_no_bars(self, source: str, timeframe: str, frame: pd.DataFrame) -> None:
+        symbol = self.symbol
         first, last = self.ranges[symbol][source]
         # On the first days of a higher timeframe's bucket its bar of before is the one that is known.
         base = timeframe == self.spec.base_timeframe
@@ -229,15 +267,15 @@ class _Reader:
         if first > self.start + slack or last < self.end - slack - duration(source):
             self.notes.append(f"{symbol} {source} is stored from {day_of(first)} to {day_of(last)}, not the whole range")
 
-    def check(self, symbol: str, timeframe: str) -> None:
-        frame = self.frames[symbol][timeframe]
+    def check(self, timeframe: str) -> None:
+        symbol, frame = self.symbol, self.frames[timeframe]
         needs_volume = volume_indicators(self.spec, timeframe)
-        self.notes += validate_bars(frame, symbol, timeframe, needs_volume=bool(needs_volume))
+        self.odd += validate_bars(frame, symbol, timeframe, needs_volume=bool(needs_volume))
         if timeframe == self.spec.base_timeframe:
             times = bar_times(frame)
-            self.clock[symbol] = times[np.searchsorted(times, self.start) :]
-        columns = [*PRICE_COLUMNS, "volume"] if needs_volume else list(PRICE_COLUMNS)
-        whole = frame[columns].notna().all(axis=1).to_numpy()
+            self.clock = times[np.searchsorted(times, self.start) :]
+        needed = len(PRICE_COLUMNS) + bool(needs_volume)  # volume is the last column
+        whole = ~np.isnan(bar_values(frame)[:needed]).any(axis=0)
         if not whole.any():
             raise DataError(
                 f"{symbol} {timeframe}: no bar has a volume, which {', '.join(needs_volume)} needs; "
@@ -247,14 +285,8 @@ class _Reader:
             gone = int((~whole).sum())
             frame = frame[whole]
             self.missing[f"{symbol} {timeframe}"] = gone
-            self.notes.append(f"{symbol} {timeframe}: {gone:,} bars with missing values taken out")
-        self.frames[symbol][timeframe] = frame
-
-    def result(self) -> RunBars:
-        return RunBars(
-            self.frames, self.start, self.end, self.clock, self.first_bars, self.sources, self.fingerprints,
-            tuple(dict.fromkeys(self.notes)), self.missing,
-        )  # fmt: skip
+            self.odd.append(f"{symbol} {timeframe}: {gone:,} bars with missing values taken out")
+        self.frames[timeframe] = frame
 
 
 def _bucket_starts(times: NDArray[np.int64], timeframe: str) -> NDArray[np.int64]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.trainer import measures
-from training.values import Dataset
+from training.values import Dataset, rows_by_symbol
 
 #: What a baseline is compared in; its matrix and classes tell nothing more.
 COMPARED = ("rows", "accuracy", "balanced_accuracy", "mcc", "precision", "recall", "f1_score")
@@ -53,9 +53,8 @@ def known_last(dataset: Dataset, positions: NDArray[np.int64], otherwise: float,
     """
     rows = dataset.rows
     answers = np.full(len(positions), otherwise, dtype=rows.labels.dtype)
-    for number in range(len(dataset.symbols)):
-        own = np.flatnonzero(rows.symbols == number)
-        asked = np.flatnonzero(rows.symbols[positions] == number)
+    count = len(dataset.symbols)
+    for own, asked in zip(rows_by_symbol(rows.symbols, count), rows_by_symbol(rows.symbols[positions], count), strict=True):
         if not len(own) or not len(asked):
             continue
         order = np.argsort(rows.label_ends[own], kind="stable")

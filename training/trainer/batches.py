@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from training.trainer.recurrent import gather
+from training.values import rows_by_symbol
 
 #: Bytes of features gathered at once. Large enough to hide the cost of a gather, small enough to stay in the cache.
 BLOCK_BYTES = 4 << 20
@@ -38,11 +39,10 @@ def epoch_order(
     random = generator(seed, epoch)
     if sampling == "proportional" or symbols is None:
         return random.permutation(count)
-    present = np.unique(symbols)
+    present = [rows for rows in rows_by_symbol(symbols, int(symbols.max()) + 1) if len(rows)]
     share, odd = divmod(count, len(present))
     draws = []
-    for place, symbol in enumerate(present):
-        rows = np.flatnonzero(symbols == symbol).astype(np.int64)
+    for place, rows in enumerate(present):
         wanted = share + ((place - epoch) % len(present) < odd)
         rounds = -(-wanted // len(rows))
         draws.append(np.concatenate([random.permutation(rows) for _ in range(rounds)] or [rows])[:wanted])

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.trainer.networks import TrainingError
-from training.values import Dataset, Splits
+from training.values import Dataset, Splits, rows_by_symbol
 
 
 def learn_class_weights(dataset: Dataset, splits: Splits, kind: str) -> tuple[list[float], list[str]]:
@@ -51,11 +51,10 @@ def learn_row_weights(dataset: Dataset, splits: Splits) -> NDArray[np.float32] |
     if rows.weights is None:
         return None
     weights = np.zeros(len(rows), dtype=np.float32)
-    symbols = rows.symbols[splits.train]
-    for symbol in np.unique(symbols):
-        own = splits.train[symbols == symbol]
-        raw = rows.weights[own].astype(np.float64)
-        weights[own] = raw / raw.mean()
+    for of in rows_by_symbol(rows.symbols[splits.train], len(dataset.symbols)):
+        if len(of):
+            raw = rows.weights[splits.train[of]].astype(np.float64)
+            weights[splits.train[of]] = raw / raw.mean()
     return weights
 
 

@@ -25,7 +25,7 @@ from training.trainer.losses import mean_loss
 from training.trainer.networks import padded, padded_width
 from training.trainer.recurrent import evaluation_rows, gather, window_of
 from training.trainer.targets import scaled
-from training.values import Dataset
+from training.values import Dataset, rows_by_symbol
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,9 @@ def in_returns(outputs: torch.Tensor, scale: float) -> NDArray[np.float64]:
 def split_logits(
     network: nn.Module, features: torch.Tensor, last: torch.Tensor | None, shuffled: Shuffled | None = None
 ) -> torch.Tensor:
-    """Logits float32 (n, k), or returns (n, 1), on the CPU for the rows whose last bar lies at `last` (n,) in features (all bars if None).
+    """Logits float32 (n, k), or returns (n, 1), on the CPU for the rows whose last bar lies at `last` (n,) in features.
+
+    None: all bars.
 
     features and last lie on the network's device, or both on the host: then batch by batch is moved.
     """
@@ -174,8 +176,8 @@ def _of_returns(
         "rows_sha256": rows_digest(dataset, positions),
         "per_symbol": {
             name: returns.measures(predicted[of], realised[of], centre)
-            for number, name in enumerate(dataset.symbols)
-            if (of := symbols == number).any()
+            for name, of in zip(dataset.symbols, rows_by_symbol(symbols, len(dataset.symbols)), strict=True)
+            if len(of)
         },
     }
 
@@ -201,8 +203,8 @@ def _of_classes(
     metrics["rows_sha256"] = rows_digest(dataset, positions)
     metrics["per_symbol"] = {
         name: measures.measures(measures.confusion(labels[of], answers[of], count), dataset.class_names)
-        for number, name in enumerate(dataset.symbols)
-        if (of := symbols == number).any()
+        for name, of in zip(dataset.symbols, rows_by_symbol(symbols, len(dataset.symbols)), strict=True)
+        if len(of)
     }
     return Evaluation(metrics, Predictions(rows.times[positions], symbols, labels, softmax(logits).numpy()))
 

@@ -16,6 +16,7 @@ from torch import nn
 from training.trainer import measures, returns
 from training.trainer.batches import generator, resident
 from training.trainer.evaluation import Shuffled, in_returns, split_logits
+from training.values import rows_by_symbol
 
 #: How often each input is shuffled, and below how many times nothing can be said of the spread.
 REPEATS, LEAST_REPEATS = 5, 2
@@ -68,8 +69,7 @@ def shuffled_within(symbols: NDArray[np.int32], seed: int, repeat: int) -> NDArr
     """A permutation of the rows that keeps each row's symbol: int64 (n,), a function of its arguments."""
     random = generator(seed, repeat)
     order = np.arange(len(symbols), dtype=np.int64)
-    for number in np.unique(symbols):
-        own = np.flatnonzero(symbols == number)
+    for own in rows_by_symbol(symbols, int(symbols.max(initial=0)) + 1):
         order[own] = random.permutation(own)
     return order
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.signals import SIGNALS, signals_of_returns
+from training.values import rows_by_symbol
 
 Floats = NDArray[np.float64]
 #: What a prediction of returns is measured by, in the order in which it is shown.
@@ -66,8 +67,7 @@ def independent_rows(times: NDArray[np.int64], ends: NDArray[np.int64], symbols:
     Labels that overlap tell the same twice: a margin of error has to count these rows only.
     """
     count = 0
-    for number in np.unique(symbols):
-        own = np.flatnonzero(symbols == number)
+    for own in rows_by_symbol(symbols, int(symbols.max(initial=-1)) + 1):
         following = np.searchsorted(times[own] + bar, ends[own], side="left").tolist()
         place = 0
         while place < len(following):

@@ -20,7 +20,9 @@ class Command(BaseCommand):
         parser.add_argument("strategy", nargs="?", help="a stored name, or the path of a strategy file")
         parser.add_argument("--start", metavar="YYYY-MM-DD", help="first UTC day")
         parser.add_argument("--end", metavar="YYYY-MM-DD", help="last UTC day")
-        parser.add_argument("--symbols", metavar="A,B", type=_names)
+        parser.add_argument(
+            "--symbols", metavar="A,B|@FILE", type=_symbols, help="or @ and a file of them: one a line or with commas, # comments"
+        )
         parser.add_argument("--timeframes", metavar="1h,4h", type=_names)
         parser.add_argument("--validation-split", metavar="SHARE", type=float, help="share of the validation split, such as .2")
         parser.add_argument("--detailed-analytics", action="store_true", help="not available yet")
@@ -97,6 +99,18 @@ def _names(text: str) -> list[str]:
     if not names:
         raise argparse.ArgumentTypeError("wanted at least one name")
     return names
+
+
+def _symbols(text: str) -> list[str]:
+    """Names, or with @ before it the file that holds them."""
+    from strategies_app.symbol_lists import BadList, read_symbols
+
+    if not text.startswith("@"):
+        return _names(text)
+    try:
+        return read_symbols(text[1:])
+    except BadList as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _request(options: dict[str, Any]) -> dict[str, Any]:

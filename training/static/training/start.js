@@ -19,6 +19,13 @@
     later = setTimeout(replan, event.target.type === "checkbox" ? 250 : 500);
   });
 
+  document.addEventListener("change", async (event) => {
+    if (event.target.id !== "symbol-file" || !event.target.files.length) return;
+    byId("symbol-list").value = await event.target.files[0].text();
+    event.target.value = "";
+    replan();
+  });
+
   // Each sentence stands at its field too, and is gone from there once it is mended.
   const mark = () => {
     const said = new Map([...document.querySelectorAll("#plan-body .refusal")].map((e) => [e.dataset.field, [...e.children]]));
