@@ -147,6 +147,7 @@ def _entry_features(data: dict[str, Any], entry: Any) -> Iterator[str]:
             yield from (f"{timeframe}_{name}_{member}" for member in members)
 
 
+CLASS_MONITORS = ("val_accuracy", "val_balanced_accuracy", "val_mcc")
 _LOSSES = {True: ("cross_entropy", "focal"), False: ("huber", "mse")}
 
 
@@ -168,11 +169,14 @@ def _labels_fit(data: dict[str, Any]) -> Iterator[Finding]:
             ("training", "loss"),
             f"loss '{loss}' does not fit labels {source}, which are {kind}, wanted {' or '.join(_LOSSES[has_classes])}",
         )
+    path = ("training", "early_stopping", "monitor")
+    if not has_classes and (monitor := value_at(data, path)) in CLASS_MONITORS:
+        yield Finding(path, f"monitor '{monitor}' is a measure of classes, but labels {source} are numbers, wanted val_loss")
 
 
 def warnings_of(spec: StrategySpec) -> list[str]:
     """What is allowed and yet probably not meant, one sentence each."""
-    return [*_scale_warnings(spec), *_memory_warnings(spec), *_unused_warnings(spec)]
+    return [*_scale_warnings(spec), *_memory_warnings(spec), *_unused_warnings(spec), *_effect_warnings(spec)]
 
 
 def _indicator_id(reference: str) -> str:
@@ -221,3 +225,8 @@ def _unused_warnings(spec: StrategySpec) -> Iterator[str]:
     for identifier in spec.indicators:
         if identifier not in used:
             yield f"indicators.{identifier}: no nn_input uses it"
+
+
+def _effect_warnings(spec: StrategySpec) -> Iterator[str]:
+    if not spec.class_names and "class_weights" in spec.training.model_fields_set:
+        yield f"training.class_weights: labels {spec.training.labels.source} have no classes, so it has no effect"

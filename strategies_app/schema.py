@@ -450,6 +450,11 @@ class CostModel(Strict):
     round_trip_cost: Annotated[float, Field(ge=0, le=1)]
     min_edge_multiplier: Annotated[float, Field(gt=0, le=1000)]
 
+    @property
+    def edge(self) -> float:
+        """The predicted return from which on a bar is a signal, up or down."""
+        return self.round_trip_cost * self.min_edge_multiplier
+
 
 class Decisions(Strict):
     output_format: Literal["classification", "regression"] = "classification"
@@ -668,6 +673,11 @@ class StrategySpec(Strict):
         return plugins.record({i.kind.name for i in self.indicators.values()}, self.training.labels.source, self.model.type)
 
     @property
+    def output_count(self) -> int:
+        """Numbers that the network gives for a row: one per class, or one predicted return."""
+        return len(self.class_names) or 1
+
+    @property
     def window(self) -> int:
         """Consecutive base bars that the network sees at once."""
         return self.model.architecture.sequence_length if isinstance(self.model, Recurrent) else 1
@@ -677,7 +687,11 @@ class StrategySpec(Strict):
 
     def plain(self) -> dict[str, Any]:
         """JSON-ready data that `StrategySpec.model_validate` reads back to an equal spec."""
-        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        document = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        if not self.class_names and "class_weights" not in self.training.model_fields_set:
+            # Without effect there, so it stands in the data only where it was written, which is warned about.
+            del document["training"]["class_weights"]
+        return document
 
 
 Path = tuple[str | int, ...]
@@ -709,8 +723,6 @@ def feature_names(spec: StrategySpec) -> list[str]:
 
 def not_available(spec: StrategySpec) -> Iterator[tuple[Path, str]]:
     """Parts of the grammar that this version reads but cannot train yet: (path, what)."""
-    if spec.decisions.output_format == "regression":
-        yield ("decisions", "output_format"), "regression output"
     if spec.training.precision == "bfloat16":
         yield ("training", "precision"), "precision bfloat16"
     if isinstance(spec.training.stability, Stability) and spec.training.stability.rollback:

@@ -7,15 +7,9 @@ from itertools import pairwise
 from typing import Any
 
 from strategies_app.catalogue import indicator_kind
+from training.figures import CLASS_COLOURS, CLASS_SHAPES
 
 Figure = dict[str, Any]
-#: A class is told by colour and by shape.
-CLASS_COLOURS = {
-    "BUY": "--buy", "HOLD": "--hold", "SELL": "--sell",
-    "BULLISH": "--buy", "BEARISH": "--sell", "NEUTRAL": "--hold",
-    "UP": "--buy", "DOWN": "--sell", "RANGING": "--hold", "VOLATILE": "--warn",
-}  # fmt: skip
-_SYMBOLS = {"--buy": "triangle-up", "--sell": "triangle-down", "--warn": "diamond"}
 LINES = ("--accent", "--warn", "--sell", "--buy", "--faint", "--muted")
 _DASHES = ("solid", "dash", "dot", "dashdot")
 #: Heights in pixels.
@@ -99,7 +93,7 @@ def _markers(series: Mapping[str, Any], labels: Mapping[str, Any]) -> list[dict[
             continue
         low = colour == "--buy"
         heights = [series["low"][i] - away if low else series["high"][i] + away for i in at]
-        marker = {"color": colour, "size": 6, "symbol": _SYMBOLS.get(colour, "circle")}
+        marker = {"color": colour, "size": 6, "symbol": CLASS_SHAPES.get(colour, "circle")}
         found.append(
             {
                 "type": "scatter", "mode": "markers", "name": one["name"], "x": [series["times"][i] for i in at], "y": heights,
