@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from strategies_app.vocabulary import INDICATORS
+from strategies_app.catalogue import indicator_kind
 from training.figures import CLASS_COLOURS, CLASS_SHAPES
 
 Figure = dict[str, Any]
@@ -47,7 +47,7 @@ def _panes(outputs: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any]
     """What is drawn over the candles, since on a constant price it is the price; and the rest by indicator."""
     overlays, panes = [], dict[str, list[Mapping[str, Any]]]()
     for output in outputs:
-        if INDICATORS[output["kind"]].constant.startswith("the price"):
+        if indicator_kind(output["kind"]).constant.startswith("the price"):
             overlays.append(output)
         else:
             panes.setdefault(output["name"].partition(".")[0], []).append(output)

@@ -71,6 +71,13 @@ class Predictions:
     signals: list[str]
     returns: NDArray[np.float64] | None = None
 
+    @property
+    def said(self) -> NDArray[Any]:
+        """What the network says of each row: its probabilities (n, k), or its predicted return (n,)."""
+        if self.returns is not None:
+            return self.returns
+        return self.probabilities
+
 
 def prepare(
     spec: StrategySpec,
@@ -259,6 +266,7 @@ def _bundle(
         },
         predictions={name: e.predictions for name, e in evaluations.items()},
         notes=[*prepared.notes, *fitted.warnings],
+        plugins=spec.plugins,
     )
 
 

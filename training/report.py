@@ -145,6 +145,8 @@ def provenance_table(bundle: Any) -> RenderableType:
     facts.add_row("rows", ", ".join(f"{name} {count:,}" for name, count in ledger["rows"].items()))
     facts.add_row("computed on", f"{bundle.device}, {bundle.threads} thread, engine {bundle.engine}, seed {bundle.seed}")
     facts.add_row("versions", ", ".join(f"{name} {version}" for name, version in bundle.versions.items()))
+    for name, of in bundle.plugins.items():
+        facts.add_row(name, f"{of['package']} {of['version']}, code {of['code']}")
     for symbol, timeframes in islice(bundle.fingerprints.items(), MOST_SYMBOLS):
         for timeframe, digest in timeframes.items():
             first = day_of(bundle.first_bars[symbol][timeframe])

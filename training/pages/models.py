@@ -19,7 +19,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_POST
 
-from strategies_app.schema import StrategySpec
+from strategies_app.schema import Decisions, TrainingData
 from strategies_app.vocabulary import TIMEFRAMES
 from training.bundles import bundle_zip, provenance
 from training.figures_bars import moment, prediction_figure, returns_figure
@@ -92,15 +92,21 @@ def model_or_404(name: str) -> TrainedModel:
     return model
 
 
+def _sections(shown: TrainedModel) -> tuple[TrainingData, Decisions]:
+    """What the page needs of the strategy: it is shown also where a package that the strategy uses is not installed."""
+    plain = json.loads(shown.operation.spec)
+    return TrainingData.model_validate(plain["training_data"]), Decisions.model_validate(plain.get("decisions", {}))
+
+
 @page("training.view_trainedmodel")
 def model(request: HttpRequest, name: str) -> HttpResponse:
     """What a model reaches, where it comes from, and a form to predict with."""
     shown = model_or_404(name)
-    spec = StrategySpec.model_validate(json.loads(shown.operation.spec))
+    data, decisions = _sections(shown)
     context: dict[str, Any] = {
         "model": shown, "operation": shown.operation, "verdict": judge(shown.metrics), "splits": _splits(shown),
-        "symbols": spec.symbols, "timeframes": spec.timeframes, "base": spec.base_timeframe,
-        "choices": _choices(spec), "threshold": spec.decisions.confidence_threshold, "edge": _edge(spec),
+        "symbols": data.symbols.names, "timeframes": data.timeframes.names, "base": data.base_timeframe,
+        "choices": _choices(data), "threshold": decisions.confidence_threshold, "edge": _edge(decisions),
         "columns": heads_of(shown.metrics.get("validation") or {}),
         "otherwise": "HOLD" if "HOLD" in shown.metrics.get("class_names", []) else "none",
         "job": _job(request), "no_worker": without_worker(),
@@ -113,9 +119,9 @@ def model(request: HttpRequest, name: str) -> HttpResponse:
     return render(request, "site/model.html", context)
 
 
-def _edge(spec: StrategySpec) -> float | None:
+def _edge(decisions: Decisions) -> float | None:
     """The predicted return that makes a signal; None for classes."""
-    return None if spec.class_names or spec.decisions.cost_model is None else spec.decisions.cost_model.edge
+    return decisions.cost_model.edge if decisions.output_format == "regression" and decisions.cost_model else None
 
 
 def _job(request: HttpRequest) -> str:
@@ -150,16 +156,16 @@ def _from_bundle(model: TrainedModel) -> dict[str, Any]:
     return {"found": found, "features": found.get("feature_names") or [], "rows": rows, "days": days, "bars": bars}
 
 
-def _choices(spec: StrategySpec) -> list[dict[str, Any]]:
+def _choices(data: TrainingData) -> list[dict[str, Any]]:
     """Symbols that the model can be asked about, the trained ones first, with what is stored and a first range to ask for."""
     ranges = recorded_ranges()
     found = []
-    for symbol in sorted(ranges, key=lambda symbol: (symbol not in spec.symbols, symbol)):
+    for symbol in sorted(ranges, key=lambda symbol: (symbol not in data.symbols.names, symbol)):
         try:
-            first, last = ranges[symbol][source_of(ranges, symbol, spec.base_timeframe)]
+            first, last = ranges[symbol][source_of(ranges, symbol, data.base_timeframe)]
         except DataError:
             continue  # nothing as fine as the model's bars
-        back = max(BARS_BACK * TIMEFRAMES[spec.base_timeframe] * 1_000_000 * 7 // 5, DAY)
+        back = max(BARS_BACK * TIMEFRAMES[data.base_timeframe] * 1_000_000 * 7 // 5, DAY)
         start = day_of(max(first, last - back))
         found.append(
             {
@@ -167,7 +173,7 @@ def _choices(spec: StrategySpec) -> list[dict[str, Any]]:
                 "first": f"{day_of(first)}",
                 "last": f"{day_of(last)}",
                 "start": f"{start}",
-                "trained": symbol in spec.symbols,
+                "trained": symbol in data.symbols.names,
             }
         )
     return found
@@ -195,7 +201,7 @@ def predict(request: HttpRequest, name: str) -> HttpResponse:
     """Put the question; the model's page then shows the answer, also after a reload."""
     shown = model_or_404(name)
     given = {key: request.POST.get(key, "").strip()[:40].replace("\0", "") for key in ("symbol", "start", "end")}
-    base = StrategySpec.model_validate(json.loads(shown.operation.spec)).base_timeframe
+    base = _sections(shown)[0].base_timeframe
     arguments = {"model": name, "timeframe": base, "symbol": given["symbol"]} | {k: given[k] or None for k in ("start", "end")}
     told = ask("predict", arguments, request.user)
     if told.problem:
@@ -211,9 +217,9 @@ def _query(given: dict[str, str], told: Told) -> str:
 @page("training.view_trainedmodel")
 def prediction(request: HttpRequest, name: str, job: str) -> HttpResponse:
     """Part of the model's page: the answer, as soon as there is one."""
-    spec = StrategySpec.model_validate(json.loads(model_or_404(name).operation.spec))
+    _, decisions = _sections(model_or_404(name))
     told = look(job, request.user)
-    context: dict[str, Any] = {"told": told, "name": name, "job": job, "threshold": spec.decisions.confidence_threshold}
+    context: dict[str, Any] = {"told": told, "name": name, "job": job, "threshold": decisions.confidence_threshold}
     if told.result is not None:
         context |= _shown(told.result)
         chances = [bar["probabilities"] for bar in told.result["bars"] if bar["probabilities"]]

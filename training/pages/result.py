@@ -196,6 +196,8 @@ def _provenance(operation: Operation, model: TrainedModel, origin: Metrics) -> l
             ("Features", f"{len(origin['feature_names']):,}"),
             ("Versions", ", ".join(f"{name} {version}" for name, version in origin["versions"].items())),
         ]
+    for name, of in operation.plugins.items():
+        found.append((name.capitalize(), f"{of['package']} {of['version']}, code {of['code']}"))
     for symbol, timeframes in islice(operation.fingerprints.items(), MOST_SERIES):
         found.append((f"Bars of {symbol}", ", ".join(f"{t} sha256 {digest[:12]}…" for t, digest in timeframes.items())))
     if (more := len(operation.fingerprints) - MOST_SERIES) > 0:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, Field, dataclass, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from safetensors import numpy as safe_numpy
 from safetensors import torch as safe_torch
 from torch import nn
 
+from strategies_app import plugins
 from strategies_app.schema import StrategySpec
 from training.files import FolderError, manifest_sha256, read_folder, write_folder
 from training.trainer.evaluation import Predictions
@@ -48,7 +49,8 @@ class Bundle:
     feature; offset, scale float32 (f,). target_scale: the deviation of the training returns, by which the network's
     answer is multiplied; None for classes. first_bars: symbol → timeframe → µs UTC of the first bar used.
     split: cuts, embargo and dates. fingerprints: symbol → timeframe → hex. metrics: validation, test
-    and history. predictions: validation and, if that split has rows, test.
+    and history. predictions: validation and, if that split has rows, test. plugins: the kinds of other
+    packages that it was trained with: `indicator kama` → package, version, code.
     """
 
     network: nn.Module
@@ -75,6 +77,7 @@ class Bundle:
     predictions: dict[str, Predictions]
     notes: list[str]
     target_scale: float | None = None
+    plugins: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def require_features(self, names: Sequence[str]) -> None:
         """BundleError naming the first feature that is not the one the network was trained with at that place."""
@@ -107,6 +110,9 @@ def load_bundle(folder: Path) -> Bundle:
         document = json.loads(contents[DOCUMENT])
         if document["format"] != FORMAT:
             raise BundleError(f"the bundle {folder} has format {document['format']}, this version reads {FORMAT}")
+        document.setdefault("plugins", {})
+        if absent := plugins.missing(document["plugins"]):
+            raise BundleError(f"the bundle {folder} needs {'; '.join(absent)}")
         spec = StrategySpec.model_validate(document["spec"])
         network, offset, scale = _network(spec, document, safe_torch.load(contents[WEIGHTS]))
         return Bundle(
@@ -128,7 +134,7 @@ def load_bundle(folder: Path) -> Bundle:
 
 
 def _contents(bundle: Bundle) -> dict[str, bytes]:
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in bundle.network.state_dict().items()}
+    weights = {name: tensor.detach().cpu().clone() for name, tensor in bundle.network.state_dict().items()}
     for name, tensor in weights.items():
         if not bool(torch.isfinite(tensor).all()):
             raise BundleError(f"{name} holds a number that is not finite, so the model is not saved")
@@ -175,9 +181,9 @@ def _predictions(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Predictions]:
     }
 
 
-def _kept(field: Field[Any], document: Mapping[str, Any]) -> bool:
+def _kept(of: Field[Any], document: Mapping[str, Any]) -> bool:
     """Bundles that were written before a field with a default was there do not have it."""
-    return field.name in document or field.default is MISSING
+    return of.name in document or (of.default is MISSING and of.default_factory is MISSING)
 
 
 def _as_field(name: str, value: Any) -> Any:

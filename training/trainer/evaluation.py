@@ -23,6 +23,7 @@ from training.trainer import batches, measures, returns
 from training.trainer.baselines import baselines, return_baselines
 from training.trainer.losses import mean_loss
 from training.trainer.networks import padded, padded_width
+from training.trainer.plugin_network import PluginNetwork
 from training.trainer.recurrent import evaluation_rows, gather, window_of
 from training.trainer.targets import scaled
 from training.values import Dataset, rows_by_symbol
@@ -38,6 +39,14 @@ class Predictions:
     labels: NDArray[Any]
     probabilities: NDArray[np.float32] | None = None
     returns: NDArray[np.float64] | None = None
+
+    @property
+    def said(self) -> NDArray[Any]:
+        """What the network says of each row: its probabilities (n, k), or its predicted return (n,)."""
+        if self.returns is not None:
+            return self.returns
+        assert self.probabilities is not None
+        return self.probabilities
 
 
 @dataclass(frozen=True)
@@ -220,6 +229,8 @@ def rows_digest(dataset: Dataset, positions: NDArray[np.int64]) -> str:
 
 
 def _class_count(network: nn.Module) -> int:
+    if isinstance(network, PluginNetwork):
+        return network.outputs
     last = [layer for layer in network.modules() if isinstance(layer, nn.Linear)][-1]
     return last.out_features
 

@@ -160,7 +160,7 @@ def _facts(
     sections = {name: plain[name] for name in ("model", "training")}
     names = (dataset.feature_names, dataset.class_names)
     learned = (tuple(target.class_weights), target.scale)
-    return state.Facts(sections, *names, *learned, len(splits.train), row_weights, device, threads, engine, fused)
+    return state.Facts(sections, *names, *learned, len(splits.train), row_weights, device, threads, engine, fused, spec.plugins)
 
 
 def _first_state(engine: Engine, rate: float) -> state.State:

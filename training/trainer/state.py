@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from strategies_app import plugins
 from training.trainer.device import device_name, environment
 from training.trainer.schedule import Monitor, Schedule
 from training.values import EpochMetrics, Parts, Refusal
@@ -40,6 +41,7 @@ class Facts:
     threads: int
     engine: str
     fused: bool
+    plugins: plugins.Record = field(default_factory=dict)  # kinds of other packages that the strategy uses
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ def to_parts(state: State, facts: Facts) -> Parts:
         "engine": facts.engine,
         "fused": facts.fused,
         "versions": environment(),
+        "plugins": {name: dict(of) for name, of in facts.plugins.items()},
     }
     return {
         "model.safetensors": save(state.model),
@@ -142,7 +145,8 @@ def differences(parts: Parts, device: str, threads: int = 1, engine: str = "refe
         (f"{name} version" if name != "instructions" else name, versions.get(name), value)
         for name, value in environment().items()
     ]
-    return [f"{name} was {saved}, is {now}" for name, saved, now in pairs if saved != now]
+    found = [f"{name} was {saved}, is {now}" for name, saved, now in pairs if saved != now]
+    return found + plugins.differences(document.get("plugins", {}))
 
 
 def _same_run(document: Mapping[str, Any], facts: Facts) -> None:
