@@ -40,6 +40,14 @@ class Predictions:
     probabilities: NDArray[np.float32] | None = None
     returns: NDArray[np.float64] | None = None
 
+    @property
+    def said(self) -> NDArray[Any]:
+        """What the network says of each row: its probabilities (n, k), or its predicted return (n,)."""
+        if self.returns is not None:
+            return self.returns
+        assert self.probabilities is not None
+        return self.probabilities
+
 
 @dataclass(frozen=True)
 class Evaluation:
