@@ -10,7 +10,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('training', '0002_results'),
+        ('training', '0003_plugins'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
