@@ -157,6 +157,14 @@ def test_wrong_fields_are_told_at_their_place(examples: Examples, fields: dict[s
     assert answer.status_code == 422 and words in answer.content.decode() and not BarFetch.objects.exists()
 
 
+def test_what_is_long_over_is_no_longer_listed(examples: Examples, server: BarServer) -> None:
+    client = examples.signed_in("trainer")
+    asked(client)
+    BarFetch.objects.update(status=Status.COMPLETED, created=timezone.now() - 2 * fetches.KEPT)
+    asked(client)
+    assert BarFetch.objects.count() == 1
+
+
 def test_who_may_fetch(examples: Examples, server: BarServer) -> None:
     address = asked(examples.signed_in("trainer"))
     assert Client().get("/data/fetch/").status_code == 302

@@ -18,6 +18,8 @@ from training.values import Refusal
 OPEN = (Status.PENDING, *LIVE)
 #: A fetch that nobody has worked on for so long has lost its worker.
 LOST = timedelta(seconds=60)
+#: What is over is listed so long; the audit trail keeps it.
+KEPT = timedelta(days=30)
 
 
 class FetchError(Refusal):
@@ -29,6 +31,7 @@ def begin(actor: Actor, symbol: str, timeframe: str, source: str, **wanted: Any)
     queues.ping()
     queues.must_answer_quickly()
     with transaction.atomic():
+        BarFetch.objects.filter(created__lt=timezone.now() - KEPT).exclude(status__in=OPEN).delete()
         for other in BarFetch.objects.filter(symbol=symbol, timeframe=timeframe, status__in=OPEN):
             if not is_lost(other):
                 raise FetchError(f"{symbol} {timeframe} is being fetched already")

@@ -34,7 +34,15 @@ def processor(uses: Sequence[Use]) -> Figure:
     data = _lines(uses, ("cpu", "machine_cpu", "gpu"))
     layout = _by_time("cores")
     if any("gpu" in use["points"] for use in uses):
-        layout["yaxis2"] = {"title": title("card, %"), "range": [0, 100], "overlaying": "y", "side": "right", "showgrid": False}
+        layout["yaxis2"] = {
+            "title": title("card, %"),
+            "range": [0, 100],
+            "tickmode": "array",
+            "tickvals": [0, 50, 100],
+            "overlaying": "y",
+            "side": "right",
+            "showgrid": False,
+        }
         layout["margin"] = {"l": 48, "r": 48, "t": 34, "b": 36}
     return {"data": data, "layout": layout}
 
