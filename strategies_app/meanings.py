@@ -147,7 +147,8 @@ MODEL = (
     Section(
         "model: mlp", schema.Mlp, ("model",),
         {"type": "fully connected layers", "architecture": "keys below", "features": _LAGS}, {"type": "mlp"},
-        before="The network gives one number (logit) per class; they become probabilities in evaluation and prediction.",
+        before="The network gives one number (logit) per class, which become probabilities in evaluation and prediction. For "
+        "labels that are numbers it gives one, the predicted return in training standard deviations.",
     ),
     Section(
         "architecture of mlp", schema.MlpArchitecture, ("model", "architecture"),
@@ -191,7 +192,8 @@ DECISIONS = (
             "else HOLD, or none where the label has no HOLD",
             "position_awareness": _STORED,
             "filters": "keys below",
-            "cost_model": "keys below; needed by `regression`",
+            "cost_model": "keys below; needed by `regression`: a predicted return from round_trip_cost · min_edge_multiplier up "
+            "is BUY, one from minus that down SELL, any other HOLD",
         },
         {"cost_model": {"round_trip_cost": 0.001, "min_edge_multiplier": 1.0}},
     ),
@@ -202,8 +204,8 @@ DECISIONS = (
     Section(
         "cost_model", schema.CostModel, None,
         {
-            "round_trip_cost": f"of buying and selling, as a share of the price; {_STORED}",
-            "min_edge_multiplier": f"times the cost that a forecast must exceed; {_STORED}",
+            "round_trip_cost": "of buying and selling, as a share of the price; also the cost in the label report",
+            "min_edge_multiplier": "times the cost that a predicted return must reach to be a signal",
         },
     ),
 )  # fmt: skip
@@ -228,7 +230,7 @@ TRAINING = (
             "gradient_clip": "largest norm of all gradients together; 0 or less: no clipping",
             "early_stopping": "keys below",
             "class_weights": "`balanced`: rows / (classes · rows of the class), learned on the training rows; a class without "
-            "training rows weighs 0 and is reported",
+            "training rows weighs 0 and is reported; without effect on labels that are numbers",
             "sampling": "`balanced`: every symbol weighs the same in an epoch",
             "precision": "of the arithmetic",
             "stability": "`off`, or the keys below",
@@ -262,7 +264,8 @@ TRAINING = (
             "enabled": "whether to stop at all",
             "patience": "epochs without progress before training stops",
             "min_delta": "what counts as progress; never what counts as best",
-            "monitor": "what is watched on the validation rows. The weights of its strictly best epoch are the result",
+            "monitor": "what is watched on the validation rows. The weights of its strictly best epoch are the result. "
+            "Labels that are numbers have `val_loss` only",
         },
     ),
     Section(

@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from strategies_app import vocabulary
+from strategies_app import catalogue, plugins, vocabulary
 from strategies_app.schema import FuzzyInput, Path, RawInput, StrategySpec, output_of
-from strategies_app.vocabulary import LABEL_CLASSES, IndicatorKind
+from strategies_app.vocabulary import IndicatorKind
 from strategies_app.wording import Finding, one_of, seen, value_at
 
 #: Columns of a network's input, lags included; a strategy of a few lines could name millions.
@@ -37,7 +37,7 @@ def _kinds(section: Any) -> Kinds:
     for identifier, definition in section.items() if isinstance(section, dict) else ():
         spelling = definition.get("type") if isinstance(definition, dict) else None
         try:
-            kinds[identifier] = vocabulary.indicator_kind(spelling) if isinstance(spelling, str) else None
+            kinds[identifier] = catalogue.indicator_kind(spelling) if isinstance(spelling, str) else None
         except KeyError:
             kinds[identifier] = None
     return kinds
@@ -54,9 +54,9 @@ def _indicators(section: Any, kinds: Kinds) -> Iterator[Finding]:
         elif not isinstance(spelling := definition["type"], str):
             yield Finding((*path, "type"), f"seen {seen(spelling)}, wanted the name of an indicator")
         elif (kind := kinds[identifier]) is None:
-            yield Finding(
-                (*path, "type"), f"unknown indicator {seen(spelling)}{one_of(spelling, vocabulary.indicator_spellings())}"
-            )
+            fault = plugins.fault_of(catalogue.INDICATORS, spelling)
+            unknown = f"unknown indicator {seen(spelling)}{one_of(spelling, catalogue.indicator_spellings())}"
+            yield Finding((*path, "type"), fault or unknown)
         elif kind.name in vocabulary.REPAINTING:
             yield Finding(
                 (*path, "type"), f"{kind.name} repaints: its past values use later bars, so it can be a label but no input"
@@ -147,15 +147,16 @@ def _entry_features(data: dict[str, Any], entry: Any) -> Iterator[str]:
             yield from (f"{timeframe}_{name}_{member}" for member in members)
 
 
+CLASS_MONITORS = ("val_accuracy", "val_balanced_accuracy", "val_mcc")
 _LOSSES = {True: ("cross_entropy", "focal"), False: ("huber", "mse")}
 
 
 def _labels_fit(data: dict[str, Any]) -> Iterator[Finding]:
     """Labels that are classes want classification and its losses, labels that are numbers regression."""
     source = value_at(data, ("training", "labels", "source"))
-    if not isinstance(source, str) or source not in LABEL_CLASSES:
+    if not isinstance(source, str) or source not in (classes := catalogue.label_classes()):
         return
-    has_classes = bool(LABEL_CLASSES[source])
+    has_classes = bool(classes[source])
     kind = "classes" if has_classes else "numbers"
     output = value_at(data, ("decisions", "output_format")) or "classification"
     wanted = "classification" if has_classes else "regression"
@@ -168,11 +169,14 @@ def _labels_fit(data: dict[str, Any]) -> Iterator[Finding]:
             ("training", "loss"),
             f"loss '{loss}' does not fit labels {source}, which are {kind}, wanted {' or '.join(_LOSSES[has_classes])}",
         )
+    path = ("training", "early_stopping", "monitor")
+    if not has_classes and (monitor := value_at(data, path)) in CLASS_MONITORS:
+        yield Finding(path, f"monitor '{monitor}' is a measure of classes, but labels {source} are numbers, wanted val_loss")
 
 
 def warnings_of(spec: StrategySpec) -> list[str]:
     """What is allowed and yet probably not meant, one sentence each."""
-    return [*_scale_warnings(spec), *_memory_warnings(spec), *_unused_warnings(spec)]
+    return [*_scale_warnings(spec), *_memory_warnings(spec), *_unused_warnings(spec), *_effect_warnings(spec)]
 
 
 def _indicator_id(reference: str) -> str:
@@ -221,3 +225,8 @@ def _unused_warnings(spec: StrategySpec) -> Iterator[str]:
     for identifier in spec.indicators:
         if identifier not in used:
             yield f"indicators.{identifier}: no nn_input uses it"
+
+
+def _effect_warnings(spec: StrategySpec) -> Iterator[str]:
+    if not spec.class_names and "class_weights" in spec.training.model_fields_set:
+        yield f"training.class_weights: labels {spec.training.labels.source} have no classes, so it has no effect"

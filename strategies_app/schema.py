@@ -29,8 +29,8 @@ from pydantic import (
     model_validator,
 )
 
-from strategies_app import vocabulary
-from strategies_app.vocabulary import IndicatorKind, Parameter
+from strategies_app import catalogue, plugins, vocabulary
+from strategies_app.kinds import IndicatorKind, LabelKind, NetworkKind, Parameter
 
 ID = r"^[A-Za-z][A-Za-z0-9_-]*$"
 SYMBOL = r"^[A-Za-z0-9][A-Za-z0-9._^=-]{0,31}$"
@@ -197,7 +197,7 @@ class Indicator(Strict):
 
     @property
     def kind(self) -> IndicatorKind:
-        return vocabulary.indicator_kind(self.type)
+        return catalogue.indicator_kind(self.type)
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -209,6 +209,18 @@ class Indicator(Strict):
         if fast is not None and slow is not None and fast >= slow:
             raise ValueError(f"fast_period is {fast} and slow_period {slow}, wanted fast_period < slow_period")
         return self
+
+    @model_validator(mode="after")
+    def _plugin_agrees(self) -> Indicator:
+        _ask_plugin(catalogue.INDICATORS, self.kind.name, self.parameters)
+        return self
+
+
+def _ask_plugin(group: str, name: str, parameters: dict[str, Any]) -> None:
+    """A kind of another package may refuse parameters that are each within their bounds."""
+    added = catalogue.plugin(group, name)
+    if added is not None and (said := plugins.complaint(added, parameters)):
+        raise ValueError(said)
 
 
 def _parameter_field(parameter: Parameter) -> tuple[Any, Any]:
@@ -225,14 +237,14 @@ def _indicator_model(kind: IndicatorKind) -> Any:
 
 
 _INDICATOR_MODELS = {
-    name: _indicator_model(kind) for name, kind in vocabulary.INDICATORS.items() if name not in vocabulary.REPAINTING
+    name: _indicator_model(kind) for name, kind in catalogue.indicators().items() if name not in vocabulary.REPAINTING
 }
 
 
 def _indicator_tag(value: Any) -> str | None:
     spelling = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
     try:
-        return vocabulary.indicator_kind(spelling).name if isinstance(spelling, str) else None
+        return catalogue.indicator_kind(spelling).name if isinstance(spelling, str) else None
     except KeyError:
         return None
 
@@ -385,6 +397,47 @@ class Recurrent(Strict):
     features: Features = Features()
 
 
+class PluginArchitecture(Strict):
+    """What a network of another package is built with (one subclass per kind, made from its description)."""
+
+
+class PluginModel(Strict):
+    """A network of another package."""
+
+    type: str
+    architecture: PluginArchitecture
+    features: Features = Features()
+
+    @property
+    def kind(self) -> NetworkKind:
+        return next(kind for kind in catalogue.added_networks() if kind.name == self.type)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        return {p.name: getattr(self.architecture, p.name) for p in self.kind.parameters}
+
+    @model_validator(mode="after")
+    def _plugin_agrees(self) -> PluginModel:
+        _ask_plugin(catalogue.NETWORKS, self.type, self.parameters)
+        return self
+
+
+def _network_model(kind: NetworkKind) -> Any:
+    fields: dict[str, Any] = {p.name: _parameter_field(p) for p in kind.parameters}
+    architecture = create_model(f"{kind.name}_architecture", __base__=PluginArchitecture, **fields)
+    fields = {"type": (Literal[(kind.name,)], ...), "architecture": (architecture, architecture())}
+    return create_model(kind.name, __base__=PluginModel, __doc__=kind.formula, **fields)
+
+
+#: The models of the networks that other packages add, by name.
+PLUGIN_MODELS: dict[str, Any] = {kind.name: _network_model(kind) for kind in catalogue.added_networks()}
+
+if TYPE_CHECKING:
+    Model = Mlp | Recurrent | PluginModel
+else:
+    Model = functools.reduce(operator.or_, [Mlp, Recurrent, *PLUGIN_MODELS.values()])
+
+
 # --- 2.6 decisions -----------------------------------------------------------------------------
 
 
@@ -396,6 +449,11 @@ class Filters(Strict):
 class CostModel(Strict):
     round_trip_cost: Annotated[float, Field(ge=0, le=1)]
     min_edge_multiplier: Annotated[float, Field(gt=0, le=1000)]
+
+    @property
+    def edge(self) -> float:
+        """The predicted return from which on a bar is a signal, up or down."""
+        return self.round_trip_cost * self.min_edge_multiplier
 
 
 class Decisions(Strict):
@@ -466,9 +524,41 @@ class RegimeLabels(Strict):
     progression_tolerance: Fraction = 0.5
 
 
-Labels = Annotated[
-    ZigzagLabels | ForwardReturnLabels | TripleBarrierLabels | ContextLabels | RegimeLabels, Field(discriminator="source")
-]
+class PluginLabels(Strict):
+    """A label of another package; its further fields are the kind's parameters."""
+
+    source: str
+
+    @property
+    def kind(self) -> LabelKind:
+        return next(kind for kind in catalogue.added_labels() if kind.name == self.source)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        return {p.name: getattr(self, p.name) for p in self.kind.parameters}
+
+    @model_validator(mode="after")
+    def _plugin_agrees(self) -> PluginLabels:
+        _ask_plugin(catalogue.LABELS, self.source, self.parameters)
+        return self
+
+
+def _label_model(kind: LabelKind) -> Any:
+    fields: dict[str, Any] = {"source": (Literal[(kind.name,)], ...)}
+    fields |= {p.name: _parameter_field(p) for p in kind.parameters}
+    return create_model(kind.name, __base__=PluginLabels, __doc__=kind.formula, **fields)
+
+
+#: The models of the labels that other packages add, by source.
+PLUGIN_LABELS: dict[str, Any] = {kind.name: _label_model(kind) for kind in catalogue.added_labels()}
+
+if TYPE_CHECKING:
+    Labels = ZigzagLabels | ForwardReturnLabels | TripleBarrierLabels | ContextLabels | RegimeLabels | PluginLabels
+else:
+    _BUILT_IN_LABELS = (ZigzagLabels, ForwardReturnLabels, TripleBarrierLabels, ContextLabels, RegimeLabels)
+    Labels = Annotated[
+        functools.reduce(operator.or_, [*_BUILT_IN_LABELS, *PLUGIN_LABELS.values()]), Field(discriminator="source")
+    ]
 
 
 # --- 2.7 training ------------------------------------------------------------------------------
@@ -537,7 +627,7 @@ class Training(Strict):
 
     @property
     def loss_name(self) -> str:
-        return self.loss or ("cross_entropy" if vocabulary.LABEL_CLASSES[self.labels.source] else "huber")
+        return self.loss or ("cross_entropy" if catalogue.label_classes()[self.labels.source] else "huber")
 
 
 class StrategySpec(Strict):
@@ -552,7 +642,7 @@ class StrategySpec(Strict):
     indicators: Annotated[dict[Id, AnyIndicator], Field(min_length=1, max_length=1000)]
     fuzzy_sets: Annotated[dict[Id, FuzzySet], Field(max_length=1000)]
     nn_inputs: Annotated[list[NetworkInput], Field(min_length=1, max_length=1000)]
-    model: Annotated[Mlp | Recurrent, Field(discriminator="type")]
+    model: Annotated[Model, Field(discriminator="type")]
     decisions: Decisions = Decisions()
     training: Training
 
@@ -575,7 +665,17 @@ class StrategySpec(Strict):
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        return vocabulary.LABEL_CLASSES[self.training.labels.source]
+        return catalogue.label_classes()[self.training.labels.source]
+
+    @property
+    def plugins(self) -> dict[str, dict[str, str]]:
+        """The kinds of other packages that it uses: `indicator kama` → package, version, code."""
+        return plugins.record({i.kind.name for i in self.indicators.values()}, self.training.labels.source, self.model.type)
+
+    @property
+    def output_count(self) -> int:
+        """Numbers that the network gives for a row: one per class, or one predicted return."""
+        return len(self.class_names) or 1
 
     @property
     def window(self) -> int:
@@ -587,7 +687,11 @@ class StrategySpec(Strict):
 
     def plain(self) -> dict[str, Any]:
         """JSON-ready data that `StrategySpec.model_validate` reads back to an equal spec."""
-        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        document = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        if not self.class_names and "class_weights" not in self.training.model_fields_set:
+            # Without effect there, so it stands in the data only where it was written, which is warned about.
+            del document["training"]["class_weights"]
+        return document
 
 
 Path = tuple[str | int, ...]
@@ -619,8 +723,6 @@ def feature_names(spec: StrategySpec) -> list[str]:
 
 def not_available(spec: StrategySpec) -> Iterator[tuple[Path, str]]:
     """Parts of the grammar that this version reads but cannot train yet: (path, what)."""
-    if spec.decisions.output_format == "regression":
-        yield ("decisions", "output_format"), "regression output"
     if spec.training.precision == "bfloat16":
         yield ("training", "precision"), "precision bfloat16"
     if isinstance(spec.training.stability, Stability) and spec.training.stability.rollback:

@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from strategies_app import schema, vocabulary
+from strategies_app import catalogue, schema, vocabulary
 from strategies_app.meanings import EXAMPLE
 from strategies_app.schema import StrategySpec, not_available
 from strategies_app.vocabulary import IndicatorKind, MembershipKind
@@ -46,15 +46,21 @@ def snippets() -> tuple[Snippet, ...]:
 
 
 def _indicators() -> Iterator[Snippet]:
-    for kind in vocabulary.INDICATORS.values():
+    for kind in catalogue.indicators().values():
         if kind.name in vocabulary.REPAINTING or not kind.available:
             continue
         parameters = {p.name: p.default for p in kind.parameters}
         identifier = _identifier(kind)
         yield Snippet(
-            "Indicators", kind.name, kind.formula, "indicators",
+            "Indicators", kind.name, _from(catalogue.INDICATORS, kind.name, kind.formula), "indicators",
             (f"{identifier}: {_flow({'type': kind.name} | parameters)}",), identifier,
         )  # fmt: skip
+
+
+def _from(group: str, name: str, hint: str) -> str:
+    """The hint, and the package that adds the kind if it is not built in."""
+    package = catalogue.origin(group, name)
+    return "; ".join(part for part in (hint, f"from the package {package}" if package else "") if part)
 
 
 def _identifier(kind: IndicatorKind) -> str:
@@ -93,7 +99,7 @@ def _inputs() -> Iterator[Snippet]:
 
 
 def _labels() -> Iterator[Snippet]:
-    for source, classes in vocabulary.LABEL_CLASSES.items():
+    for source, classes in catalogue.label_classes().items():
         whole = copy.deepcopy(EXAMPLE)
         whole["training"]["labels"] = {"source": source}
         spec = _available(whole)
@@ -101,20 +107,22 @@ def _labels() -> Iterator[Snippet]:
             continue
         values = spec.training.labels.model_dump(mode="json", exclude_none=True)
         lines = ("labels:", *(f"  {key}: {_scalar(value)}" for key, value in values.items()))
-        yield Snippet("Labels", source, ", ".join(classes), "training.labels", lines, replaces=True)
+        hint = _from(catalogue.LABELS, source, ", ".join(classes))
+        yield Snippet("Labels", source, hint, "training.labels", lines, replaces=True)
 
 
 def _models() -> Iterator[Snippet]:
-    for model in (schema.Mlp, schema.Recurrent):
+    for model in (schema.Mlp, schema.Recurrent, *schema.PLUGIN_MODELS.values()):
         for kind in get_args(model.model_fields["type"].annotation):
-            architecture = {} if model is schema.Mlp else {"sequence_length": 32}
+            architecture = {"sequence_length": 32} if model is schema.Recurrent else {}
             whole = EXAMPLE | {"model": {"type": kind, "architecture": architecture}}
             spec = _available(whole)
             if spec is None:
                 continue
             values = spec.model.architecture.model_dump(mode="json")
             lines = ("model:", f"  type: {kind}", "  architecture:", *(f"    {k}: {_scalar(v)}" for k, v in values.items()))
-            yield Snippet("Models", kind, (model.__doc__ or "").strip(), "model", lines, replaces=True)
+            hint = _from(catalogue.NETWORKS, kind, (model.__doc__ or "").strip())
+            yield Snippet("Models", kind, hint, "model", lines, replaces=True)
 
 
 def _available(whole: dict[str, Any]) -> StrategySpec | None:

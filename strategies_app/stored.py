@@ -33,15 +33,17 @@ class FoundStrategy:
 
 
 def find_strategy(name_or_path: str, number: int | None = None) -> FoundStrategy:
-    """The strategy meant by a stored name (its newest version, or version `number`) or by the path of a file.
+    """The strategy meant by a stored name (its newest version, or version `number`, or NAME@NUMBER) or by the path of a file.
 
     A file need not be valid, and is read without a database. StrategyError if it cannot be read at all,
     UnknownStrategy if there is nothing of that name.
     """
     if looks_like_path(name_or_path):
         return _from_file(name_or_path)
+    name, at, version = name_or_path.rpartition("@")
+    versioned = bool(at) and version.isdecimal() and number is None
     try:
-        return stored_strategy(name_or_path, number)
+        return stored_strategy(name, int(version)) if versioned else stored_strategy(name_or_path, number)
     except UnknownStrategy:
         if number is None and Path(name_or_path).is_file():
             return _from_file(name_or_path)

@@ -15,6 +15,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
 from strategies_app.forms import EditorForm, name_problem, plain_lines
+from strategies_app.ideas import ideas
 from strategies_app.models import Strategy, StrategyVersion
 from strategies_app.reader import StrategyError, read_strategy, warnings_of
 from strategies_app.samples import samples
@@ -33,7 +34,7 @@ MOST_PROBLEMS = 50
 @login_required
 @permission_required(MAY_WRITE, raise_exception=True)
 def new(request: HttpRequest) -> HttpResponse:
-    """An empty editor, or one with the text of a sample or of a stored version to start from."""
+    """An empty editor, or one with the text of a sample, of an idea or of a stored version to start from."""
     return _editor(request, None, _start_text(request))
 
 
@@ -46,7 +47,7 @@ def edit(request: HttpRequest, name: str) -> HttpResponse:
 
 
 def _start_text(request: HttpRequest) -> str:
-    sample = samples().get(request.GET.get("sample", ""))
+    sample = samples().get(request.GET.get("sample", "")) or ideas().get(request.GET.get("idea", ""))
     copied = StrategyVersion.objects.filter(strategy__name=request.GET.get("copy", "")).order_by("-number").first()
     return sample.text if sample else _renamed(copied.text) if copied else ""
 
@@ -76,7 +77,7 @@ def _editor(request: HttpRequest, strategy: Strategy | None, text: str) -> HttpR
         "problems": form.errors.get("text", []),
         "differences": form.differences() if form.meanwhile else [],
         "groups": _groups(),
-        "samples": samples().values() if strategy is None else [],
+        "beginnings": {"Samples": samples().values(), "Ideas": ideas().values()} if strategy is None else {},
     }
     refused = request.method == "POST"
     return render(request, "strategies/edit.html", context, status=409 if form.meanwhile else 422 if refused else 200)

@@ -2,15 +2,18 @@
 
 The reader checks a strategy against these tables, the pipeline computes what they name, and the
 reference documentation is generated from them. A new indicator is a row here, a computation in
-`training/pipeline/indicators.py` and a parity case in the tests.
+`training/pipeline/indicators.py` and a parity case in the tests. What other packages add is in `catalogue`.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+
+from strategies_app.kinds import IndicatorKind, Memory, Parameter, Parameters
+
+__all__ = ["IndicatorKind", "Memory", "Parameter", "Parameters"]
 
 #: Timeframe name → duration of one bar in seconds, highest frequency first.
 TIMEFRAMES: dict[str, int] = {
@@ -30,72 +33,6 @@ BAR_COLUMNS = (*PRICE_COLUMNS, "volume")
 SOURCES = ("close", "open", "high", "low", "hl2", "hlc3", "ohlc4")
 #: Identifiers that would be mistaken for a bar column or for a key of a fuzzy set.
 RESERVED_IDS = frozenset((*BAR_COLUMNS, "indicator", "input_transform"))
-
-Memory = Literal["finite", "decaying", "origin"]
-Parameters = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One parameter of an indicator: its default, its inclusive bounds or its choices, and older spellings."""
-
-    name: str
-    default: int | float | str
-    low: float | None = None
-    high: float | None = None
-    choices: tuple[str, ...] = ()
-    aliases: tuple[str, ...] = ()
-
-    @property
-    def kind(self) -> type:
-        return type(self.default)
-
-
-@dataclass(frozen=True)
-class IndicatorKind:
-    """What is true of every indicator of one kind.
-
-    `warm_up` maps the parameters to the number of bars before the first value, one number per
-    output; it is None for a kind that is refused as an input.
-    `memory`: finite (a window), decaying (a recursion that forgets), origin (depends on the first
-    bar for ever); `memory_if` lists the values of a parameter with which it is another one, as
-    (parameter, value, memory). `scale_free_outputs` are those of a kind whose others are not.
-    `constant` says what it gives on a constant price.
-    """
-
-    name: str
-    outputs: tuple[str, ...]
-    parameters: tuple[Parameter, ...] = ()
-    aliases: tuple[str, ...] = ()
-    columns: tuple[str, ...] = ("close",)
-    warm_up: Callable[[Parameters], tuple[int, ...]] | None = None
-    memory: Memory = "finite"
-    scale_free: bool = False
-    constant: str = ""
-    formula: str = ""
-    memory_if: tuple[tuple[str, int | str, Memory], ...] = ()
-    scale_free_outputs: tuple[str, ...] = ()
-
-    @property
-    def available(self) -> bool:
-        return self.warm_up is not None
-
-    @property
-    def primary(self) -> str:
-        return self.outputs[0]
-
-    @property
-    def takes_source(self) -> bool:
-        return any(p.name == "source" for p in self.parameters)
-
-    def memory_with(self, parameters: Parameters) -> Memory:
-        """What a value depends on with these parameters."""
-        return next((memory for name, value, memory in self.memory_if if parameters[name] == value), self.memory)
-
-    def forgets_the_unit(self, output: str) -> bool:
-        """Whether the unit of price and volume does not matter to this output."""
-        return self.scale_free or output in self.scale_free_outputs
-
 
 _SOURCE = Parameter("source", "close", choices=SOURCES)
 _HLC = ("high", "low", "close")
@@ -317,18 +254,9 @@ _INDICATORS = (
 
 #: Kind name → kind. `zigzag` has a row so that the reader can say why it is refused.
 INDICATORS: dict[str, IndicatorKind] = {kind.name: kind for kind in _INDICATORS}
-_BY_SPELLING = {spelling: kind for kind in _INDICATORS for spelling in (kind.name, *kind.aliases)}
+BY_SPELLING = {spelling: kind for kind in _INDICATORS for spelling in (kind.name, *kind.aliases)}
 #: Kinds that use bars after the one they stand on.
 REPAINTING = frozenset({"zigzag"})
-
-
-def indicator_kind(spelling: str) -> IndicatorKind:
-    """The kind of a name or alias; KeyError if there is none."""
-    return _BY_SPELLING[spelling]
-
-
-def indicator_spellings(*, repainting: bool = False) -> list[str]:
-    return [s for s, kind in _BY_SPELLING.items() if repainting or kind.name not in REPAINTING]
 
 
 @dataclass(frozen=True)

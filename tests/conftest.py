@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,12 +12,22 @@ from django.conf import settings
 from tests import plugin
 from tests.api_examples import Examples, make_examples
 from tests.homes import Home, made_home
+from tests.outsiders import install_outsider
+
+#: A package of its own, whose tests are run where it is installed.
+collect_ignore = ["outsider"]
 
 
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """One home per test process, with sample bars; tests in it use strategies of different names."""
     return made_home(tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture(scope="session")
+def outsider_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which the package of tests/outsider is installed."""
+    return install_outsider(tmp_path_factory.mktemp("outsider"))
 
 
 @pytest.fixture

@@ -89,3 +89,10 @@ def other_bars(symbol: str) -> None:
     """Bars of this symbol that the training did not see, in place of those that it saw."""
     frame: pd.DataFrame = read_bars(SAMPLE_BARS, symbol, "1d") * 1.5
     store_frame(symbol, "1d", frame, source="elsewhere", replace=True)
+
+
+def text_of_returns(name: str = "returns", **changes: Any) -> str:
+    """The strategy as a regression of the return over ten days, whose signals must earn a cost of 0.2 % twice."""
+    costs = {"round_trip_cost": 0.002, "min_edge_multiplier": 2.0}
+    decisions = {"output_format": "regression", "cost_model": costs}
+    return text_of(name, decisions=decisions, training__labels={"source": "forward_return", "horizon": 10}, **changes)

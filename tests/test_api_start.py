@@ -154,3 +154,15 @@ def test_only_what_has_ended_can_be_resumed(examples: Examples, empty_redis: Any
     assert answer.json() == {"operation_id": failed.pk, "status": "pending", "attempt": 2}
     failed.refresh_from_db()
     assert failed.allow_inexact
+
+
+def test_a_training_is_not_resumed_without_the_package_that_it_was_started_with(examples: Examples, empty_redis: Any) -> None:
+    register_worker("cpu")
+    used = {"indicator kama": {"package": "kama-plus", "version": "1.0", "code": "ab12"}}
+    failed = start(examples.version, examples.users["trainer"], status=Status.FAILED, plugins=used)
+    answer = send(examples.signed_in("trainer"), "post", f"/operations/{failed.pk}/resume")
+    assert answer.status_code == 409
+    wanted = "the package kama-plus 1.0 (indicator kama), which is not installed: pip install kama-plus==1.0"
+    assert answer.json()["error"]["message"] == f"{failed.pk} needs {wanted}"
+    failed.refresh_from_db()
+    assert (failed.status, failed.attempt) == (Status.FAILED, 1)

@@ -165,6 +165,19 @@ def test_bars_after_the_end_keep_the_hit(store: Path) -> None:
     assert key_and_rows(store)[0] == before
 
 
+def test_another_version_or_code_of_a_package_misses_unless_it_is_the_networks(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def key(*kinds: tuple[str, str, str]) -> str:
+        used = {name: {"package": "kama-plus", "version": version, "code": code} for name, version, code in kinds}
+        monkeypatch.setattr(StrategySpec, "plugins", used)
+        return key_and_rows(store)[0]
+
+    first = key(("indicator kama", "1.0", "ab"))
+    assert len({first, key(), key(("indicator kama", "1.1", "ab")), key(("indicator kama", "1.0", "cd"))}) == 4
+    assert key(("indicator kama", "1.0", "ab"), ("network gated", "1.0", "ab")) == first
+
+
 # --- damage ------------------------------------------------------------------------------------
 
 

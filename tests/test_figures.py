@@ -7,9 +7,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from training import figures, figures_compare
+from strategies_app.vocabulary import LABEL_CLASSES
+from training import figures, figures_compare, figures_returns
 
 STATIC = Path(figures.__file__).parent / "static" / "training"
 HISTORY = [
@@ -28,6 +30,9 @@ SAID = {"times": ["2020-01-01 00:00", "2020-01-02 00:00"], "classes": {"BUY": [0
         "marks": [{"time": "2020-01-01 00:00", "class": "BUY", "price": 9.0, "right": True}, {"time": "2020-01-02 00:00", "class": "SELL", "price": 12.0, "right": False}]}  # fmt: skip
 CANDLES = {"times": SAID["times"], "open": [10, 11], "high": [11, 12], "low": [9, 10], "close": [11, 10]}
 
+RETURNS = {"times": SAID["times"], "predicted": [0.01, -0.02], "realised": [0.03, None],
+           "marks": [{"time": SAID["times"][0], "signal": "BUY", "price": 9.0, "right": True}]}  # fmt: skip
+
 
 def every_figure() -> dict[str, Any]:
     runs = [(f"run-{n}", HISTORY) for n in range(7)]
@@ -39,6 +44,11 @@ def every_figure() -> dict[str, Any]:
         "importance": figures.importance_bars(IMPORTANCE),
         "probabilities": figures.probabilities(CANDLES, SAID, ["BUY", "HOLD", "SELL"]),
         "no candles": figures.probabilities(None, SAID, ["BUY", "HOLD", "SELL"]),
+        "reliability": figures_returns.reliability(
+            [{"rows": 5, "predicted": -0.01, "realised": 0.02}, {"rows": 5, "predicted": 0.01, "realised": 0.0}]
+        ),
+        "misses": figures_returns.misses({"width": 0.1, "counts": [1, 2, 3, 2, 1]}),
+        "returns": figures_returns.predictions(CANDLES, RETURNS, 0.004),
         "overlay": figures_compare.overlay(runs, "val_loss", "loss"),
         "parallel": figures_compare.parallel_coordinates([{"name": "training.epochs", "values": [1, 2]}], ["a", "b"]),
     }
@@ -72,7 +82,7 @@ def test_epochs_are_counted_from_one_and_the_best_is_marked() -> None:
 
 
 def test_lines_of_one_picture_differ_in_more_than_colour() -> None:
-    for name in ("learning", "measures", "probabilities"):
+    for name in ("learning", "measures", "probabilities", "returns", "reliability"):
         lines = [t["line"]["dash"] for t in every_figure()[name]["data"] if t.get("mode") == "lines"]
         assert len(set(lines)) == len(lines), name
     overlay = [(t["line"]["color"], t["line"]["dash"]) for t in every_figure()["overlay"]["data"]]
@@ -120,6 +130,28 @@ def test_axes_run_from_their_lowest_to_their_highest_value() -> None:
 def test_no_chart_offers_to_send_itself_anywhere() -> None:
     script = (STATIC / "charts.js").read_text()
     assert "showSendToCloud: false" in script and "displayModeBar: false" in script
+
+
+@pytest.mark.parametrize("source", [source for source, names in LABEL_CLASSES.items() if names])
+def test_the_classes_of_a_label_differ_in_colour_and_dash_everywhere(source: str) -> None:
+    names = LABEL_CLASSES[source]
+    colours = [figures.CLASS_COLOURS[name] for name in names]
+    dashes = [figures.CLASS_DASHES[colour] for colour in colours]
+    assert len(set(colours)) == len(names) == len(set(dashes))
+    tones = [colour.removeprefix("--") for colour in colours if colour != "--hold"]
+    style = (STATIC / "site.css").read_text()
+    assert all(
+        re.search(rf"\.dot:is\([^)]*\.{name.lower()}\b", style) for name in names if figures.CLASS_COLOURS[name] != "--hold"
+    )
+    assert all(re.search(rf"\.dot:is\([^)]*\.{tone}\b", style) for tone in tones)
+
+
+def test_four_names_above_a_matrix_stand_aslant() -> None:
+    names = list(LABEL_CLASSES["regime"])
+    four = figures.confusion_matrix(np.eye(4, dtype=int).tolist(), names)["layout"]
+    three = figures.confusion_matrix(np.eye(3, dtype=int).tolist(), names[:3])["layout"]
+    assert four["xaxis"]["tickangle"] == -35 and "tickangle" not in three["xaxis"]
+    assert four["margin"]["t"] > three["margin"]["t"] and len(four["annotations"]) == 16
 
 
 def test_a_split_ledger_of_many_symbols_draws_the_first() -> None:

@@ -14,24 +14,18 @@ PROJECT = Path(__file__).resolve().parent.parent
 SCHEMA = [
     f"strategies_app/{name}.py"
     for name in (
-        "schema",
-        "vocabulary",
-        "reader",
-        "yaml_text",
-        "wording",
-        "references",
-        "overrides",
-        "meanings",
-        "reference",
-        "symbol_lists",
+        *("schema", "vocabulary", "kinds", "catalogue", "plugins", "plugin_checks", "reader", "yaml_text", "wording"),
+        *("references", "overrides", "meanings", "snippets", "reference", "reference_keys", "reference_tables"),
+        *("reference_words", "yaml_comments", "yaml_writer", "older_words", "upgrade", "upgrade_keys", "upgrade_sections"),
+        *("comparison", "json_schema", "symbol_lists"),
     )
-]
+]  # fmt: skip
 WEB = ("django", "rq", "django_rq", "redis", "channels", "ninja")
 JOBS = ["models", "operations", "checkpoints", "progress"]
 PAGES = ["api", "api_errors", "api_library", "api_pages", "api_shapes", "authentication", "estimates", "questions", "sign_ins",
          "standing", "tokens", "views", "websockets", "admin", "urls", "apps",
          "admin_access", "admin_kept", "admin_operations", "admin_parts", "admin_site", "admin_verbs", "admin_workers",
-         "bundles", "deletions", "logs", "audience", "broadcast", "verdict", "kept", "comparing", "annotations", "uploads"]  # fmt: skip
+         "bundles", "deletions", "logs", "audience", "broadcast", "verdict", "kept", "comparing", "annotations", "uploads", "measure_words", "signals"]  # fmt: skip
 HEAVY = ("torch", "pandas", "talib", "numba")
 
 # What stands in the tree, as files or folders; what it must never import, anywhere in its text.
@@ -40,12 +34,14 @@ NEVER = {
     "the pipeline": (["training/pipeline"], (*WEB, "torch", "training.trainer", "training.models", "strategies_app.models")),
     "the values": (["training/values.py"], (*WEB, *HEAVY, "pyarrow", "pydantic", "strategies_app", "training")),
     "the trainer": (["training/trainer"], (*WEB, "pandas", "talib", "pyarrow", "training.pipeline", "training.models", "strategies_app.models")),
+    "what other packages compute": (["training/plugin_code.py"], (*WEB, *HEAVY, "training.pipeline", "training.trainer", "training.models")),
+    "the law kit": (["training/testing.py", "training/laws"], (*WEB, "training.models", "training.operations", "strategies_app.models")),
     "the recipe": (["training/recipe.py"], (*WEB, "training.models", "training.operations", "strategies_app.models")),
     "the job layer": ([f"training/{name}.py" for name in JOBS], ("torch", "pandas", "talib", "training.trainer")),
     "the queues": (["training/queues.py"], ("training.workers", "training.trainer", *HEAVY)),
     "the pages": ([*(f"training/{name}.py" for name in PAGES), "training/pages"], (*HEAVY, "training.workers")),
     "the figures": (
-        [f"training/{name}.py" for name in ("figures", "figures_compare", "figures_preview", "figures_bars")], ("django", *HEAVY)),
+        [f"training/{name}.py" for name in ("figures", "figures_compare", "figures_preview", "figures_bars", "figures_returns")], ("django", *HEAVY)),
     "the upstream app": (["strategies_app"], ("training", *HEAVY)),
 }  # fmt: skip
 

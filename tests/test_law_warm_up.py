@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 
 from strategies_app.vocabulary import INDICATORS
 from tests.pipeline_examples import AVAILABLE, definitions, modest, prices, thorough
+from training.laws.indicators import constants
 from training.pipeline.indicators import compute
 
 COLUMNS = ("open", "high", "low", "close", "volume")
@@ -53,19 +53,6 @@ def test_a_series_shorter_than_the_warm_up_has_no_value_and_is_no_error(name: st
         assert np.isnan(output[:warm_up]).all()
 
 
-def constants(name: str, price: float, volume: float) -> list[float]:
-    """What the vocabulary writes about a constant price, as one number per output."""
-    outputs = len(INDICATORS[name].outputs)
-    words = INDICATORS[name].constant.split(";")[0]
-    if re.fullmatch("the price(, (two|three|four) times)?", words):
-        return [price] * outputs
-    if words == "the first bar's volume":
-        return [volume]
-    numbers = [price if n == "the price" else float(n) for n in re.findall(r"the price|-?\d+(?:\.\d+)?", words)]
-    assert len(numbers) == outputs, f"{name} does not say what it gives on a constant price"
-    return numbers
-
-
 @pytest.mark.parametrize("name", AVAILABLE)
 @thorough
 @given(data=st.data(), price=st.sampled_from([100.0, 1.0, 0.5, 1.1, 0.1, 1.3579, 97.31, 1e5 / 3]))
@@ -73,7 +60,8 @@ def test_a_constant_price_gives_what_the_vocabulary_says(name: str, data: st.Dat
     parameters = data.draw(definitions(INDICATORS[name], 60))
     bars = np.full((5, max(warm_ups(name, parameters)) + 50), price)
     bars[4] = 7.0
-    expected = constants(name, price, 7.0)
+    expected = constants(INDICATORS[name], price, 7.0)
+    assert expected is not None, f"{name} does not say what it gives on a constant price"
     for output, warm_up, value in zip(outputs_of(name, parameters, bars), warm_ups(name, parameters), expected, strict=True):
         np.testing.assert_allclose(output[warm_up:], value, rtol=1e-6, atol=1e-6 * max(price, 1.0))
 

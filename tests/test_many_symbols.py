@@ -62,6 +62,25 @@ def test_rows_are_the_same_bits_for_any_number_of_threads(lags: int) -> None:
             assert same_bits(array, arrays(alone)[name]), name
 
 
+@pytest.mark.parametrize("window", [1, 5])
+def test_each_symbol_has_the_rows_that_it_has_alone(window: int) -> None:
+    def example(symbols: tuple[str, ...]) -> Dataset:
+        spec = strategy(INDICATORS, ("1h", "4h"), symbols, BARRIERS)
+        if window > 1:
+            plain = spec.plain() | {"model": {"type": "gru", "architecture": {"sequence_length": window}}}
+            spec = StrategySpec.model_validate(plain)
+        return build_dataset(spec, run_bars(spec, markets(), start=MONDAY + 50 * HOUR), threads=2)
+
+    together = example(SYMBOLS).rows
+    for number, symbol in enumerate(SYMBOLS):
+        alone, of = example((symbol,)).rows, together.symbols == number
+        ends = np.flatnonzero(of) if together.ends is None else together.ends[of]
+        own = np.arange(len(alone)) if alone.ends is None else alone.ends
+        assert len(own) == len(ends) and same_bits(together.times[of], alone.times)
+        for back in range(window):
+            assert same_bits(together.features[ends - back], alone.features[own - back]), (symbol, back)
+
+
 def test_many_rows_of_one_symbol_are_shared_between_threads_with_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training.pipeline.features.MANY_ROWS", 40)
     spec = strategy(INDICATORS, ("1h", "4h"), ("S00",), lags=2)

@@ -79,6 +79,17 @@ def test_a_page_tells_what_it_reaches_and_where_it_comes_from(
     assert client.get("/models/none/").status_code == 404
 
 
+def test_it_is_shown_where_a_package_of_its_strategy_is_not_installed(examples: Examples, shown: TrainedModel) -> None:
+    spec = json.loads(shown.operation.spec)
+    spec["indicators"][next(iter(spec["indicators"]))] = {"type": "kama"}
+    plugins = {"indicator kama": {"package": "kama-plus", "version": "1.0", "code": "ab12"}}
+    Operation.objects.filter(pk=shown.operation_id).update(spec=json.dumps(spec), plugins=plugins)
+    client = examples.signed_in("trainer")
+    assert "of at least 50.0%" in client.get("/models/momentum_daily-1/").content.decode()
+    page = client.get(f"/operations/{shown.operation_id}/").content.decode()
+    assert "Indicator kama" in page and "kama-plus 1.0, code ab12" in page
+
+
 def test_damaged_files_are_said_and_not_handed_out(examples: Examples, shown: TrainedModel) -> None:
     client = examples.signed_in("viewer")
     folder = Path(settings.BUNDLE_DIR) / shown.folder

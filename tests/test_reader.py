@@ -32,10 +32,10 @@ def test_every_sample_is_right_and_warns_of_nothing(path: Path) -> None:
     assert warnings_of(spec) == []
 
 
-def test_there_are_ten_samples() -> None:
+def test_these_are_the_samples() -> None:
     assert {path.stem for path in SAMPLES} == {
         "minimal", "multi_output", "multi_timeframe", "multi_symbol", "triple_barrier", "raw_inputs",
-        "regime", "events", "lstm", "gru",
+        "regime", "events", "regression", "lstm", "gru",
     }  # fmt: skip
 
 
@@ -266,14 +266,54 @@ def test_a_fuzzy_set_without_membership_is_refused() -> None:
     assert problems_of(text) == [Problem("fuzzy_sets.rsi_zone", 10, 5, "no membership, wanted at least one")]
 
 
-def test_regression_without_costs_and_with_classes_is_refused_and_is_to_come() -> None:
+COSTS = "output_format: regression\n  cost_model: {round_trip_cost: 0.001, min_edge_multiplier: 2}"
+
+
+def regression(training: str = "") -> str:
+    """RIGHT as a regression, with more lines in its training section."""
+    text = changed("confidence_threshold: 0.5", COSTS).replace("source: zigzag", "source: forward_return")
+    return text.replace("  epochs: 3\n", f"  epochs: 3\n{training}")
+
+
+def test_regression_without_costs_and_with_classes_is_refused() -> None:
     text = changed("confidence_threshold: 0.5", "output_format: regression")
     assert Problem("decisions", 19, 3, "regression needs cost_model: {round_trip_cost, min_edge_multiplier}") in problems_of(text)
-    costs = "output_format: regression\n  cost_model: {round_trip_cost: 0.001, min_edge_multiplier: 2}"
-    text = changed("confidence_threshold: 0.5", costs)
-    messages = [p.message for p in problems_of(text)]
-    assert "labels zigzag are classes, but decisions.output_format is regression, wanted classification" in messages
-    assert "regression output is not available yet" in messages
+    assert problems_of(changed("confidence_threshold: 0.5", COSTS)) == [
+        Problem("decisions.output_format", 19, 18, "labels zigzag are classes, but decisions.output_format is regression, wanted classification")
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("loss: cross_entropy", ("training.loss", 24, 9, "loss 'cross_entropy' does not fit labels forward_return, which are numbers, wanted huber or mse")),
+        ("early_stopping: {monitor: val_mcc}", ("training.early_stopping.monitor", 24, 29,
+         "monitor 'val_mcc' is a measure of classes, but labels forward_return are numbers, wanted val_loss")),
+        ("early_stopping: {monitor: val_accuracy}", ("training.early_stopping.monitor", 24, 29,
+         "monitor 'val_accuracy' is a measure of classes, but labels forward_return are numbers, wanted val_loss")),
+        ("huber_delta: 0", ("training.huber_delta", 24, 16, "seen 0, wanted above 0")),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_a_regression_is_refused_with_its_line(line: str, problem: tuple[str, int, int, str]) -> None:
+    assert problems_of(regression(f"  {line}\n")) == [Problem(*problem)]
+
+
+@pytest.mark.parametrize("loss", ["huber", "mse"])
+def test_a_regression_is_read(loss: str) -> None:
+    spec = read_strategy(regression(f"  loss: {loss}\n"))
+    assert spec.class_names == () and spec.output_count == 1 and spec.training.loss_name == loss
+    assert spec.decisions.cost_model is not None and spec.decisions.cost_model.edge == 0.002
+    assert read_strategy(regression()).training.loss_name == "huber"
+
+
+def test_class_weights_have_no_effect_on_a_regression_which_is_said_only_where_they_are_written() -> None:
+    said = "training.class_weights: labels forward_return have no classes, so it has no effect"
+    written = read_strategy(regression("  class_weights: none\n"))
+    for spec in (written, StrategySpec.model_validate(written.plain())):
+        assert said in warnings_of(spec)
+    left_out = read_strategy(regression())
+    for spec in (left_out, StrategySpec.model_validate(left_out.plain())):
+        assert spec == left_out and said not in warnings_of(spec)
 
 
 def test_a_name_that_a_lag_would_take_is_refused() -> None:

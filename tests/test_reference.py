@@ -22,8 +22,9 @@ def text() -> str:
 
 def maps_of_the_grammar() -> list[type[BaseModel]]:
     """Every model of the schema that stands for a map in a strategy; indicators come from the vocabulary."""
+    bases = (schema.Strict, schema.Indicator, schema.PluginLabels, schema.PluginModel, schema.PluginArchitecture)
     made = [m for m in vars(schema).values() if isinstance(m, type) and issubclass(m, BaseModel)]
-    return [m for m in made if m.__module__ == schema.__name__ and m not in (schema.Strict, schema.Indicator)]
+    return [m for m in made if m.__module__ == schema.__name__ and m not in bases]
 
 
 def part(text: str, heading: str) -> str:
@@ -81,8 +82,7 @@ def test_every_timeframe_is_there(text: str) -> None:
 
 def test_what_cannot_be_trained_yet_is_marked(text: str) -> None:
     marked = {
-        "`regression`", "`bfloat16`", "labels: forward_return", "`huber`", "`mse`",
-        "`rollback`",
+        "`bfloat16`", "`rollback`",
     }  # fmt: skip
     lines = [line for line in text.splitlines() if NOT_YET in line]
     assert {word for word in marked if not any(word in line for line in lines)} == set()

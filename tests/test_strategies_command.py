@@ -131,6 +131,15 @@ def test_a_name_finds_the_stored_text_and_a_path_the_file(right: Path, monkeypat
         find_strategy("no_ending", 1)
 
 
+@pytest.mark.django_db
+def test_the_demo_stores_every_sample_once() -> None:
+    from training.management.commands.demo import SAMPLE, import_samples
+
+    assert import_samples() == import_samples() == len(SAMPLES)
+    assert {strategy.versions.count() for strategy in Strategy.objects.all()} == {1}
+    assert Strategy.objects.filter(name=SAMPLE).exists(), "the one that demo trains"
+
+
 def command(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     variables = os.environ | {"KTRDR_HOME": str(home)}
     return subprocess.run(
@@ -165,6 +174,6 @@ def test_validating_starts_at_once(tmp_path: Path) -> None:
         command(tmp_path, "strategies", "validate", str(SAMPLES[0]))
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         durations.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    # Seconds of the processor, the least of three: the first may compile modules. On a quiet machine it is 0.7; the other
+    # Seconds of the processor, the least of three: the first may compile modules. On a quiet machine it is 0.7, with torch or TA-Lib above 3; the other
     # processes of a parallel run slow it down.
-    assert min(durations) < 1.3
+    assert min(durations) < 2.0

@@ -54,11 +54,14 @@ def test_predictions_do_not_depend_on_the_dates_asked_for(home: Home, trained: s
 
 
 def test_another_symbol_or_a_short_warm_up_is_predicted_with_a_caution(home: Home, trained: str) -> None:
-    other = home.run("predict", "first-1", "MSFT", "1d", "--start", "2010-01-01", "--end", "2010-12-31")
+    file = home.folder / "predicted.csv"
+    other = home.run("predict", "first-1", "MSFT", "1d", "--start", "2010-01-01", "--end", "2010-12-31", "--output", str(file))
     assert other.returncode == 0
+    assert f"{len(file.read_text().splitlines()) - 1} bars written to {file}" in other.stdout
     assert "values may differ from those in training: it was not trained on MSFT" in other.stderr
-    recent = home.run("predict", "first-1", "AAPL", "1d", "--start", "2010-06-01", "--recent")
+    recent = home.run("predict", "first-1", "AAPL", "1d", "--start", "2010-06-01", "--recent", "--format", "table")
     assert recent.returncode == 0
+    assert "--output FILE writes all of them" in recent.stdout
     assert "only the warm-up before the start was read" in recent.stderr
 
 

@@ -67,6 +67,8 @@ def test_equal_values_do_not_replace_the_best() -> None:
     [
         ({"type": "none"}, None),
         ({"type": "step", "step_size": 3}, lambda o: torch.optim.lr_scheduler.StepLR(o, 3, 0.1)),
+        ({"type": "step", "step_size": 4, "gamma": 0.5}, lambda o: torch.optim.lr_scheduler.StepLR(o, 4, 0.5)),
+        ({"type": "exponential", "gamma": 0.8}, lambda o: torch.optim.lr_scheduler.ExponentialLR(o, 0.8)),
         ({"type": "exponential"}, lambda o: torch.optim.lr_scheduler.ExponentialLR(o, 0.95)),
         ({"type": "cosine", "min_rate": 0.001}, lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 20, 0.001)),
         (

@@ -145,6 +145,19 @@ def test_another_way_of_computing_is_a_difference_not_an_error() -> None:
     assert [text.split(" was ")[0] for text in differences(older, "cpu")] == ["torch version"]
 
 
+def test_another_version_of_a_package_is_a_difference_that_is_named() -> None:
+    rows, splits = dataset()
+    recorder = Recorder()
+    fit(rows, splits, strategy(), recorder)
+    parts = recorder.last_parts()
+    assert parts is not None
+    document = json.loads(parts["state.json"])
+    assert document["plugins"] == {}
+    document["plugins"] = {"indicator kama": {"package": "kama-plus", "version": "1.0", "code": "ab"}}
+    other = {**parts, "state.json": json.dumps(document).encode()}
+    assert differences(other, "cpu") == ["the package kama-plus 1.0 (indicator kama) is not there"]
+
+
 def test_a_checkpoint_of_fused_updates_can_be_continued_without_them() -> None:
     rows, splits = dataset()
     recorder = Recorder(Cancelled(), after_epoch=1)

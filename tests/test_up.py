@@ -94,7 +94,7 @@ def test_it_keeps_all_alive_saves_at_ctrl_c_resumes_and_leaves_nothing_when_kill
 def test_a_port_that_is_taken_is_told_before_anything_starts(home: Home) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        done = home.run("up", "--port", str(port))
+        done = home.run("up", "--host", "127.0.0.1", "--port", str(port))
     assert done.returncode == 1
     assert f"127.0.0.1 port {port} cannot be listened on (Address already in use)" in done.stderr
 

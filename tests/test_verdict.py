@@ -64,3 +64,71 @@ def test_a_summary_is_small_and_says_what_the_verdict_says() -> None:
     assert (found["split"], found["rows"], found["beats"], found["baseline"]) == ("test", 1000, True, "always HOLD")
     assert found["lead"] == pytest.approx(0.1) and found["headline"] == "Better than the majority class."
     assert summary_of({})["tone"] == "" and judge({"test": {"accuracy": 0.5}}) is None
+
+
+# --- returns -------------------------------------------------------------------------------------
+
+
+def returns_side(
+    gain: float, margin: float, ic: float | None, *others: tuple[str, float, float, float | None], groups: int = 10
+) -> dict[str, Any]:
+    """Measures of 1,000 rows of which 100 count; the first baseline is the best. others: name, gain, margin, IC."""
+    found = [
+        {"name": name, "rmse": 0.05 + number / 1000, "gain": g, "gain_margin": m, "ic": i}
+        for number, (name, g, m, i) in enumerate([("always zero", gain, margin, None), *others])
+    ]
+    signals = {"BUY": {"rows": 60}, "HOLD": {"rows": 930}, "SELL": {"rows": 10}}
+    return {
+        "rows": 1000, "independent_rows": 100, "rmse": 0.05 * (1 - gain) ** 0.5, "ic": ic, "baselines": found, "baseline": found[0],
+        "signals": signals, "edge": 0.004, "reliability": [{}] * groups, "rows_sha256": "cd",
+    }  # fmt: skip
+
+
+LAST = ("the last known return", 0.5, 0.1, 0.05)
+
+
+@pytest.mark.parametrize(
+    ("figures", "tone", "headline"),
+    [
+        (returns_side(0.10, 0.05, 0.40, LAST), "good", "Better than each of its 2 baselines."),
+        (returns_side(0.04, 0.05, 0.40, LAST), "warn", "Not distinguishable from the best baseline (always zero)."),
+        (returns_side(0.05, 0.05, 0.40, LAST), "warn", "Not distinguishable from the best baseline (always zero)."),
+        (returns_side(-0.06, 0.05, 0.40, LAST), "bad", "Worse than the best baseline (always zero)."),
+        (returns_side(0.10, 0.05, 0.40, ("the last known return", 0.1, 0.2, 0.0)), "warn", "Not distinguishable from the last known return."),
+        (returns_side(0.10, 0.05, 0.19, LAST), "warn", "Smaller errors than any baseline, but its predictions do not move with the returns (IC 0.190)."),
+        (returns_side(0.10, 0.05, None, LAST, groups=1), "warn", "Smaller errors than any baseline, but its predictions do not move with the returns (all the same)."),
+        (returns_side(0.10, 0.05, 0.40, ("the last known return", 0.5, 0.1, 0.3)), "warn", "Smaller errors than any baseline, but no better correlated than the last known return."),
+    ],
+)  # fmt: skip
+def test_returns_are_better_only_where_they_save_more_error_than_chance_and_move_with_what_came(
+    figures: dict[str, Any], tone: str, headline: str
+) -> None:
+    told = judge({"test": figures})
+    assert told is not None
+    assert (told.tone, told.headline, told.beats) == (tone, headline, tone == "good")
+    assert told.answer.startswith("On 1,000 test rows its predictions miss by") and "always zero misses by 5.00 %." in told.answer
+    assert any("only 100 of the rows count" in caveat for caveat in told.caveats)
+    assert any("70 of 1,000 rows are signals" in caveat for caveat in told.caveats)
+    assert ("It predicts the same return for every row." in told.caveats) == (len(figures["reliability"]) == 1)
+
+
+def test_returns_without_a_signal_or_a_test_split_say_so() -> None:
+    figures = returns_side(0.1, 0.05, 0.4, LAST)
+    figures["signals"] = {name: {"rows": 0} for name in ("BUY", "HOLD", "SELL")}
+    told = judge({"test": None, "validation": figures})
+    assert told is not None and any("no test split" in caveat for caveat in told.caveats)
+    assert "It never gives a signal: a predicted return of 0.40 % or more, up or down." in told.caveats
+
+
+def test_a_baseline_that_misses_nothing_cannot_be_beaten() -> None:
+    figures = returns_side(0.1, 0.05, 0.4)
+    figures["baselines"][0] |= {"gain": None, "gain_margin": None, "rmse": 0.0}
+    told = judge({"test": figures})
+    assert told is not None and told.tone == "bad" and "misses nothing" in told.headline
+
+
+def test_a_summary_of_returns_has_their_figures_and_none_of_classes() -> None:
+    found = summary_of({"test": returns_side(0.10, 0.05, 0.40, LAST)})
+    assert (found["output_format"], found["beats"], found["baseline"]) == ("regression", True, "always zero")
+    assert (found["gain"], found["gain_margin"], found["ic"], found["baseline_rmse"]) == (0.10, 0.05, 0.40, 0.05)
+    assert found["accuracy"] is None and found["lead"] is None and found["mcc"] is None

@@ -183,6 +183,14 @@ def test_force_ends_the_process_and_then_writes_cancelled(home: Home, workers: W
     assert workers.one().poll() is None, "the worker lives on"
 
 
+def test_a_training_is_followed_to_its_end(home: Home, workers: Workers) -> None:
+    workers.one()
+    done = home.run("train", home.strategy("followed", 2, BATCH), "--follow")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert home.value(operation_in(done.stdout), "status") == "completed"
+    assert "This model" in done.stdout
+
+
 def test_a_quick_worker_answers_a_question_in_a_fork(home: Home) -> None:
     connection = redis.Redis(unix_socket_path=str(home.folder / "redis" / "redis.sock"))
     text = Path(home.strategy("asked", EPOCHS, BATCH)).read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -95,6 +96,22 @@ class Recorder:
     def last_parts(self) -> Parts | None:
         parts: Parts | None = self.states[-1]() if self.states else None
         return parts
+
+
+def regression_strategy(hidden: list[int] | None = None, dropout: float = 0.0, **training: Any) -> StrategySpec:
+    """The same for returns: a round trip costs 0.1 %, a signal must promise twice that."""
+    plain = strategy(hidden or [16], dropout, **{"labels": {"source": "forward_return", "horizon": 3}, **training}).plain()
+    costs = {"round_trip_cost": 0.001, "min_edge_multiplier": 2.0}
+    return StrategySpec.model_validate(plain | {"decisions": {"output_format": "regression", "cost_model": costs}})
+
+
+def returns_dataset(rows: int = 300, features: int = 5, seed: int = 0, noise: float = 0.5) -> tuple[Dataset, Splits]:
+    """Returns of about 1 % that depend on the features with noise, and look three rows ahead."""
+    whole, splits = dataset(rows, features, seed)
+    random = np.random.default_rng(seed + 1)
+    score = whole.rows.features[:, 1:3].sum(axis=1).astype(np.float64) - 1.0 + noise * random.standard_normal(rows)
+    made = replace(whole.rows, labels=0.01 * score + 0.002, label_ends=whole.rows.times + 4 * HOUR)
+    return replace(whole, rows=made, class_names=()), splits
 
 
 def recurrent(

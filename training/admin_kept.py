@@ -30,14 +30,17 @@ from training.admin_parts import (
     figure,
     link,
     list_address,
+    measure,
     share,
     size,
 )
 from training.bundles import bundle_zip, provenance
 from training.files import FolderError
+from training.measure_words import columns_of, heads_of
 from training.models import BarSeries, Checkpoint, TrainedModel
 from training.operations import OperationError
 from training.requests import Actor, audit
+from training.verdict import baseline_name, is_of_returns
 
 
 def ask_then_delete(
@@ -76,6 +79,7 @@ class TrainedModelAdmin(ReadOnlyAdmin):
         "majority",
         "balanced",
         "mcc",
+        "correlation",
         "made_by",
         "since",
         "operation_link",
@@ -108,10 +112,17 @@ class TrainedModelAdmin(ReadOnlyAdmin):
     def accuracy(self, model: TrainedModel) -> str:
         return share(_judged(model)[1].get("accuracy"))
 
-    @admin.display(description="Majority class")
+    @admin.display(description="Best baseline")
     def majority(self, model: TrainedModel) -> str:
-        baseline = _judged(model)[1].get("baseline", {})
+        seen = _judged(model)[1]
+        baseline = seen.get("baseline", {})
+        if is_of_returns(seen):
+            return f"RMSE {measure(baseline.get('rmse'), 'return')} {baseline_name(baseline)}"
         return f"{share(baseline.get('accuracy'))} {baseline.get('class', '')}"
+
+    @admin.display(description="IC (returns)")
+    def correlation(self, model: TrainedModel) -> str:
+        return figure(_judged(model)[1].get("ic"), 3)
 
     @admin.display(description="Balanced")
     def balanced(self, model: TrainedModel) -> str:
@@ -145,14 +156,15 @@ class TrainedModelAdmin(ReadOnlyAdmin):
             baseline = seen.get("baseline", {})
             if seen:
                 lines += [
-                    (split, "this model", *_figures(seen)),
-                    (split, f"always {baseline.get('class', '')}", *_figures(baseline)),
+                    (split, "this model", *_figures(seen, seen)),
+                    (split, baseline_name(baseline), *_figures(baseline, seen)),
                 ]
         if not lines:
             return NOTHING
         cell = '<td class="number">{}</td>'
-        rows = format_html_join("", f"<tr><td>{{}}</td><td>{{}}</td>{cell * 5}</tr>", lines)
-        head = "".join(f'<th class="number">{name}</th>' for name in ("Labels right", "Balanced", "MCC", "F1 (macro)", "Loss"))
+        words = [column["word"] for column in heads_of(_judged(model)[1])]
+        rows = format_html_join("", f"<tr><td>{{}}</td><td>{{}}</td>{cell * (len(words) + 1)}</tr>", lines)
+        head = "".join(f'<th class="number">{name}</th>' for name in (*words, "Loss"))
         return format_html(f"<table><thead><tr><th>Rows of</th><th></th>{head}</tr></thead><tbody>{{}}</tbody></table>", rows)
 
     @admin.display(description="Bundle")
@@ -214,12 +226,9 @@ def _judged(model: TrainedModel) -> tuple[str, dict[str, Any]]:
     return "", {}
 
 
-def _figures(seen: dict[str, Any]) -> tuple[str, ...]:
-    return (
-        share(seen.get("accuracy")),
-        *(figure(seen.get(name), 3) for name in ("balanced_accuracy", "mcc", "f1_score")),
-        figure(seen.get("loss")),
-    )
+def _figures(measured: dict[str, Any], side: dict[str, Any]) -> tuple[str, ...]:
+    """The columns that fit `side`, and the loss."""
+    return (*(measure(measured.get(key), how) for key, _, how in columns_of(side)), figure(measured.get("loss")))
 
 
 def verdict_of(model: TrainedModel) -> str:

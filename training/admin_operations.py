@@ -30,7 +30,7 @@ from training.admin_parts import (
     exact,
     figure,
     link,
-    share,
+    measure,
     size,
     span,
 )
@@ -277,6 +277,7 @@ class OperationAdmin(ReadOnlyAdmin):
             "notes": bullets(operation.notes) if operation.notes else "",
             "error": block(operation.error) if operation.error else "",
             "metrics": page,
+            "metrics_columns": [word for _, word, _ in _epoch_columns(page[0].metrics if len(page) else {})],
             "metrics_lines": [_metric_line(row) for row in page],
             "checkpoints": [_checkpoint_line(row) for row in operation.checkpoints.all()],
             "log": log_tail(operation.pk, operation.attempt),
@@ -408,12 +409,22 @@ def _literal(word: str) -> str:
     return "".join(letter if letter.isalnum() else f"[{letter}]" if letter not in r"\^]" else rf"\{letter}" for letter in word)
 
 
+#: What validation measured of classes and of returns, per epoch: key, word, how it is written.
+_OF_CLASSES = (
+    ("val_accuracy", "Labels right", "share"), ("val_balanced_accuracy", "Balanced", "figure"), ("val_mcc", "MCC", "figure"),
+)  # fmt: skip
+_OF_RETURNS = (("val_mae", "MAE", "return"), ("val_r2", "R²", "figure"), ("val_ic", "IC", "figure"))
+
+
+def _epoch_columns(metrics: dict[str, Any]) -> tuple[tuple[str, str, str], ...]:
+    return _OF_RETURNS if "val_mae" in metrics else _OF_CLASSES
+
+
 def _metric_line(row: EpochMetric) -> dict[str, Any]:
     of = row.metrics
     return {
         "epoch": row.epoch + 1, "attempt": row.attempt, "train_loss": figure(row.train_loss), "val_loss": figure(row.val_loss),
-        "accuracy": share(of.get("val_accuracy")), "balanced": figure(of.get("val_balanced_accuracy"), 3),
-        "mcc": figure(of.get("val_mcc"), 3),
+        "measures": [measure(of.get(key), how) for key, _, how in _epoch_columns(of)],
         "rate": f"{of['learning_rate']:.3g}" if isinstance(of.get("learning_rate"), float) else NOTHING,
     }  # fmt: skip
 

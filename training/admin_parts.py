@@ -19,6 +19,8 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from training.verdict import percent
+
 NOTHING = "–"
 
 
@@ -97,6 +99,11 @@ def size(count: int) -> str:
 
 def share(value: Any) -> str:
     return f"{value:.1%}" if isinstance(value, (int, float)) else NOTHING
+
+
+def measure(value: float | None, how: str) -> str:
+    """A measure of `measure_words` as the admin writes numbers."""
+    return share(value) if how == "share" else percent(value).replace(" %", "%") if how == "return" else figure(value, 3)
 
 
 def figure(value: Any, digits: int = 4) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from django.urls import reverse
 from ninja import Field, Schema
-from pydantic import AfterValidator, ConfigDict, model_validator
+from pydantic import AfterValidator, ConfigDict, WithJsonSchema, model_validator
 
 from strategies_app.schema import SYMBOL
 from training.estimates import names_in
@@ -237,16 +238,52 @@ class Bundle(Schema):
     download: str
 
 
+#: Measures of classes, and of returns: of a model of the other kind they are null.
+OF_CLASSES = {
+    "accuracy": "share of labels called right", "balanced_accuracy": "mean recall", "mcc": "Matthews correlation",
+    "precision": "macro average", "recall": "macro average", "f1_score": "macro average",
+}  # fmt: skip
+OF_RETURNS = {
+    "mae": "mean absolute error of the predicted return", "rmse": "root mean square error of it",
+    "r2": "against the mean of the training returns; below 0 is worse than it", "sign_accuracy": "share of right directions",
+    "ic": "correlation of predicted and realised returns", "rank_ic": "correlation of their ranks",
+}  # fmt: skip
+
+
+def _described(names: Mapping[str, str], **numbers: str) -> WithJsonSchema:
+    """An object with these numbers or nulls, and those that are always there; it may hold more."""
+    known: dict[str, Any] = {name: {"type": kind} for name, kind in numbers.items()}
+    known |= {name: {"type": ["number", "null"], "description": text} for name, text in names.items()}
+    return WithJsonSchema({"type": "object", "properties": known, "required": list(known), "additionalProperties": True})
+
+
+#: Of the epoch whose weights were kept; what is not a loss was measured on validation rows.
+TrainingMeasures = Annotated[
+    dict[str, Any],
+    _described(
+        {"accuracy": OF_CLASSES["accuracy"], **OF_RETURNS},
+        train_loss="number", val_loss="number", best_epoch="integer", epochs_completed="integer", early_stopped="boolean",
+    ),
+]  # fmt: skip
+SplitMeasures = Annotated[dict[str, Any], _described({"loss": "with the weights learned on train", **OF_CLASSES, **OF_RETURNS})]
+
+
 class TrainingResults(Schema):
     operation_id: str
-    training_metrics: dict[str, Any]
-    validation: dict[str, Any]
-    test: dict[str, Any] | None
+    output_format: Literal["classification", "regression"]
+    training_metrics: TrainingMeasures
+    validation: SplitMeasures
+    test: SplitMeasures | None
     test_state: Literal["open", "sealed"]
     class_names: list[str]
     history: list[dict[str, Any]]
     baselines: dict[str, list[dict[str, Any]]]
     bundle: Bundle
+
+
+def _whole(side: Mapping[str, Any]) -> dict[str, Any]:
+    """With null for what is not measured of this kind of label."""
+    return dict.fromkeys(("loss", *OF_CLASSES, *OF_RETURNS)) | side
 
 
 def results_of(operation: Operation, model: TrainedModel) -> dict[str, Any]:
@@ -255,9 +292,10 @@ def results_of(operation: Operation, model: TrainedModel) -> dict[str, Any]:
     sides = {name: metrics[name] for name in ("validation", "test") if metrics.get(name)}
     return {
         "operation_id": operation.pk,
-        "training_metrics": metrics["training"],
-        "validation": metrics["validation"],
-        "test": metrics["test"],
+        "output_format": metrics.get("output_format", "classification"),
+        "training_metrics": dict.fromkeys(("accuracy", *OF_RETURNS)) | metrics["training"],
+        "validation": _whole(metrics["validation"]),
+        "test": _whole(metrics["test"]) if metrics["test"] else None,
         "test_state": "open",
         "class_names": metrics["class_names"],
         "history": metrics["history"],
@@ -340,7 +378,7 @@ class ModelLine(Schema):
     strategy_name: str
     strategy_version: int
     created: dt.datetime
-    accuracy: float | None = Field(description="on the test split, or the validation split if there is no test split")
+    accuracy: float | None = Field(description="on the test split, or the validation split if there is none; null for returns")
 
     @staticmethod
     def resolve_strategy_name(row: Any) -> str:
@@ -377,7 +415,8 @@ class ModelDetail(ModelLine):
 
 class Predicted(Schema):
     timestamp: str
-    probabilities: list[float]
+    probabilities: list[float] | None = Field(description="one per class; null where the model predicts returns")
+    predicted_return: float | None = Field(description="over the label's horizon; null where the model has classes")
     signal: str
 
 
@@ -385,7 +424,11 @@ class Predictions(Schema):
     model: str
     symbol: str
     timeframe: str
+    output_format: Literal["classification", "regression"]
     class_names: list[str]
+    edge: float | None = Field(
+        description="the predicted return from which on a bar is a signal; null where the model has classes"
+    )
     bars: list[Predicted]
     notes: list[str]
 

@@ -42,5 +42,5 @@ def provenance(model: TrainedModel) -> dict[str, Any]:
         document = json.loads(path.read_bytes())
     except (OSError, ValueError) as problem:
         raise FolderError(f"{path} cannot be read: {getattr(problem, 'strerror', None) or problem}") from None
-    names = ("seed", "engine", "device", "threads", "versions", "split", "feature_names", "fingerprints", "notes")
+    names = ("seed", "engine", "device", "threads", "versions", "plugins", "split", "feature_names", "fingerprints", "notes")
     return {name: document[name] for name in names if name in document}

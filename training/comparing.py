@@ -69,6 +69,12 @@ def as_text(value: Any) -> str:
 
 def comparability(runs: Sequence[Run]) -> Comparability:
     """Figures can be compared if they are of the same rows; what differs in bars, split or labels is named either way."""
+    kinds = {_kind(run) for run in runs}
+    if len(kinds) > 1:
+        return Comparability(
+            "bad", "Some of these call classes and some predict returns: their figures measure different things.",
+            (f"{_names(runs, 'regression')} predict returns", f"{_names(runs, 'classification')} call classes"),
+        )  # fmt: skip
     reasons = tuple(_differences(runs))
     digests = {run.summary.get("rows_sha256") for run in runs}
     splits = {run.summary.get("split") for run in runs}
@@ -81,6 +87,14 @@ def comparability(runs: Sequence[Run]) -> Comparability:
         return Comparability("warn", "Bars, split and labels are the same; whether the rows are was not recorded.", ())
     others = reasons or ("the indicators warm up differently, so the splits hold other rows",)
     return Comparability("bad", "These figures are of different rows: do not compare them.", others)
+
+
+def _kind(run: Run) -> str:
+    return str(run.summary.get("output_format") or "classification")
+
+
+def _names(runs: Sequence[Run], kind: str) -> str:
+    return ", ".join(run.name for run in runs if _kind(run) == kind)
 
 
 def _differences(runs: Sequence[Run]) -> list[str]:
@@ -137,11 +151,26 @@ def whom_to_trust(runs: Sequence[Run], same_rows: bool) -> str:
         return f"Only {names} beats its own baselines."
     if not same_rows:
         return f"{names} beat their own baselines. Which of them is better cannot be told from different rows."
+    if _kind(runs[0]) == "regression":
+        return _trust_of_returns(better, names)
     ranked = sorted(better, key=lambda run: -run.summary["accuracy"])
     first, second = ranked[:2]
     share, count = first.summary["accuracy"], max(first.summary["rows"], 1)
     gap, margin = share - second.summary["accuracy"], 2 * math.sqrt(2 * share * (1 - share) / count)
     points = f"{100 * gap:.1f} points more labels right than {second.name}, give or take {100 * margin:.1f}"
+    if gap > margin:
+        return f"{first.name} leads: {points}."
+    return f"{names} beat their own baselines. They cannot be told apart: {first.name} has {points}."
+
+
+def _trust_of_returns(better: Sequence[Run], names: str) -> str:
+    """By the squared error saved beside the best baseline, which is the same for all: it needs only the rows."""
+    first, second = sorted(better, key=lambda run: -run.summary["gain"])[:2]
+    gap = first.summary["gain"] - second.summary["gain"]
+    margin = math.hypot(first.summary["gain_margin"], second.summary["gain_margin"])
+    points = (
+        f"{100 * gap:.1f} points more of the baseline's squared error saved than {second.name}, give or take {100 * margin:.1f}"
+    )
     if gap > margin:
         return f"{first.name} leads: {points}."
     return f"{names} beat their own baselines. They cannot be told apart: {first.name} has {points}."
@@ -154,8 +183,12 @@ def axes_of(runs: Sequence[Run], most: int = 7) -> list[dict[str, Any]]:
         values = [_number(run.settings.get(path)) for run in runs]
         if len({v for v in values if v is not None}) > 1:
             axes.append({"name": path.removeprefix("training.").removeprefix("model.architecture."), "values": values})
-    reached = [("labels right", "accuracy"), ("balanced", "balanced_accuracy"), ("MCC", "mcc"), ("validation loss", "val_loss")]
-    return axes[:most] + [{"name": word, "values": [run.summary.get(key) for run in runs]} for word, key in reached]
+    reached = [
+        ("labels right", "accuracy"), ("balanced", "balanced_accuracy"), ("MCC", "mcc"), ("RMSE", "rmse"),
+        ("R²", "r2"), ("IC", "ic"), ("validation loss", "val_loss"),
+    ]  # fmt: skip
+    figures = [{"name": word, "values": [run.summary.get(key) for run in runs]} for word, key in reached]
+    return axes[:most] + [axis for axis in figures if any(value is not None for value in axis["values"])]
 
 
 def _number(value: Any) -> float | int | None:

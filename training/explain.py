@@ -22,7 +22,9 @@ BUDGET_SECONDS, MAX_ROWS, LEAST_ROWS = 18.0, 20_000, 500
 
 
 def importance(name: str) -> dict[str, Any]:
-    """Drop of balanced accuracy on validation rows per feature and per fuzzy set; computed once, then read from the model.
+    """Drop of balanced accuracy, or of R² for returns, on validation rows per feature and per fuzzy set.
+
+    Computed once, then read from the model.
 
     ModelError if the rows cannot be made as they were, or if there is not enough time for two rounds.
     """
@@ -49,9 +51,12 @@ def _shuffle(bundle: Bundle, spec: StrategySpec, prepared: Prepared, until: floa
     features = {name: [place] for place, name in enumerate(bundle.feature_names)}
     sets = input_groups(spec)
     asked = {f"set {name}": columns for name, columns in sets.items()} | {f"feature {name}": c for name, c in features.items()}
+    # Returns in the units of the network's answer; class numbers as they are.
+    labels = rows.labels if bundle.target_scale is None else rows.labels / bundle.target_scale
+    centre = float(labels[prepared.splits.train].mean())
     found = permutation_importance(
-        bundle.network, rows.features, rows.labels[positions], rows.symbols[positions], asked,
-        len(bundle.class_names), bundle.seed, lambda: time.monotonic() < until, rows.last_bars(positions),
+        bundle.network, rows.features, labels[positions], rows.symbols[positions], asked,
+        len(bundle.class_names), bundle.seed, lambda: time.monotonic() < until, rows.last_bars(positions), centre,
     )  # fmt: skip
     if found["repeats"] < LEAST_REPEATS:
         raise ModelError(
@@ -60,7 +65,7 @@ def _shuffle(bundle: Bundle, spec: StrategySpec, prepared: Prepared, until: floa
         )
     parts = found.pop("inputs")
     return found | {
-        "measure": "balanced_accuracy",
+        "measure": "balanced_accuracy" if bundle.class_names else "r2",
         "rows": len(positions),
         "of_rows": len(prepared.splits.validation),
         "seed": bundle.seed,

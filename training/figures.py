@@ -14,9 +14,11 @@ Metrics = Mapping[str, Any]
 
 #: Classes have their colour and dash everywhere.
 CLASS_COLOURS = {
-    "BUY": "--buy", "BULLISH": "--buy", "HOLD": "--hold", "NEUTRAL": "--hold", "SELL": "--sell", "BEARISH": "--sell",
+    "BUY": "--buy", "BULLISH": "--buy", "UP": "--buy", "HOLD": "--hold", "NEUTRAL": "--hold", "RANGING": "--hold",
+    "SELL": "--sell", "BEARISH": "--sell", "DOWN": "--sell", "VOLATILE": "--warn",
 }  # fmt: skip
-CLASS_DASHES = {"--buy": "solid", "--hold": "dot", "--sell": "dash"}
+CLASS_DASHES = {"--buy": "solid", "--hold": "dot", "--sell": "dash", "--warn": "dashdot"}
+CLASS_SHAPES = {"--buy": "triangle-up", "--sell": "triangle-down", "--warn": "diamond"}
 #: Parts of the split ledger: word and colour. They also differ in place, and the thin ones in height.
 PARTS = {
     "train": ("train", "--accent"), "purged": ("purged", "--warn"), "embargoed": ("embargo", "--faint"),
@@ -28,6 +30,7 @@ WORDS = {
     "val_balanced_accuracy": "balanced",
     "val_mcc": "MCC",
 }
+WORDS_OF_RETURNS = {"val_ic": "IC", "val_rank_ic": "rank IC", "val_sign_accuracy": "sign right"}
 
 
 def line(name: str, x: Sequence[Any], y: Sequence[Any], colour: str, dash: str = "solid", **more: Any) -> dict[str, Any]:
@@ -51,12 +54,13 @@ def learning_curves(history: Sequence[Metrics], best_epoch: int | None) -> Figur
 
 
 def measure_curves(history: Sequence[Metrics], best_epoch: int | None) -> Figure:
-    """What validation measured by epoch."""
+    """What validation measured by epoch, of classes or of returns."""
+    words = WORDS_OF_RETURNS if any("val_ic" in epoch for epoch in history) else WORDS
     styles = (("--accent", "solid"), ("--buy", "dash"), ("--sell", "dot"))
     epochs = [epoch["epoch"] + 1 for epoch in history]
     data = [
         line(word, epochs, [epoch.get(key) for epoch in history], colour, dash)
-        for (key, word), (colour, dash) in zip(WORDS.items(), styles, strict=True)
+        for (key, word), (colour, dash) in zip(words.items(), styles, strict=True)
         if any(epoch.get(key) is not None for epoch in history)
     ]
     return {"data": data, "layout": _by_epoch("validation rows", best_epoch, len(history))}
@@ -98,10 +102,13 @@ def confusion_matrix(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> F
          "font": {"size": 13, "color": "--on-accent" if shares[r][c] > 0.55 else "--text"}}
         for r, true in enumerate(names) for c, called in enumerate(names)
     ]  # fmt: skip
+    # Four names do not fit beside each other: they stand aslant, with room above them.
+    many = len(names) > 3
+    aslant = {"tickangle": -35, "title": title("called") | {"standoff": 4}} if many else {"title": title("called")}
     layout = {
-        "xaxis": {"title": title("called"), "side": "top", "fixedrange": True, "showgrid": False, "ticks": ""},
+        "xaxis": {"side": "top", "fixedrange": True, "showgrid": False, "ticks": ""} | aslant,
         "yaxis": {"title": title("true"), "autorange": "reversed", "fixedrange": True, "showgrid": False, "ticks": ""},
-        "margin": {"l": 78, "r": 12, "t": 58, "b": 12}, "annotations": notes,
+        "margin": {"l": 78, "r": 34 if many else 12, "t": 84 if many else 58, "b": 12}, "annotations": notes,
     }  # fmt: skip
     return {"data": [data], "layout": layout}
 
@@ -137,8 +144,8 @@ def split_ledger(spans: Mapping[str, Sequence[Metrics]]) -> Figure:
     return {"data": data, "layout": layout}
 
 
-def importance_bars(parts: Mapping[str, Metrics], most: int = 25) -> Figure:
-    """Loss of balanced accuracy in points when an input is shuffled, largest first, with its spread over the repeats."""
+def importance_bars(parts: Mapping[str, Metrics], most: int = 25, what: str = "balanced accuracy") -> Figure:
+    """Loss of what is measured in points when an input is shuffled, largest first, with its spread over the repeats."""
     ranked = sorted(parts.items(), key=lambda part: -part[1]["mean"])[:most]
     means, spreads = [100 * part["mean"] for _, part in ranked], [100 * part["spread"] for _, part in ranked]
     data = {
@@ -149,7 +156,7 @@ def importance_bars(parts: Mapping[str, Metrics], most: int = 25) -> Figure:
     }  # fmt: skip
     layout = {
         "height": 76 + 24 * max(len(ranked), 1), "bargap": 0.35, "margin": {"l": 48, "r": 16, "t": 10, "b": 44},
-        "xaxis": {"title": title("points of balanced accuracy lost"), "zeroline": True},
+        "xaxis": {"title": title(f"points of {what} lost"), "zeroline": True},
         "yaxis": {"autorange": "reversed", "type": "category", "showgrid": False, "tickfont": {"size": 11.5, "color": "--muted"}},
     }  # fmt: skip
     return {"data": [data], "layout": layout}
@@ -168,9 +175,7 @@ def probabilities(candles: Metrics | None, said: Metrics, names: Sequence[str]) 
              "low": candles["low"], "close": candles["close"], "yaxis": "y2", "showlegend": False,
              "increasing": {"line": {"color": "--buy", "width": 1}}, "decreasing": {"line": {"color": "--sell", "width": 1}}}
         )  # fmt: skip
-        data += [
-            _marks(said.get("marks", ()), name) for name in names if name in CLASS_COLOURS and name not in ("HOLD", "NEUTRAL")
-        ]
+        data += [_marks(said.get("marks", ()), name) for name in names if CLASS_COLOURS.get(name) in CLASS_SHAPES]
     for name in names:
         colour = CLASS_COLOURS.get(name, "--accent")
         dash = CLASS_DASHES.get(colour, "solid")
@@ -186,12 +191,12 @@ def probabilities(candles: Metrics | None, said: Metrics, names: Sequence[str]) 
 
 
 def _marks(marks: Sequence[Metrics], name: str) -> dict[str, Any]:
-    """Filled where the class was right, hollow where it was not; upwards for a rise, downwards for a fall."""
+    """Filled where the class was right, hollow where it was not; upwards for a rise, downwards for a fall, else a diamond."""
     own = [mark for mark in marks if mark["class"] == name]
     if not own:
         return {}
     colour = CLASS_COLOURS[name]
-    shape = "triangle-up" if colour == "--buy" else "triangle-down"
+    shape = CLASS_SHAPES[colour]
     return {
         "type": "scatter", "mode": "markers", "name": f"called {name}", "yaxis": "y2", "x": [mark["time"] for mark in own],
         "y": [mark["price"] for mark in own], "text": ["right" if mark["right"] else "wrong" for mark in own],

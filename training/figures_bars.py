@@ -9,12 +9,13 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from training.figures import CLASS_COLOURS, CLASS_DASHES
+
 if TYPE_CHECKING:
     from training.pipeline.candles import Candles
 
 Figure = dict[str, Any]
-#: Colours of the classes of signals; any other class is shown in those of OTHERS, in order.
-COLOURS = {"BUY": "--buy", "HOLD": "--hold", "SELL": "--sell"}
+#: Classes without a colour of their own are shown in these, in order.
 OTHERS = ("--accent", "--warn", "--good", "--bad")
 
 
@@ -45,7 +46,8 @@ def prediction_figure(candles: Candles, times: Sequence[int], chances: Mapping[s
     data = [_candle_trace(candle_times, columns) | {"showlegend": False}]
     others = iter(OTHERS * 8)
     for name, shares in chances.items():
-        line = {"color": COLOURS.get(name) or next(others), "width": 1.4}
+        colour = CLASS_COLOURS.get(name) or next(others)
+        line = {"color": colour, "width": 1.4, "dash": CLASS_DASHES.get(colour, "solid")}
         curve = {"type": "scatter", "mode": "lines", "name": name, "x": list(times), "y": list(shares), "yaxis": "y2"}
         data.append({**curve, "line": line, "hovertemplate": "%{y:.1%}"})
     return {
@@ -58,6 +60,21 @@ def prediction_figure(candles: Candles, times: Sequence[int], chances: Mapping[s
             "margin": {"l": 12, "r": 56, "t": 34, "b": 36},
         },
     }  # fmt: skip
+
+
+def returns_figure(candles: Candles, times: Sequence[int], returns: Sequence[float], edge: float) -> Figure:
+    """Candles above the predicted return, with the edges from which on it is a signal. times in ms UTC."""
+    figure = prediction_figure(candles, times, {})
+    curve = {"type": "scatter", "mode": "lines", "name": "predicted return", "x": list(times), "y": list(returns), "yaxis": "y2"}
+    figure["data"].append({**curve, "line": {"color": "--accent", "width": 1.4}, "hovertemplate": "%{y:.2%}"})
+    axis = {"tickformat": ".1%", "zeroline": True}
+    figure["layout"]["yaxis2"] = {key: value for key, value in figure["layout"]["yaxis2"].items() if key != "range"} | axis
+    figure["layout"]["shapes"] = [
+        {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "yref": "y2", "y0": height, "y1": height,
+         "line": {"color": colour, "width": 1, "dash": "dash"}}
+        for height, colour in ((edge, "--buy"), (-edge, "--sell"))
+    ]  # fmt: skip
+    return figure
 
 
 def _plain(candles: Candles) -> tuple[list[int], list[list[float | None]]]:

@@ -6,16 +6,10 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from strategies_app.vocabulary import INDICATORS
+from strategies_app.catalogue import indicator_kind
+from training.figures import CLASS_COLOURS, CLASS_SHAPES
 
 Figure = dict[str, Any]
-#: A class is told by colour and by shape.
-CLASS_COLOURS = {
-    "BUY": "--buy", "HOLD": "--hold", "SELL": "--sell",
-    "BULLISH": "--buy", "BEARISH": "--sell", "NEUTRAL": "--hold",
-    "UP": "--buy", "DOWN": "--sell", "RANGING": "--hold", "VOLATILE": "--warn",
-}  # fmt: skip
-_SYMBOLS = {"--buy": "triangle-up", "--sell": "triangle-down", "--warn": "diamond"}
 LINES = ("--accent", "--warn", "--sell", "--buy", "--faint", "--muted")
 _DASHES = ("solid", "dash", "dot", "dashdot")
 #: Heights in pixels.
@@ -53,7 +47,7 @@ def _panes(outputs: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any]
     """What is drawn over the candles, since on a constant price it is the price; and the rest by indicator."""
     overlays, panes = [], dict[str, list[Mapping[str, Any]]]()
     for output in outputs:
-        if INDICATORS[output["kind"]].constant.startswith("the price"):
+        if indicator_kind(output["kind"]).constant.startswith("the price"):
             overlays.append(output)
         else:
             panes.setdefault(output["name"].partition(".")[0], []).append(output)
@@ -99,7 +93,7 @@ def _markers(series: Mapping[str, Any], labels: Mapping[str, Any]) -> list[dict[
             continue
         low = colour == "--buy"
         heights = [series["low"][i] - away if low else series["high"][i] + away for i in at]
-        marker = {"color": colour, "size": 6, "symbol": _SYMBOLS.get(colour, "circle")}
+        marker = {"color": colour, "size": 6, "symbol": CLASS_SHAPES.get(colour, "circle")}
         found.append(
             {
                 "type": "scatter", "mode": "markers", "name": one["name"], "x": [series["times"][i] for i in at], "y": heights,

@@ -17,6 +17,7 @@ from training.bundles import bundle_folder
 from training.files import FolderError
 from training.models import Operation, TrainedModel
 from training.pipeline.coverage import DAY, DataError, day_of, day_start
+from training.signals import SIGNALS, signals_of_returns
 
 #: So many points are drawn at most: more than a screen can show are thinned to equal stretches.
 POINTS = 600
@@ -28,18 +29,19 @@ MOST_BARS = 5_000_000
 
 @dataclass(frozen=True)
 class Said:
-    """One symbol's rows of a split: times µs and labels int64 (n,), probabilities float32 (n, k)."""
+    """One symbol's rows of a split: times µs int64 (n,); labels int64 (n,) with probabilities float32 (n, k), or realised
+    returns float64 (n,) as labels with the predicted ones in place of probabilities."""
 
     times: NDArray[np.int64]
-    labels: NDArray[np.int64]
-    probabilities: NDArray[np.float32]
+    labels: NDArray[Any]
+    probabilities: NDArray[Any]
 
     def __len__(self) -> int:
         return len(self.times)
 
 
 def kept_predictions(model: TrainedModel) -> dict[str, NDArray[Any]]:
-    """`{split}.{times | symbols | labels | probabilities}` as kept with the bundle. FolderError if they cannot be read."""
+    """`{split}.{times | symbols | labels | probabilities or returns}` as kept with the bundle. FolderError if unreadable."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
@@ -53,7 +55,8 @@ def kept_predictions(model: TrainedModel) -> dict[str, NDArray[Any]]:
 def said_of(arrays: dict[str, NDArray[Any]], split: str, number: int) -> Said:
     """The rows of the symbol with this number."""
     own = arrays[f"{split}.symbols"] == number
-    return Said(*(arrays[f"{split}.{name}"][own] for name in ("times", "labels", "probabilities")))
+    said = "returns" if f"{split}.returns" in arrays else "probabilities"
+    return Said(*(arrays[f"{split}.{name}"][own] for name in ("times", "labels", said)))
 
 
 def between(said: Said, first: dt.date | None, last: dt.date | None) -> Said:
@@ -69,10 +72,8 @@ def base_timeframe(operation: Operation) -> str:
 
 def drawn(operation: Operation, symbol: str, said: Said, names: list[str]) -> tuple[dict[str, Any] | None, dict[str, Any]]:
     """Candles (None where no bars are stored) and what was said, thinned alike, as `figures.probabilities` takes them."""
-    edges = np.unique(np.linspace(0, len(said), min(len(said), POINTS) + 1).astype(np.int64))
-    starts = edges[:-1]
-    times = said.times[starts]
-    counts = np.diff(edges)[:, None]
+    starts, lengths = _stretches(len(said))
+    times, counts = said.times[starts], lengths[:, None]
     means = np.add.reduceat(said.probabilities.astype(np.float64), starts, axis=0) / counts
     told = {
         "times": texts(times),
@@ -85,10 +86,34 @@ def drawn(operation: Operation, symbol: str, said: Said, names: list[str]) -> tu
     return candles, told
 
 
+def _stretches(count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Beginnings and lengths of at most POINTS equal stretches of `count` rows."""
+    edges = np.unique(np.linspace(0, count, min(count, POINTS) + 1).astype(np.int64))
+    return edges[:-1], np.diff(edges)
+
+
+def drawn_returns(operation: Operation, symbol: str, said: Said, edge: float) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+    """Candles (None where no bars are stored) and returns, thinned alike, as `figures_returns.predictions` takes them."""
+    starts, counts = _stretches(len(said))
+    times = said.times[starts]
+    told: dict[str, Any] = {"times": texts(times), "marks": []}
+    for name, column in (("predicted", said.probabilities), ("realised", said.labels)):
+        told[name] = [round(float(value), 6) for value in np.add.reduceat(column, starts) / counts]
+    candles = _candles(operation, symbol, said, times)
+    if candles and len(times) == len(said) <= MARKED:
+        signals = signals_of_returns(said.probabilities, edge).tolist()
+        told["marks"] = [
+            {"time": candles["times"][row], "signal": SIGNALS[place], "price": candles["low" if place == 0 else "high"][row],
+             "right": bool((said.labels[row] > 0) == (place == 0))}
+            for row, place in enumerate(signals) if SIGNALS[place] != "HOLD"
+        ]  # fmt: skip
+    return candles, told
+
+
 def _marks(said: Said, candles: dict[str, Any], names: list[str]) -> list[dict[str, Any]]:
     """One per bar that was called a rise or a fall, below or above its candle."""
     called = said.probabilities.argmax(axis=1)
-    prices = {"BUY": "low", "BULLISH": "low", "SELL": "high", "BEARISH": "high"}
+    prices = {"BUY": "low", "BULLISH": "low", "UP": "low", "SELL": "high", "BEARISH": "high", "DOWN": "high", "VOLATILE": "high"}
     return [
         {"time": candles["times"][row], "class": names[place], "price": candles[prices[names[place]]][row],
          "right": bool(place == said.labels[row])}

@@ -8,6 +8,29 @@ from typing import Any
 COLUMNS = ("Share", "Median run", "Longest run", "Expected return", "Best return", "Bars to best")
 
 
+#: Of a label that is a return, per split.
+RETURN_COLUMNS = ("Mean return", "Deviation", "Rising")
+#: One class above this share of a split is worth a warning.
+ONE_SIDED = 0.95
+
+
+def split_columns(plan: Mapping[str, Any]) -> list[str]:
+    """What a plan tells of the labels of each split: the share of each class, or three figures of the returns."""
+    return list(plan["class_names"]) or list(RETURN_COLUMNS)
+
+
+def split_cells(plan: Mapping[str, Any], name: str) -> list[tuple[str, bool]]:
+    """A text for each of `split_columns`, and whether it is a warning; empty texts for rows that are in no split."""
+    if not plan["class_names"]:
+        told = plan["return_figures"].get(name)
+        texts = (
+            [_percent(told["mean"]), f"{told['deviation']:.2%}", f"{told['rising']:.1%}"] if told else [""] * len(RETURN_COLUMNS)
+        )
+        return [(text, False) for text in texts]
+    shares = plan["class_shares"].get(name)
+    return [(f"{shares[c]:.1%}", shares[c] > ONE_SIDED) if shares else ("", False) for c in plan["class_names"]]
+
+
 def label_lines(told: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...]]]:
     """Per class its name and a cell for each of COLUMNS."""
     return [(line["name"], _cells(line)) for line in told["classes"]]

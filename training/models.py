@@ -54,6 +54,7 @@ class Operation(models.Model):
     spec = models.TextField(help_text="the effective strategy as JSON: the stored text with the request's values")
     fingerprints = models.JSONField(default=dict, help_text="sha256 of exactly the bars used: symbol → timeframe → hex")
     sources = models.JSONField(default=dict, help_text="stored timeframe that each series was read or resampled from")
+    plugins = models.JSONField(default=dict, help_text="kinds of other packages in it: name → package, version, code")
     first_bars = models.JSONField(default=dict, help_text="µs UTC of the first bar of each series: a resumed run begins there")
 
     stage = models.CharField(max_length=32, blank=True)

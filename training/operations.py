@@ -17,6 +17,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from strategies_app import plugins
 from strategies_app.models import StrategyVersion
 from training.models import LIVE, RESUMABLE, Operation, Status
 from training.values import Refusal
@@ -99,6 +100,18 @@ def fail(operation_id: str, attempt: int, error: str) -> bool:
 def stop(operation_id: str, attempt: int, status: Status, reason: str) -> bool:
     """A live attempt ended early and knows it: cancelled or interrupted."""
     return _change(operation_id, attempt, LIVE, status, finished=timezone.now(), error=reason)
+
+
+def refuse_other_plugins(operation: Operation, *, allow_inexact: bool = False) -> None:
+    """An operation runs with the code of other packages that it was started with, or, if allowed, with another version."""
+    if absent := plugins.missing(operation.plugins):
+        raise OperationError(f"{operation.pk} needs {'; '.join(absent)}")
+    differing = plugins.differences(operation.plugins)
+    if differing and not allow_inexact:
+        raise OperationError(
+            f"{operation.pk} was started with other code: {'; '.join(differing)}; "
+            "install that version again, or continue not bit for bit with --allow-inexact"
+        )
 
 
 def resume(operation_id: str, queue: str = "", *, allow_inexact: bool = False) -> int:

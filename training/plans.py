@@ -17,19 +17,19 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str = "") -> di
     import numpy as np
 
     from training.pipeline.label_report import label_report
-    from training.recipe import FeatureCache, class_shares, load_bars, prepare, split_ledger
-    from training.trainer.classes import learn_class_weights
+    from training.recipe import FeatureCache, class_shares, load_bars, prepare, return_figures, split_ledger
     from training.trainer.device import choose_device, device_name
     from training.trainer.networks import build_network, parameter_count
+    from training.trainer.targets import learn_target
 
     bars = load_bars(spec, Path(settings.STORE_DIR), threads=settings.DATA_THREADS)
     cache = FeatureCache(Path(settings.CACHE_DIR), settings.CACHE_LIMIT_BYTES)
     prepared = prepare(spec, bars, cache=cache, data_threads=settings.DATA_THREADS)
     dataset, splits = prepared.dataset, prepared.splits
     parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
-    _, warnings = learn_class_weights(dataset, splits, spec.training.class_weights)  # refuses what training would refuse
+    _, warnings = learn_target(dataset, splits, spec.training)  # refuses what training would refuse
     ones = np.ones(len(dataset.feature_names), dtype=np.float32)
-    network = build_network(spec, len(ones), len(dataset.class_names), 0 * ones, ones)
+    network = build_network(spec, len(ones), spec.output_count, 0 * ones, ones)
     device = choose_device()
     return {
         "strategy": f"{spec.name} ({label})",
@@ -37,13 +37,15 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str = "") -> di
         "timeframes": f"{', '.join(spec.timeframes)} (rows on {spec.base_timeframe})",
         "dates": f"{spec.training_data.start} to {spec.training_data.end}",
         "network": f"{spec.model.type}, {parameter_count(network):,} parameters, {len(dataset.feature_names)} features"
-        f"{f' in windows of {spec.window} bars' if spec.window > 1 else ''}, {len(dataset.class_names)} classes",
+        f"{f' in windows of {spec.window} bars' if spec.window > 1 else ''}, "
+        + (f"{len(dataset.class_names)} classes" if dataset.class_names else "one predicted return"),
         "memory": memory_text(dataset.rows.features.nbytes, parameter_count(network), batch_bytes(spec, len(ones))),
         "worker": worker or f"this process, {device} ({device_name(device)})",
         "features": list(dataset.feature_names),
         "class_names": list(dataset.class_names),
         "split": split_ledger(dataset, splits, bars),
         "class_shares": {name: class_shares(dataset, positions) for name, positions in parts.items() if len(positions)},
+        "return_figures": {name: told for name, positions in parts.items() if (told := return_figures(dataset, positions))},
         "longest_look_ahead": longest_look_ahead(spec, dataset),
         "label_report": label_report(spec, bars, dataset, splits),
         "notes": [*prepared.notes, *warnings],

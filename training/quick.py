@@ -34,10 +34,14 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str) -> dict[st
 
 
 def predict(model: str, symbol: str, timeframe: str, start: str | None, end: str | None) -> dict[str, Any]:
-    """Probabilities and signal of every bar between two days."""
+    """Probabilities or predicted return, and signal, of every bar between two days."""
+    from strategies_app.schema import StrategySpec
+    from training.recipe import edge_of
     from training.trained import ModelError, open_model, predict_stored
 
-    predictions, notes = predict_stored(open_model(model), symbol, timeframe, start, end, recent=False)
+    bundle = open_model(model)
+    edge = None if bundle.target_scale is None else edge_of(StrategySpec.model_validate(bundle.spec))
+    predictions, notes = predict_stored(bundle, symbol, timeframe, start, end, recent=False)
     count = len(predictions.times)
     if count > MAX_BARS:
         raise ModelError(f"these are {count:,} bars, at most {MAX_BARS:,} are answered at once: ask for fewer days")
@@ -45,7 +49,9 @@ def predict(model: str, symbol: str, timeframe: str, start: str | None, end: str
         "model": model,
         "symbol": symbol,
         "timeframe": timeframe,
+        "output_format": "classification" if predictions.returns is None else "regression",
         "class_names": list(predictions.class_names),
+        "edge": edge,
         "bars": _bars(predictions),
         "notes": notes,
     }
@@ -59,12 +65,22 @@ def preview(text: str, symbol: str, timeframe: str | None = None, bars: int | No
 
 
 def _bars(predictions: Any) -> list[dict[str, Any]]:
-    """Each probability is the shortest number that reads back to the same float32."""
+    """Each probability is the shortest number that reads back to the same float32; what a model does not say is null."""
     import numpy as np
 
     times = np.datetime_as_string(predictions.times.view("M8[us]").astype("M8[s]"))
+    if predictions.returns is not None:
+        return [
+            {"timestamp": f"{time}Z", "probabilities": None, "predicted_return": said, "signal": signal}
+            for time, said, signal in zip(times, predictions.returns.tolist(), predictions.signals, strict=True)
+        ]
     return [
-        {"timestamp": f"{time}Z", "probabilities": [float(str(chance)) for chance in chances], "signal": signal}
+        {
+            "timestamp": f"{time}Z",
+            "probabilities": [float(str(chance)) for chance in chances],
+            "predicted_return": None,
+            "signal": signal,
+        }
         for time, chances, signal in zip(times, predictions.probabilities, predictions.signals, strict=True)
     ]
 

@@ -25,10 +25,12 @@ from training.pipeline.loading import RunBars, load_bars
 from training.pipeline.quality import MINIMUM_ROWS
 from training.pipeline.remarks import gathered
 from training.pipeline.splits import check_splits, cut_rows
+from training.signals import SIGNALS, signals_of, signals_of_returns
 from training.trainer.bundle import Bundle
 from training.trainer.device import choose_device, environment
-from training.trainer.evaluation import evaluate, probabilities
+from training.trainer.evaluation import evaluate, predicted_returns, probabilities
 from training.trainer.loop import Fitted, fit
+from training.trainer.returns import MEASURES as RETURN_MEASURES
 from training.values import Callback, Dataset, Parts, Silent, Splits, rows_by_symbol
 
 __all__ = ["FeatureCache", "Predictions", "Prepared", "RunBars", "load_bars", "predict_bars", "prepare", "train_strategy"]
@@ -57,15 +59,17 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Predictions:
-    """One symbol's base bars with every feature and a whole window: times (n,) µs UTC, probabilities float32 (n, k), and
-    the signal of each: the most probable class if its probability reaches the threshold, else HOLD, or "" where the
-    label has no HOLD."""
+    """One symbol's base bars with every feature and a whole window: times (n,) µs UTC, and what is said of each (see `signals`).
+
+    probabilities float32 (n, k); returns float64 (n,): the predicted returns, with which k is 0, None for classes.
+    """
 
     symbol: str
     times: NDArray[np.int64]
     probabilities: NDArray[np.float32]
     class_names: tuple[str, ...]
     signals: list[str]
+    returns: NDArray[np.float64] | None = None
 
 
 def prepare(
@@ -138,12 +142,24 @@ def _rows(
 
 
 def class_shares(dataset: Dataset, positions: NDArray[np.int64]) -> dict[str, float]:
-    """Share of each class among the rows at `positions`."""
+    """Share of each class among the rows at `positions`; none for returns."""
+    if not dataset.class_names:
+        return {}
     counts = np.bincount(dataset.rows.labels[positions], minlength=len(dataset.class_names))
     return {name: float(count / max(counts.sum(), 1)) for name, count in zip(dataset.class_names, counts, strict=True)}
 
 
+def return_figures(dataset: Dataset, positions: NDArray[np.int64]) -> dict[str, float]:
+    """Of the labels at `positions`, if they are returns: their mean, their deviation and the share that rises."""
+    if dataset.class_names or not len(positions):
+        return {}
+    labels = dataset.rows.labels[positions]
+    return {"mean": float(labels.mean()), "deviation": float(labels.std()), "rising": float((labels > 0).mean())}
+
+
 def _class_notes(dataset: Dataset, splits: Splits) -> list[str]:
+    if not dataset.class_names:
+        return []
     shares = class_shares(dataset, splits.train)
     name, share = max(shares.items(), key=lambda item: item[1])
     if share <= ONE_SIDED:
@@ -201,7 +217,10 @@ def _bundle(
 
     def measured(positions: NDArray[np.int64]) -> Any:
         bar = duration(spec.base_timeframe)
-        return evaluate(fitted.network, dataset, positions, splits.train, spec.training, fitted.class_weights, bar=bar)
+        return evaluate(
+            fitted.network, dataset, positions, splits.train, spec.training, fitted.class_weights, bar=bar,
+            target_scale=fitted.target_scale, edge=edge_of(spec),
+        )  # fmt: skip
 
     on_stage("evaluate", 0.0)
     validation = measured(splits.validation)
@@ -219,6 +238,7 @@ def _bundle(
         offset=fitted.offset,
         scale=fitted.scale,
         class_weights=fitted.class_weights,
+        target_scale=fitted.target_scale,
         symbols=dataset.symbols,
         timeframes=spec.timeframes,
         first_bars={s: dict(t) for s, t in bars.first_bars.items()},
@@ -231,6 +251,7 @@ def _bundle(
         device=fitted.device,
         seed=fitted.seed,
         metrics={
+            "output_format": "classification" if dataset.class_names else "regression",
             "class_names": list(dataset.class_names),
             "test": None,
             **{name: e.metrics for name, e in evaluations.items()},
@@ -238,6 +259,7 @@ def _bundle(
         },
         predictions={name: e.predictions for name, e in evaluations.items()},
         notes=[*prepared.notes, *fitted.warnings],
+        plugins=spec.plugins,
     )
 
 
@@ -251,7 +273,7 @@ def _training(fitted: Fitted) -> dict[str, Any]:
             "early_stopped": fitted.early_stopped,
             "train_loss": best["train_loss"],
             "val_loss": best["val_loss"],
-            "accuracy": best["val_accuracy"],
+            **{name: best.get(f"val_{name}") for name in ("accuracy", *RETURN_MEASURES) if f"val_{name}" in best},
         },
     }
 
@@ -299,7 +321,7 @@ def _spans(dataset: Dataset, parts: Mapping[str, NDArray[np.int64]], splits: Spl
 
 
 def predict_bars(bundle: Bundle, symbol: str, frames: Mapping[str, pd.DataFrame], start: int) -> Predictions:
-    """Probabilities and signals of one symbol's base bars from `start` (µs) on; frames as `load_bars` gives them.
+    """Probabilities or returns, and signals, of one symbol's base bars from `start` (µs) on; frames as `load_bars` gives them.
 
     For bars that begin where the training's began, features and probabilities are those of training, bit for bit.
     """
@@ -309,14 +331,15 @@ def predict_bars(bundle: Bundle, symbol: str, frames: Mapping[str, pd.DataFrame]
     if len(times) == 0:
         needed = "all its features" if spec.window == 1 else f"all features in the {spec.window} bars up to it"
         raise DataError(f"no {spec.base_timeframe} bar of {symbol} has {needed}; wanted more bars before the dates asked for")
+    if bundle.target_scale is not None:
+        returns = predicted_returns(bundle.network, features, bundle.target_scale, ends)
+        told = [SIGNALS[place] for place in signals_of_returns(returns, edge_of(spec))]
+        return Predictions(symbol, times, np.zeros((len(times), 0), np.float32), (), told, returns)
     chances = probabilities(bundle.network, features, ends)
     signals = signals_of(chances, bundle.class_names, spec.decisions.confidence_threshold)
     return Predictions(symbol, times, chances, bundle.class_names, signals)
 
 
-def signals_of(chances: NDArray[np.float32], class_names: tuple[str, ...], threshold: float) -> list[str]:
-    """The most probable class where its probability reaches the threshold, else HOLD if there is such a class, else ""."""
-    names = np.array([*class_names, "HOLD" if "HOLD" in class_names else ""])
-    best = chances.argmax(axis=1)
-    sure = chances[np.arange(len(chances)), best] >= threshold
-    return [str(name) for name in names[np.where(sure, best, len(class_names))]]
+def edge_of(spec: StrategySpec) -> float:
+    """The predicted return that makes a signal. The reader wants costs with every regression."""
+    return 0.0 if spec.decisions.cost_model is None else spec.decisions.cost_model.edge

@@ -10,25 +10,24 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from training import label_words
+from training import label_words, measure_words
 from training.pipeline.coverage import day_of
-from training.verdict import baseline_name, baselines_of, judge
+from training.verdict import baseline_name, baselines_of, is_of_returns, judge, percent
 
 Metrics = Mapping[str, Any]
 #: More symbols than these are read by nobody on a terminal.
 MOST_SYMBOLS = 20
-COLUMNS = (("accuracy", "Labels right"), ("balanced_accuracy", "Balanced"), ("mcc", "MCC"), ("f1_score", "F1 (macro)"))
 
 
 def result_tables(metrics: Metrics, split: Metrics) -> RenderableType:
-    """The verdict in a sentence, the model beside its baselines on both splits, and every class by itself."""
+    """The verdict in a sentence, the model beside its baselines on both splits, and every class or signal by itself."""
     parts: list[RenderableType] = [Text(verdict(metrics), style="bold")]
     for name in ("validation", "test"):
         if metrics.get(name):
             begin, end = _span(split, name)
             parts += [Text(), _beside_baseline(f"{name.capitalize()}, {begin} to {end}", metrics[name])]
     seen = metrics.get("test") or metrics["validation"]
-    parts += [Text(), _classes(seen, metrics["class_names"])]
+    parts += [Text(), _signals(seen) if is_of_returns(seen) else _classes(seen, metrics["class_names"])]
     if len(seen["per_symbol"]) > 1:
         parts += [Text(), _symbols(seen["per_symbol"])]
     training = metrics["training"]
@@ -67,18 +66,25 @@ def _list(title: str) -> Table:
 
 
 def _beside_baseline(title: str, metrics: Metrics) -> Table:
-    table = _table(title, "", *(word for _, word in COLUMNS), "Loss")
+    table = _table(title, "", *(word for _, word, _ in measure_words.columns_of(metrics)), "Loss")
     loss = "–" if metrics.get("loss") is None else f"{metrics['loss']:.4f}"
-    table.add_row("This model", *(_share(metrics, key) for key, _ in COLUMNS), loss, style="bold")
+    table.add_row("This model", *_cells(metrics), loss, style="bold")
     for baseline in baselines_of(metrics):
         name = baseline_name(baseline)
-        table.add_row(f"{name[:1].upper()}{name[1:]}", *(_share(baseline, key) for key, _ in COLUMNS), "–")
+        table.add_row(f"{name[:1].upper()}{name[1:]}", *_cells(baseline), "–")
     return table
 
 
-def _share(metrics: Metrics, key: str) -> str:
-    value = metrics[key]
-    return f"{value:.1%}" if key == "accuracy" else f"{value:.3f}"
+def _cells(metrics: Metrics) -> list[str]:
+    """As `measure_words` has them, closer together."""
+    return [cell.replace(" %", "%") for cell in measure_words.cells_of(metrics)]
+
+
+def _signals(metrics: Metrics) -> Table:
+    table = _table(f"Signals (predicted return of {percent(metrics['edge'])} or more)", "", "Rows", "Mean return that followed")
+    for name, told in metrics["signals"].items():
+        table.add_row(name, f"{told['rows']:,}", percent(told["mean_return"]))
+    return table
 
 
 def _classes(metrics: Metrics, names: list[str]) -> Table:
@@ -90,9 +96,10 @@ def _classes(metrics: Metrics, names: list[str]) -> Table:
 
 
 def _symbols(per_symbol: Mapping[str, Metrics]) -> Table:
-    table = _table("Symbols", "", *(word for _, word in COLUMNS))
+    columns = measure_words.columns_of(next(iter(per_symbol.values())))
+    table = _table("Symbols", "", *(word for _, word, _ in columns))
     for symbol, metrics in islice(per_symbol.items(), MOST_SYMBOLS):
-        table.add_row(symbol, *(_share(metrics, key) for key, _ in COLUMNS))
+        table.add_row(symbol, *_cells(metrics))
     if len(per_symbol) > MOST_SYMBOLS:
         table.add_row(f"and {len(per_symbol) - MOST_SYMBOLS:,} more, on the page of the result")
     return table
@@ -104,10 +111,9 @@ def plan_tables(plan: Metrics) -> RenderableType:
     for name in ("strategy", "symbols", "timeframes", "dates", "network", "memory", "worker"):
         facts.add_row(name, plan[name])
     split = plan["split"]
-    rows = _table("Rows", "", "Rows", *plan["class_names"])
+    rows = _table("Rows", "", "Rows", *label_words.split_columns(plan))
     for name, count in split["rows"].items():
-        shares = plan["class_shares"].get(name, {})
-        rows.add_row(name, f"{count:,}", *(f"{shares[c]:.1%}" if shares else "" for c in plan["class_names"]))
+        rows.add_row(name, f"{count:,}", *(text for text, _ in label_words.split_cells(plan, name)))
     for reason, count in split["dropped"].items():
         rows.add_row(f"dropped: {reason}", f"{count:,}")
     spans = [f"train to {day_of(split['cuts'][0] - 1)}"]
@@ -139,6 +145,8 @@ def provenance_table(bundle: Any) -> RenderableType:
     facts.add_row("rows", ", ".join(f"{name} {count:,}" for name, count in ledger["rows"].items()))
     facts.add_row("computed on", f"{bundle.device}, {bundle.threads} thread, engine {bundle.engine}, seed {bundle.seed}")
     facts.add_row("versions", ", ".join(f"{name} {version}" for name, version in bundle.versions.items()))
+    for name, of in bundle.plugins.items():
+        facts.add_row(name, f"{of['package']} {of['version']}, code {of['code']}")
     for symbol, timeframes in islice(bundle.fingerprints.items(), MOST_SYMBOLS):
         for timeframe, digest in timeframes.items():
             first = day_of(bundle.first_bars[symbol][timeframe])

@@ -98,6 +98,7 @@ def start_training(
             operation = operations.start(
                 version,
                 spec.plain(),
+                plugins=spec.plugins,
                 user=actor.user,
                 queue=queue,
                 task_id=task_id or None,
@@ -141,7 +142,11 @@ def cancel(operation: Operation, actor: Actor, *, reason: str = "", force: bool 
 
 
 def resume(operation: Operation, actor: Actor, *, inline: bool = False, allow_inexact: bool = False) -> int:
-    """Continue a stopped operation from its last checkpoint as its next attempt, whose number it gives."""
+    """Continue a stopped operation from its last checkpoint as its next attempt, whose number it gives.
+
+    OperationError if a package that it was started with is not there, or, unless allowed, is another version.
+    """
+    operations.refuse_other_plugins(operation, allow_inexact=allow_inexact)
     queue = "" if inline else queues.choose_queue()
     with transaction.atomic():
         attempt = operations.resume(operation.pk, queue, allow_inexact=allow_inexact)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 
+from strategies_app import plugins
 from strategies_app.vocabulary import nearest
 from training.models import TrainedModel
 from training.values import Refusal
@@ -77,6 +78,7 @@ def predict_stored(
     if not known:
         why = "only the warm-up before the start was read" if symbol in bundle.first_bars else f"it was not trained on {symbol}"
         notes.append(f"values may differ from those in training: {why}")
+    notes += [f"values may differ from those in training: {said}" for said in plugins.differences(bundle.plugins)]
     notes += _changed_since(bundle, symbol)
     first = spec.training_data.start
     return predict_bars(bundle, symbol, bars.frames[symbol], day_start(first) if first else bars.start), notes

@@ -35,8 +35,15 @@ def baseline_name(baseline: Metrics) -> str:
     return f"always {baseline['class']}" if baseline.get("class") else str(baseline.get("name", "baseline"))
 
 
+def is_of_returns(side: Metrics) -> bool:
+    """Whether these are measures of predicted returns, not of classes."""
+    return "rmse" in side
+
+
 def best_baseline(side: Metrics) -> Metrics:
-    """The one that calls most labels right; {} if there is none."""
+    """The one that calls most labels right, or that misses returns by least; {} if there is none."""
+    if is_of_returns(side):
+        return min(baselines_of(side), key=lambda b: float(b["rmse"]), default={})
     return max(baselines_of(side), key=lambda b: float(b.get("accuracy", 0.0)), default={})
 
 
@@ -58,6 +65,8 @@ def judge(metrics: Metrics) -> Verdict | None:
     split = judged_split(metrics)
     side: Metrics = metrics.get(split) or {}
     count, others = rows_of(side), baselines_of(side)
+    if count and others and is_of_returns(side):
+        return _judge_returns(split, side, others)
     if not count or not others or "mcc" not in side:
         return None
     ours, best = float(side["accuracy"]), best_baseline(side)
@@ -101,6 +110,67 @@ def _caveats(split: str, side: Metrics, margin: float, noise: float) -> tuple[st
     return tuple(found)
 
 
+def percent(value: float | None, digits: int = 2) -> str:
+    """A return as it is written."""
+    return "–" if value is None else f"{100 * value:.{digits}f} %".replace("-", "−")
+
+
+def _judge_returns(split: str, side: Metrics, others: list[Metrics]) -> Verdict:
+    """By the squared error that is saved beside the best baseline. Margin and noise count only rows whose labels share no
+    bar: two standard errors of the difference, and about 2/√n of a correlation of 0."""
+    best, noise = best_baseline(side), 2 / math.sqrt(max(side["independent_rows"], 1))
+    answer = f"On {rows_of(side):,} {split} rows its predictions miss by {percent(side['rmse'])} (root mean square); "
+    answer += f"{baseline_name(best)} misses by {percent(best['rmse'])}."
+    tone, headline = _standing_of_returns(side, others, best, noise)
+    return Verdict(tone, headline, answer, tone == "good", _caveats_of_returns(split, side, best, noise))
+
+
+def _standing_of_returns(side: Metrics, others: list[Metrics], best: Metrics, noise: float) -> tuple[str, str]:
+    name = f"the best baseline ({baseline_name(best)})"
+    if best["gain"] is None:
+        return "bad" if side["rmse"] > 0 else "warn", f"No better than {name}, which misses nothing."
+    if best["gain"] < -best["gain_margin"]:
+        return "bad", f"Worse than {name}."
+    unsure = [other for other in [best, *others] if other["gain"] is not None and other["gain"] <= other["gain_margin"]]
+    if unsure:
+        return "warn", f"Not distinguishable from {name if unsure[0] is best else baseline_name(unsure[0])}."
+    if side["ic"] is None or side["ic"] <= noise:
+        told = "all the same" if side["ic"] is None else f"IC {signed(side['ic'])}"
+        return "warn", f"Smaller errors than any baseline, but its predictions do not move with the returns ({told})."
+    rival = max(others, key=lambda other: other["ic"] or 0.0)
+    if side["ic"] <= (rival["ic"] or 0.0) + noise and rival["ic"]:
+        return "warn", f"Smaller errors than any baseline, but no better correlated than {baseline_name(rival)}."
+    return "good", f"Better than each of its {len(others)} baselines."
+
+
+def _caveats_of_returns(split: str, side: Metrics, best: Metrics, noise: float) -> tuple[str, ...]:
+    found = []
+    if len(side["reliability"]) == 1:
+        found.append("It predicts the same return for every row.")
+    if best["gain"] is not None:
+        verb, saved = ("saves" if best["gain"] >= 0 else "adds"), percent(abs(best["gain"]), 1)
+        found.append(
+            f"It {verb} {saved} of that baseline's squared error, give or take {percent(best['gain_margin'], 1)}: "
+            f"labels overlap, so only {side['independent_rows']:,} of the rows count; symbols that move together widen it."
+        )
+    if side["ic"] is not None:
+        word = "above the" if side["ic"] > noise else "within the" if side["ic"] >= -noise else "below the"
+        found.append(
+            f"Correlation with the returns (IC) {signed(side['ic'])}, {word} noise of ±{noise:.3f}; 0 is guessing, 1 is perfect."
+        )
+    given = sum(side["signals"][name]["rows"] for name in ("BUY", "SELL"))
+    reach = f"a predicted return of {percent(side['edge'])} or more, up or down"
+    found.append(f"{given:,} of {rows_of(side):,} rows are signals: {reach}." if given else f"It never gives a signal: {reach}.")
+    if split == "validation":
+        found.append("There is no test split: validation rows chose the best epoch, so expect less on new bars.")
+    return tuple(found)
+
+
+#: Figures that a list shows, by the kind of label; the other kind has None.
+OF_CLASSES = ("accuracy", "balanced_accuracy", "mcc", "f1_score")
+OF_RETURNS = ("mae", "rmse", "r2", "sign_accuracy", "ic", "rank_ic")
+
+
 def summary_of(metrics: Metrics) -> dict[str, Any]:
     """What lists show of a model, small enough to be sorted by."""
     split = judged_split(metrics)
@@ -109,13 +179,16 @@ def summary_of(metrics: Metrics) -> dict[str, Any]:
     return {
         "split": split,
         "rows": rows_of(side),
-        **{name: side.get(name) for name in ("accuracy", "balanced_accuracy", "mcc", "f1_score", "loss", "rows_sha256")},
+        "output_format": "regression" if is_of_returns(side) else "classification",
+        **{name: side.get(name) for name in (*OF_CLASSES, *OF_RETURNS, "loss", "rows_sha256")},
         "val_loss": training.get("val_loss"),
         "epochs": training.get("epochs_completed"),
         "best_epoch": training.get("best_epoch"),
         "baseline": baseline_name(best) if best else "",
         "baseline_accuracy": best.get("accuracy"),
         "lead": side["accuracy"] - best["accuracy"] if best and "accuracy" in side else None,
+        **{f"baseline_{name}": best.get(name) for name in ("rmse", "ic")},
+        **{name: best.get(name) for name in ("gain", "gain_margin")},
         "tone": verdict.tone if verdict else "",
         "headline": verdict.headline if verdict else "",
         "beats": verdict.beats if verdict else None,

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 from django.db import DatabaseError, IntegrityError, close_old_connections, connections, transaction
 
+from strategies_app import plugins
 from training import checkpoints, operations
 from training.logs import log_path
 from training.models import Operation, Status, TrainedModel
@@ -133,6 +134,7 @@ def _train(operation_id: str, attempt: int, progress: Progress, allow_inexact: b
     from training.trainer.device import choose_device, memory_errors
 
     operation = Operation.objects.select_related("strategy_version__strategy").get(pk=operation_id)
+    operations.refuse_other_plugins(operation, allow_inexact=allow_inexact)
     spec = StrategySpec.model_validate(json.loads(operation.spec))
     device = device or choose_device()
     # A later attempt reads from where the first one did, whatever has been stored before that or beside it since.
@@ -187,7 +189,9 @@ def _continue_from(operation: Operation, progress: Progress, device: str, allow_
     for text in notes:
         progress.note(text)
     if row is None:
-        certificate = "no checkpoint: starts again at the first epoch, and ends in the same weights"
+        other = plugins.differences(operation.plugins)
+        ends = f"with other code: {'; '.join(other)}" if other else "and ends in the same weights"
+        certificate = f"no checkpoint: starts again at the first epoch, {ends}"
         parts = {}
     else:
         differing = differences(parts, device, THREADS)

@@ -15,9 +15,9 @@ from django.shortcuts import redirect, render
 from training import figures_compare
 from training.api_shapes import symbols_of, timeframes_of
 from training.comparing import Run, axes_of, comparability, run_of, settings_table, whom_to_trust
+from training.measure_words import written
 from training.models import Operation, Status
 from training.pages.access import page
-from training.pages.result import written
 from training.roles import is_admin
 
 PER_PAGE = 25
@@ -30,6 +30,8 @@ SORTS = {
     "mcc": ("MCC", "mcc"),
     "balanced": ("balanced", "balanced_accuracy"),
     "lead": ("lead over the best baseline", "lead"),
+    "ic": ("IC (returns)", "ic"),
+    "r2": ("R² (returns)", "r2"),
     "loss": ("validation loss", "val_loss"),
 }
 UNSEEN = ("notes", "sources", "first_bars", "certificate", "stage_seconds", "strategy_version__text", "trained_model__importance")
@@ -38,6 +40,8 @@ OVERLAYS = (
     ("train_loss", "training loss"),
     ("val_accuracy", "labels right, validation"),
     ("val_mcc", "MCC, validation"),
+    ("val_mae", "MAE, validation"),
+    ("val_ic", "IC, validation"),
 )
 
 
@@ -91,7 +95,8 @@ def _table(request: HttpRequest, chosen: list[str]) -> dict[str, Any]:
     lines = [_line(row, chosen, everybodys or (mine and row.user_id == request.user.pk)) for row in found]
     listed = {line["operation"].pk for line in lines}
     return {
-        "lines": lines, "found": found, "words": words, "tag": tag, "sort": sort,
+        "lines": lines, "any_returns": any(line["of_returns"] for line in lines),
+        "found": found, "words": words, "tag": tag, "sort": sort,
         "sorts": [(key, word) for key, (word, _) in SORTS.items()],
         "tags": _tags(), "chosen": chosen, "elsewhere": [name for name in chosen if name not in listed],
         "kept": _kept(request), "any": bool(lines) or _completed().exists(), "most": MOST_RUNS,
@@ -133,11 +138,18 @@ def _line(operation: Operation, chosen: list[str], may_annotate: bool) -> dict[s
 
 
 def _figures(summary: dict[str, Any]) -> dict[str, Any]:
+    of_returns = summary.get("output_format") == "regression"
     return {
+        "of_returns": of_returns,
+        "rmse": written(summary.get("rmse"), "return"),
+        "r2": written(summary.get("r2"), "figure"),
+        "ic": written(summary.get("ic"), "figure"),
         "split": summary.get("split", ""),
         "accuracy": written(summary.get("accuracy"), "share"),
         "baseline": summary.get("baseline", ""),
-        "baseline_accuracy": written(summary.get("baseline_accuracy"), "share"),
+        "baseline_figure": written(summary.get("baseline_rmse"), "return")
+        if of_returns
+        else written(summary.get("baseline_accuracy"), "share"),
         "balanced": written(summary.get("balanced_accuracy"), "figure"),
         "mcc": written(summary.get("mcc"), "figure"),
         "loss": written(summary.get("val_loss"), "figure"),
@@ -165,6 +177,8 @@ def _side_by_side(runs: list[Run]) -> dict[str, Any]:
             {"run": run, "colour": colour.removeprefix("--"), "dash": dash, **_figures(run.summary)}
             for run, (colour, dash) in zip(runs, styles, strict=True)
         ],
+        "side_returns": any(run.summary.get("output_format") == "regression" for run in runs),
+        "side_classes": any(run.summary.get("output_format") != "regression" for run in runs),
         "overlays": [overlay for overlay in overlays if overlay["figure"]["data"]],
         "parallel": figures_compare.parallel_coordinates(axes_of(runs), names),
         "names": names,

@@ -19,17 +19,19 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_POST
 
-from strategies_app.schema import StrategySpec
+from strategies_app.schema import Decisions, TrainingData
 from strategies_app.vocabulary import TIMEFRAMES
 from training.bundles import bundle_zip, provenance
-from training.figures_bars import moment, prediction_figure
+from training.figures_bars import moment, prediction_figure, returns_figure
 from training.files import FolderError
+from training.measure_words import cells_of, heads_of
 from training.models import TrainedModel
 from training.pages.access import actor_of, page
 from training.pages.asking import Told, ask, look, without_worker
 from training.pages.query import searched, without_page
 from training.pipeline.coverage import DAY, DataError, day_of, source_of
 from training.requests import audit, recorded_ranges
+from training.signals import SIGNALS
 from training.templatetags.words import sentence
 from training.verdict import baseline_name, baselines_of, judge
 
@@ -43,7 +45,10 @@ BARS_BACK = 300
 
 
 #: How the list can be sorted: the word, and the figure of the summary, best first; None: newest first.
-ORDERS = {"newest": None, "lead over the best baseline": "lead", "MCC": "mcc", "labels right": "accuracy"}
+ORDERS = {
+    "newest": None, "lead over the best baseline": "lead", "MCC": "mcc", "labels right": "accuracy",
+    "IC (returns)": "ic", "R² (returns)": "r2",
+}  # fmt: skip
 
 
 @page("training.view_trainedmodel")
@@ -57,6 +62,7 @@ def models(request: HttpRequest) -> HttpResponse:
     context = {
         "found": found, "words": words, "order": order if order in ORDERS else "newest", "orders": list(ORDERS),
         "kept": without_page(request), "any": bool(found.paginator.count) or TrainedModel.objects.exists(),
+        "any_returns": any((row.summary or {}).get("output_format") == "regression" for row in found),
     }  # fmt: skip
     return render(request, "site/models.html", context)
 
@@ -86,15 +92,22 @@ def model_or_404(name: str) -> TrainedModel:
     return model
 
 
+def _sections(shown: TrainedModel) -> tuple[TrainingData, Decisions]:
+    """What the page needs of the strategy: it is shown also where a package that the strategy uses is not installed."""
+    plain = json.loads(shown.operation.spec)
+    return TrainingData.model_validate(plain["training_data"]), Decisions.model_validate(plain.get("decisions", {}))
+
+
 @page("training.view_trainedmodel")
 def model(request: HttpRequest, name: str) -> HttpResponse:
     """What a model reaches, where it comes from, and a form to predict with."""
     shown = model_or_404(name)
-    spec = StrategySpec.model_validate(json.loads(shown.operation.spec))
+    data, decisions = _sections(shown)
     context: dict[str, Any] = {
         "model": shown, "operation": shown.operation, "verdict": judge(shown.metrics), "splits": _splits(shown),
-        "symbols": spec.symbols, "timeframes": spec.timeframes, "base": spec.base_timeframe,
-        "choices": _choices(spec), "threshold": spec.decisions.confidence_threshold,
+        "symbols": data.symbols.names, "timeframes": data.timeframes.names, "base": data.base_timeframe,
+        "choices": _choices(data), "threshold": decisions.confidence_threshold, "edge": _edge(decisions),
+        "columns": heads_of(shown.metrics.get("validation") or {}),
         "otherwise": "HOLD" if "HOLD" in shown.metrics.get("class_names", []) else "none",
         "job": _job(request), "no_worker": without_worker(),
         "asked": {key: request.GET.get(key, "") for key in ("symbol", "start", "end")},
@@ -104,6 +117,11 @@ def model(request: HttpRequest, name: str) -> HttpResponse:
     except FolderError as problem:
         context["problem"] = str(problem)
     return render(request, "site/model.html", context)
+
+
+def _edge(decisions: Decisions) -> float | None:
+    """The predicted return that makes a signal; None for classes."""
+    return decisions.cost_model.edge if decisions.output_format == "regression" and decisions.cost_model else None
 
 
 def _job(request: HttpRequest) -> str:
@@ -117,8 +135,11 @@ def _splits(model: TrainedModel) -> list[dict[str, Any]]:
     for split in ("validation", "test"):
         seen = model.metrics.get(split)
         if seen:
-            lines.append({"split": split, "who": "this model", "ours": True, "of": seen})
-            lines += [{"split": split, "who": baseline_name(of), "ours": False, "of": of} for of in baselines_of(seen)]
+            lines.append({"split": split, "who": "this model", "ours": True, "cells": cells_of(seen), "loss": seen.get("loss")})
+            lines += [
+                {"split": split, "who": baseline_name(of), "ours": False, "cells": cells_of(of, seen)}
+                for of in baselines_of(seen)
+            ]
     return lines
 
 
@@ -135,16 +156,16 @@ def _from_bundle(model: TrainedModel) -> dict[str, Any]:
     return {"found": found, "features": found.get("feature_names") or [], "rows": rows, "days": days, "bars": bars}
 
 
-def _choices(spec: StrategySpec) -> list[dict[str, Any]]:
+def _choices(data: TrainingData) -> list[dict[str, Any]]:
     """Symbols that the model can be asked about, the trained ones first, with what is stored and a first range to ask for."""
     ranges = recorded_ranges()
     found = []
-    for symbol in sorted(ranges, key=lambda symbol: (symbol not in spec.symbols, symbol)):
+    for symbol in sorted(ranges, key=lambda symbol: (symbol not in data.symbols.names, symbol)):
         try:
-            first, last = ranges[symbol][source_of(ranges, symbol, spec.base_timeframe)]
+            first, last = ranges[symbol][source_of(ranges, symbol, data.base_timeframe)]
         except DataError:
             continue  # nothing as fine as the model's bars
-        back = max(BARS_BACK * TIMEFRAMES[spec.base_timeframe] * 1_000_000 * 7 // 5, DAY)
+        back = max(BARS_BACK * TIMEFRAMES[data.base_timeframe] * 1_000_000 * 7 // 5, DAY)
         start = day_of(max(first, last - back))
         found.append(
             {
@@ -152,7 +173,7 @@ def _choices(spec: StrategySpec) -> list[dict[str, Any]]:
                 "first": f"{day_of(first)}",
                 "last": f"{day_of(last)}",
                 "start": f"{start}",
-                "trained": symbol in spec.symbols,
+                "trained": symbol in data.symbols.names,
             }
         )
     return found
@@ -180,7 +201,7 @@ def predict(request: HttpRequest, name: str) -> HttpResponse:
     """Put the question; the model's page then shows the answer, also after a reload."""
     shown = model_or_404(name)
     given = {key: request.POST.get(key, "").strip()[:40].replace("\0", "") for key in ("symbol", "start", "end")}
-    base = StrategySpec.model_validate(json.loads(shown.operation.spec)).base_timeframe
+    base = _sections(shown)[0].base_timeframe
     arguments = {"model": name, "timeframe": base, "symbol": given["symbol"]} | {k: given[k] or None for k in ("start", "end")}
     told = ask("predict", arguments, request.user)
     if told.problem:
@@ -196,12 +217,13 @@ def _query(given: dict[str, str], told: Told) -> str:
 @page("training.view_trainedmodel")
 def prediction(request: HttpRequest, name: str, job: str) -> HttpResponse:
     """Part of the model's page: the answer, as soon as there is one."""
-    spec = StrategySpec.model_validate(json.loads(model_or_404(name).operation.spec))
+    _, decisions = _sections(model_or_404(name))
     told = look(job, request.user)
-    context: dict[str, Any] = {"told": told, "name": name, "job": job, "threshold": spec.decisions.confidence_threshold}
+    context: dict[str, Any] = {"told": told, "name": name, "job": job, "threshold": decisions.confidence_threshold}
     if told.result is not None:
         context |= _shown(told.result)
-        context["unsure"] = sum(max(bar["probabilities"]) < context["threshold"] for bar in told.result["bars"])
+        chances = [bar["probabilities"] for bar in told.result["bars"] if bar["probabilities"]]
+        context["unsure"] = sum(max(own) < context["threshold"] for own in chances)
         context["otherwise"] = "HOLD" if "HOLD" in told.result["class_names"] else "none"
     return render(request, "site/_prediction.html", context)
 
@@ -215,19 +237,24 @@ def prediction_csv(request: HttpRequest, name: str, job: str) -> HttpResponse:
         return redirect("site:model", name)
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["timestamp", *told.result["class_names"], "signal"])
-    writer.writerows([bar["timestamp"], *map(str, bar["probabilities"]), bar["signal"]] for bar in told.result["bars"])
+    writer.writerow(["timestamp", *(told.result["class_names"] or ["predicted_return"]), "signal"])
+    writer.writerows([bar["timestamp"], *map(str, _said(bar)), bar["signal"]] for bar in told.result["bars"])
     symbol, timeframe = told.result["symbol"], told.result["timeframe"]
     headers = {"Content-Disposition": f'attachment; filename="{name}-{symbol}-{timeframe}.csv"'}
     return HttpResponse(stream.getvalue(), content_type="text/csv; charset=utf-8", headers=headers)
 
 
+def _said(bar: dict[str, Any]) -> list[float]:
+    """The probabilities of a bar, or its predicted return alone."""
+    return [bar["predicted_return"]] if bar["probabilities"] is None else list(bar["probabilities"])
+
+
 def _shown(answer: dict[str, Any]) -> dict[str, Any]:
-    bars, names = answer["bars"], answer["class_names"]
+    bars, names = answer["bars"], answer["class_names"] or SIGNALS
     signals = [bar["signal"] for bar in bars]
     shares = [{"name": name, "count": signals.count(name), "share": signals.count(name) / max(len(bars), 1)} for name in names]
     lines = [
-        {"time": _clock(bar["timestamp"], answer["timeframe"]), "chances": bar["probabilities"], "signal": bar["signal"]}
+        {"time": _clock(bar["timestamp"], answer["timeframe"]), "said": _said(bar), "signal": bar["signal"]}
         for bar in reversed(bars[-SHOWN:])
     ]
     return {"answer": answer, "count": len(bars), "shares": shares, "lines": lines, "figure": _figure(answer) if bars else None}
@@ -249,8 +276,11 @@ def _figure(answer: dict[str, Any]) -> dict[str, Any] | None:
         candles = read_stored_candles(root, answer["symbol"], source, times[0] * 1000, times[-1] * 1000 + step)
     except DataError:
         return None  # the bars were removed since; the table stands without them
-    chances = [[bar["probabilities"][place] for bar in answer["bars"]] for place in range(len(answer["class_names"]))]
     stride = -(-len(times) // MOST_POINTS)
+    if not answer["class_names"]:
+        returns = _means([bar["predicted_return"] for bar in answer["bars"]], stride)
+        return returns_figure(candles, times[::stride], returns, answer["edge"])
+    chances = [[bar["probabilities"][place] for bar in answer["bars"]] for place in range(len(answer["class_names"]))]
     thinned = {name: _means(curve, stride) for name, curve in zip(answer["class_names"], chances, strict=True)}
     return prediction_figure(candles, times[::stride], thinned)
 

@@ -75,6 +75,7 @@ def line_of(operation: Operation) -> dict[str, Any]:
 def operation(request: HttpRequest, operation_id: str) -> HttpResponse:
     """The page of one operation: live while it is at work, its result when it is completed."""
     shown = operation_or_404(operation_id)
+    output_format = (json.loads(shown.spec).get("decisions") or {}).get("output_format", "classification")
     context = line_of(shown) | {
         "ahead": _ahead(shown),
         "stages": _stages(shown),
@@ -83,7 +84,9 @@ def operation(request: HttpRequest, operation_id: str) -> HttpResponse:
         "live": {
             "id": shown.pk, "status": shown.status, "attempt": shown.attempt, "stage": shown.stage, "percent": shown.percent,
             "epochs": line_of(shown)["epochs"], "patience": _patience(shown), "stages": list(STAGES),
+            "output_format": output_format,
         },
+        "of_returns": output_format == "regression",
         **verbs_for(request.user, shown),
     }  # fmt: skip
     if shown.status == Status.COMPLETED:

@@ -11,18 +11,16 @@ from training.api_shapes import symbols_of
 from training.bundles import provenance
 from training.files import FolderError
 from training.kept import ledger_spans, span_of
+from training.measure_words import cells_of, heads_of, written
 from training.models import Operation, TrainedModel
+from training.pages.result_returns import returns_of
 from training.pipeline.coverage import day_of
 from training.values import Refusal
-from training.verdict import baseline_name, baselines_of, judge, judged_split, rows_of, signed
+from training.verdict import baseline_name, baselines_of, judge, judged_split, rows_of
 
 Metrics = Mapping[str, Any]
-#: Columns of the table of baselines: key, word, how it is written.
-COLUMNS = (
-    ("accuracy", "Labels right", "share"), ("balanced_accuracy", "Balanced", "figure"), ("mcc", "MCC", "figure"),
-    ("f1_score", "F1", "figure"),
-)  # fmt: skip
-NOTHING = "–"
+#: What the importance of inputs is measured by.
+IMPORTANCE_WORDS = {"balanced_accuracy": "balanced accuracy", "r2": "R²"}
 #: Of so many symbols the bars are named in the provenance.
 MOST_SERIES = 20
 PARTS = {"train": "Train", "validation": "Validation", "test": "Test", "purged": "Purged", "embargoed": "Embargo",
@@ -44,7 +42,8 @@ def context_of(operation: Operation) -> dict[str, Any]:
         "verdict": judge(metrics),
         "split": split,
         "sides": [_side(name, metrics[name], origin) for name in ("test", "validation") if metrics.get(name)],
-        "columns": [word for _, word, _ in COLUMNS],
+        "columns": heads_of(side),
+        "returns": returns_of(side),
         "classes": _classes(side, metrics.get("class_names", [])),
         "symbols": _symbols(side),
         "training": _training(metrics),
@@ -75,30 +74,19 @@ def _figures(metrics: Metrics, side: Metrics, split: Metrics) -> dict[str, Any]:
     matrix = side.get("confusion_matrix")
     return {
         "loss_figure": figures.learning_curves(history, best) if history else None,
-        "measure_figure": figures.measure_curves(history, best) if any("val_mcc" in epoch for epoch in history) else None,
+        "measure_figure": figures.measure_curves(history, best) if any({"val_mcc", "val_ic"} & set(e) for e in history) else None,
         "matrix_figure": figures.confusion_matrix(matrix, metrics["class_names"]) if matrix else None,
         "ledger_figure": figures.split_ledger(spans) if spans else None,
     }
-
-
-def written(value: Any, how: str) -> str:
-    """A figure as people read it."""
-    if value is None:
-        return NOTHING
-    return f"{100 * value:.1f} %" if how == "share" else f"{value:,}" if how == "count" else signed(value)
 
 
 def _side(name: str, side: Metrics, origin: Metrics) -> dict[str, Any]:
     """One split: the model and its baselines, by the same measures on the same rows."""
     split = origin.get("split") or {}
     begin, end = span_of(split, name) if split.get("cuts") else ("", "")
-    lines = [{"name": "This model", "cells": _cells(side), "ours": True}]
-    lines += [{"name": _capital(baseline_name(b)), "cells": _cells(b), "ours": False} for b in baselines_of(side)]
+    lines = [{"name": "This model", "cells": cells_of(side), "ours": True}]
+    lines += [{"name": _capital(baseline_name(b)), "cells": cells_of(b, side), "ours": False} for b in baselines_of(side)]
     return {"name": name, "begin": begin, "end": end, "rows": written(rows_of(side), "count"), "lines": lines}
-
-
-def _cells(measured: Metrics) -> list[str]:
-    return [written(measured.get(key), how) for key, _, how in COLUMNS]
 
 
 def _capital(name: str) -> str:
@@ -130,7 +118,7 @@ def _symbols(side: Metrics) -> list[dict[str, Any]]:
     found = side.get("per_symbol") or {}
     if len(found) < 2:
         return []
-    return [{"name": name, "cells": [written(of.get("rows"), "count"), *_cells(of)]} for name, of in found.items()]
+    return [{"name": name, "cells": [written(of.get("rows"), "count"), *cells_of(of, side)]} for name, of in found.items()]
 
 
 def _training(metrics: Metrics) -> dict[str, Any]:
@@ -172,12 +160,14 @@ def importance_of(model: TrainedModel) -> dict[str, Any] | None:
     if not found:
         return None
     parts = [("sets", "Indicators and fuzzy sets", found["sets"]), ("features", "Features", found["features"])]
+    measure = IMPORTANCE_WORDS[found.get("measure", "balanced_accuracy")]
     return {
         **{name: written(found[name], "count") for name in ("repeats", "rows", "of_rows")},
         "seed": found["seed"],
         "baseline": written(found["baseline"], "figure"),
+        "measure": measure,
         "parts": [
-            {"id": f"importance-{name}", "word": word, "count": len(of), "figure": figures.importance_bars(of),
+            {"id": f"importance-{name}", "word": word, "count": len(of), "figure": figures.importance_bars(of, what=measure),
              "lines": [{"name": of_name, "mean": _points(of_part["mean"]), "spread": f"± {100 * of_part['spread']:.2f}"}
                        for of_name, of_part in sorted(of.items(), key=lambda item: -item[1]["mean"])]}
             for name, word, of in parts if of
@@ -206,6 +196,8 @@ def _provenance(operation: Operation, model: TrainedModel, origin: Metrics) -> l
             ("Features", f"{len(origin['feature_names']):,}"),
             ("Versions", ", ".join(f"{name} {version}" for name, version in origin["versions"].items())),
         ]
+    for name, of in operation.plugins.items():
+        found.append((name.capitalize(), f"{of['package']} {of['version']}, code {of['code']}"))
     for symbol, timeframes in islice(operation.fingerprints.items(), MOST_SERIES):
         found.append((f"Bars of {symbol}", ", ".join(f"{t} sha256 {digest[:12]}…" for t, digest in timeframes.items())))
     if (more := len(operation.fingerprints) - MOST_SERIES) > 0:

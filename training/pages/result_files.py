@@ -97,22 +97,24 @@ def _flat(epoch: dict[str, Any]) -> dict[str, Any]:
 
 @download("predictions")
 def predictions(request: HttpRequest, operation: Operation, model: TrainedModel) -> HttpResponseBase:
-    """One line per validation and test row: what was right, and the probability of each class."""
+    """One line per validation and test row: what was right with the probability of each class, or what came with what
+    was predicted."""
     arrays = kept_predictions(model)
     lines = _lines(arrays, symbols_of(operation), list(model.metrics["class_names"]))
     return _attached(HttpResponse(lines, content_type="text/csv; charset=utf-8"), f"{model.name}-predictions.csv")
 
 
 def _lines(arrays: dict[str, Any], symbols: list[str], classes: list[str]) -> Iterator[str]:
-    yield ",".join(["split", "symbol", "timestamp", "label", *(f"p_{name}" for name in classes)]) + "\n"
+    told = ["label", *(f"p_{name}" for name in classes)] if classes else ["realised_return", "predicted_return"]
+    yield ",".join(["split", "symbol", "timestamp", *told]) + "\n"
     for split in ("validation", "test"):
         if f"{split}.times" not in arrays:
             continue
         times = np.datetime_as_string(arrays[f"{split}.times"].view("M8[us]"), unit="s").tolist()
         columns = (arrays[f"{split}.{name}"].tolist() for name in ("symbols", "labels"))
-        chances = arrays[f"{split}.probabilities"]
+        chances = arrays[f"{split}.probabilities"] if classes else arrays[f"{split}.returns"][:, None]
         lines = (
-            ",".join([split, symbols[symbol], f"{time}Z", classes[label], *map(str, row)]) + "\n"
+            ",".join([split, symbols[symbol], f"{time}Z", classes[label] if classes else str(label), *map(str, row)]) + "\n"
             for time, symbol, label, row in zip(times, *columns, chances, strict=True)
         )
         while part := "".join(itertools.islice(lines, CHUNK)):

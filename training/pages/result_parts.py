@@ -1,4 +1,4 @@
-"""The parts of a result that are fetched by themselves: probabilities over the candles, and the importance of the inputs."""
+"""The parts of a result that are fetched by themselves: what was said over the candles, and the importance of the inputs."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_http_methods
 
-from training import figures
+from training import figures, figures_returns
 from training.api_shapes import symbols_of
 from training.files import FolderError
-from training.kept import between, drawn, kept_predictions, said_of
+from training.kept import between, drawn, drawn_returns, kept_predictions, said_of
 from training.models import Operation
 from training.pages.access import operation_or_404, page
 from training.pages.result import NoResult, importance_of, model_of
 from training.questions import Broken, Reply, UnknownJob, ask, look
 from training.values import Refusal
-from training.verdict import judged_split
+from training.verdict import is_of_returns, judged_split
 
 #: How long the page waits for an answer before it shows that it waits.
 FIRST_SECONDS = 1.0
@@ -52,14 +52,19 @@ def probabilities_figure(
     """An empty picture says that no row lies between the days. Http404 for a symbol that was not trained on."""
     model = model_of(operation)
     split, names = judged_split(model.metrics), list(model.metrics["class_names"])
+    side = model.metrics.get(split) or {}
     symbols = symbols_of(operation)
     if symbol not in symbols:
         raise Http404(f"{operation.pk} was not trained on {symbol}.")
     said = between(said_of(kept_predictions(model), split, symbols.index(symbol)), first, last)
     if not len(said):
         return _empty(f"{symbol} has no {split} row between these days")
-    candles, told = drawn(operation, symbol, said, names)
-    figure = figures.probabilities(candles, told, names)
+    if is_of_returns(side):
+        candles, told = drawn_returns(operation, symbol, said, side["edge"])
+        figure = figures_returns.predictions(candles, told, side["edge"])
+    else:
+        candles, told = drawn(operation, symbol, said, names)
+        figure = figures.probabilities(candles, told, names)
     if candles is None:
         figure["layout"]["annotations"] = [_note("the bars are not stored any more: only what was said")]
     return figure

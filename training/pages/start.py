@@ -21,7 +21,7 @@ from strategies_app.symbol_lists import BadList, symbols_in
 from strategies_app.vocabulary import TIMEFRAMES
 from training import operations
 from training.estimates import seconds_for
-from training.label_words import COLUMNS, label_lines, label_worth
+from training.label_words import COLUMNS, label_lines, label_worth, split_cells, split_columns
 from training.models import Operation
 from training.pages.access import actor_of, page
 from training.pages.choices import SAMPLE, choices, coverage, found, problems_of, ranges_of, stored_series
@@ -215,7 +215,12 @@ def _answered(reply: Reply) -> dict[str, Any]:
     return (
         {"job": reply.job}
         if reply.result is None
-        else {"plan": reply.result, "rows": _rows(reply.result), "labels": _labels(reply.result)}
+        else {
+            "plan": reply.result,
+            "columns": split_columns(reply.result),
+            "rows": _rows(reply.result),
+            "labels": _labels(reply.result),
+        }
     )
 
 
@@ -225,10 +230,7 @@ def _rows(told: dict[str, Any]) -> list[dict[str, Any]]:
         {
             "name": name,
             "count": count,
-            "shares": [
-                {"percent": f"{told['class_shares'][name][c]:.1%}", "alarm": told["class_shares"][name][c] > ONE_SIDED}
-                for c in told["class_names"]
-            ] if name in told["class_shares"] else [None] * len(told["class_names"]),
+            "shares": [{"percent": text, "alarm": alarm} for text, alarm in split_cells(told, name)],
         }
         for name, count in told["split"]["rows"].items()
     ]  # fmt: skip

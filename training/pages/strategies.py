@@ -26,7 +26,7 @@ VERSIONS_SHOWN, OPERATIONS_SHOWN = 200, 20
 _FIGURES = [
     f"metrics__{split}__{figure}"
     for split in ("test", "validation")
-    for figure in ("accuracy", "baseline__accuracy", "baseline__class")
+    for figure in ("accuracy", "baseline__accuracy", "baseline__class", "rmse", "baseline__rmse", "baseline__name")
 ]
 
 
@@ -91,13 +91,15 @@ def _samples() -> list[dict[str, Any]]:
 
 
 def results_of(models: Iterable[int | None]) -> dict[int, dict[str, Any]]:
-    """Per trained model the figure that is told in a list: labels called right, beside always the same class."""
+    """Per trained model the figure that is told in a list: labels called right beside always the same class, or by how much
+    returns are missed beside the best baseline."""
     rows = TrainedModel.objects.filter(pk__in=[pk for pk in models if pk]).values("pk", "name", "operation_id", *_FIGURES)
     return {row["pk"]: _result(row) for row in rows}
 
 
 def _result(row: dict[str, Any]) -> dict[str, Any]:
-    split = "test" if row["metrics__test__accuracy"] is not None else "validation"
+    tested = {row["metrics__test__accuracy"], row["metrics__test__rmse"]} != {None}
+    split = "test" if tested else "validation"
     ours, theirs = row[f"metrics__{split}__accuracy"], row[f"metrics__{split}__baseline__accuracy"]
     return {
         "model": row["name"],
@@ -106,6 +108,9 @@ def _result(row: dict[str, Any]) -> dict[str, Any]:
         "ours": None if ours is None else f"{ours:.1%}",
         "theirs": None if theirs is None else f"{theirs:.1%}",
         "always": row[f"metrics__{split}__baseline__class"],
+        "missed": row[f"metrics__{split}__rmse"],
+        "baseline_missed": row[f"metrics__{split}__baseline__rmse"],
+        "baseline": row[f"metrics__{split}__baseline__name"],
     }
 
 

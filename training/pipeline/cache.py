@@ -2,8 +2,8 @@
 
 It holds raw features, labels, times, label ends, how unique labels are and where windows end: nothing split, nothing
 fitted. The key covers the bars (fingerprints), the part of the strategy that makes features and labels, and the code
-and libraries that compute them; change only the model or the training section and the rows are found, unless the
-model sees windows of another length.
+and libraries that compute them, those of other packages included; change only the model or the training section and
+the rows are found, unless the model sees windows of another length.
 """
 
 from __future__ import annotations
@@ -68,6 +68,7 @@ def cache_key(spec: StrategySpec, bars: RunBars) -> str:
             "lags": spec.model.features.lookback_periods,
             "window": spec.window,
             "labels": plain["training"]["labels"],
+            "plugins": {name: of for name, of in spec.plugins.items() if not name.startswith("network ")},
             "dates": [bars.start, bars.end],
             "bars": {s: dict(by_timeframe) for s, by_timeframe in bars.fingerprints.items()},
         }

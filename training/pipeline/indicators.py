@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import talib
 
-from strategies_app.vocabulary import INDICATORS
+from strategies_app import catalogue
 from training.pipeline import indicator_kernels, indicators_channels, indicators_volume
 from training.pipeline.indicator_inputs import (
     Array,
@@ -25,6 +25,7 @@ from training.pipeline.indicator_inputs import (
     source_of,
     window_sums,
 )
+from training.plugin_code import indicator_arrays
 
 __all__ = ["COMPUTATIONS", "Array", "Columns", "compute", "source_of"]
 
@@ -142,8 +143,9 @@ COMPUTATIONS: dict[str, Computation] = {
 def compute(kind: str, parameters: Mapping[str, Any], columns: Columns) -> dict[str, Array]:
     """Outputs of one indicator by their bare names, each float64 (n,), for columns of n bars without NaN.
 
-    A series shorter than an output's warm-up gives NaN throughout.
+    A series shorter than an output's warm-up gives NaN throughout. PluginFailed if another package's kind does not compute.
     """
-    row = INDICATORS[kind]
-    arrays = COMPUTATIONS[kind](columns, parameters)
+    row = catalogue.indicator_kind(kind)
+    added = catalogue.plugin(catalogue.INDICATORS, kind)
+    arrays = COMPUTATIONS[kind](columns, parameters) if added is None else indicator_arrays(added, parameters, columns)
     return dict(zip(row.outputs, arrays, strict=True))

@@ -15,9 +15,11 @@ import pandas as pd
 import talib
 from numpy.typing import NDArray
 
+from strategies_app import catalogue
 from strategies_app.schema import (
     ContextLabels,
     ForwardReturnLabels,
+    PluginLabels,
     RegimeLabels,
     StrategySpec,
     TripleBarrierLabels,
@@ -25,6 +27,7 @@ from strategies_app.schema import (
 )
 from training.pipeline import kernels, label_kernels
 from training.pipeline.indicators import Columns
+from training.plugin_code import label_arrays
 
 
 @dataclass(frozen=True)
@@ -188,8 +191,13 @@ LABELS: dict[str, Callable[[Columns, Any], LabelColumn]] = {
 
 
 def compute_labels(spec: StrategySpec, columns: Columns) -> LabelColumn:
-    """Labels of one symbol's base bars (columns without NaN)."""
-    return LABELS[spec.training.labels.source](columns, spec.training.labels)
+    """Labels of one symbol's base bars (columns without NaN). PluginFailed if another package's label does not compute."""
+    labels = spec.training.labels
+    if isinstance(labels, PluginLabels):
+        added = catalogue.plugin(catalogue.LABELS, labels.source)
+        assert added is not None
+        return LabelColumn(*label_arrays(added, labels.parameters, columns))
+    return LABELS[labels.source](columns, labels)
 
 
 def look_ahead(spec: StrategySpec) -> int:
@@ -199,6 +207,8 @@ def look_ahead(spec: StrategySpec) -> int:
         return labels.label_lookahead if labels.mode == "window" else 1
     if isinstance(labels, TripleBarrierLabels):
         return labels.max_holding_period
+    if isinstance(labels, PluginLabels):
+        return labels.kind.look_ahead(labels.parameters)
     return labels.atr_period if isinstance(labels, RegimeLabels) else labels.horizon
 
 
@@ -207,6 +217,8 @@ def label_warm_up(spec: StrategySpec) -> int:
     labels = spec.training.labels
     if isinstance(labels, RegimeLabels):
         return max(labels.vol_lookback, labels.atr_period)
+    if isinstance(labels, PluginLabels):
+        return labels.kind.warm_up(labels.parameters) if labels.kind.warm_up else 0
     return labels.vol_span if isinstance(labels, TripleBarrierLabels) else 0
 
 

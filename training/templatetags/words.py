@@ -37,6 +37,18 @@ def share(number: Any) -> str:
 
 
 @register.filter
+def rate(number: Any) -> str:
+    """+0.42 %, as returns are written."""
+    return f"{number:+.2%}".replace("-", "−").replace("%", " %") if isinstance(number, int | float) else NOTHING
+
+
+@register.filter
+def distance(number: Any) -> str:
+    """0.42 %: a return without its direction, such as an error."""
+    return f"{number:.2%}".replace("%", " %") if isinstance(number, int | float) else NOTHING
+
+
+@register.filter
 def size(number: int | None) -> str:
     """3.5 MB"""
     if not number:

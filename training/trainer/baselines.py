@@ -31,13 +31,28 @@ def baselines(dataset: Dataset, positions: NDArray[np.int64], train: NDArray[np.
     ]
 
 
-def known_last(dataset: Dataset, positions: NDArray[np.int64], otherwise: int, bar: int) -> NDArray[np.int64]:
+def return_baselines(
+    dataset: Dataset, positions: NDArray[np.int64], train: NDArray[np.int64], bar: int
+) -> dict[str, NDArray[np.float64]]:
+    """Name → predicted returns (n,) of the rows at `positions`, in the order in which they are shown; see `baselines`.
+
+    The last one says that what happened over the last horizon happens again; where none is known, the mean.
+    """
+    centre = float(dataset.rows.labels[train].mean())
+    return {
+        "always zero": np.zeros(len(positions)),
+        "always the mean of train": np.full(len(positions), centre),
+        "the last known return": known_last(dataset, positions, centre, bar),
+    }
+
+
+def known_last(dataset: Dataset, positions: NDArray[np.int64], otherwise: float, bar: int) -> NDArray[Any]:
     """For each row the label of the same symbol's newest row whose label is known when the row's bar closes.
 
     Known is what ended by then: a label that looks ten bars ahead is ten bars old. `otherwise` where none is known.
     """
     rows = dataset.rows
-    answers = np.full(len(positions), otherwise, dtype=np.int64)
+    answers = np.full(len(positions), otherwise, dtype=rows.labels.dtype)
     count = len(dataset.symbols)
     for own, asked in zip(rows_by_symbol(rows.symbols, count), rows_by_symbol(rows.symbols[positions], count), strict=True):
         if not len(own) or not len(asked):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from safetensors import numpy as safe_numpy
 from safetensors import torch as safe_torch
 from torch import nn
 
+from strategies_app import plugins
 from strategies_app.schema import StrategySpec
 from training.files import FolderError, manifest_sha256, read_folder, write_folder
 from training.trainer.evaluation import Predictions
@@ -45,9 +46,11 @@ class Bundle:
 
     network: raw features float32 (n, f), or windows of them (n, window, f) → logits, normalization inside,
     evaluation mode, CPU. spec: the effective strategy, JSON-ready; strategy_text: the file it came from. normalization: kind per
-    feature; offset, scale float32 (f,). first_bars: symbol → timeframe → µs UTC of the first bar used.
+    feature; offset, scale float32 (f,). target_scale: the deviation of the training returns, by which the network's
+    answer is multiplied; None for classes. first_bars: symbol → timeframe → µs UTC of the first bar used.
     split: cuts, embargo and dates. fingerprints: symbol → timeframe → hex. metrics: validation, test
-    and history. predictions: validation and, if that split has rows, test.
+    and history. predictions: validation and, if that split has rows, test. plugins: the kinds of other
+    packages that it was trained with: `indicator kama` → package, version, code.
     """
 
     network: nn.Module
@@ -73,6 +76,8 @@ class Bundle:
     metrics: dict[str, Any]
     predictions: dict[str, Predictions]
     notes: list[str]
+    target_scale: float | None = None
+    plugins: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def require_features(self, names: Sequence[str]) -> None:
         """BundleError naming the first feature that is not the one the network was trained with at that place."""
@@ -105,6 +110,9 @@ def load_bundle(folder: Path) -> Bundle:
         document = json.loads(contents[DOCUMENT])
         if document["format"] != FORMAT:
             raise BundleError(f"the bundle {folder} has format {document['format']}, this version reads {FORMAT}")
+        document.setdefault("plugins", {})
+        if absent := plugins.missing(document["plugins"]):
+            raise BundleError(f"the bundle {folder} needs {'; '.join(absent)}")
         spec = StrategySpec.model_validate(document["spec"])
         network, offset, scale = _network(spec, document, safe_torch.load(contents[WEIGHTS]))
         return Bundle(
@@ -113,7 +121,11 @@ def load_bundle(folder: Path) -> Bundle:
             predictions=_predictions(safe_numpy.load(contents[PREDICTIONS])),
             offset=offset,
             scale=scale,
-            **{f.name: _as_field(f.name, document[f.name]) for f in fields(Bundle) if f.name not in _ELSEWHERE},
+            **{
+                f.name: _as_field(f.name, document[f.name])
+                for f in fields(Bundle)
+                if f.name not in _ELSEWHERE and _kept(f, document)
+            },
         )
     except BundleError:
         raise
@@ -122,15 +134,17 @@ def load_bundle(folder: Path) -> Bundle:
 
 
 def _contents(bundle: Bundle) -> dict[str, bytes]:
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in bundle.network.state_dict().items()}
+    weights = {name: tensor.detach().cpu().clone() for name, tensor in bundle.network.state_dict().items()}
     for name, tensor in weights.items():
         if not bool(torch.isfinite(tensor).all()):
             raise BundleError(f"{name} holds a number that is not finite, so the model is not saved")
     arrays: dict[str, NDArray[Any]] = {}
     for split, predictions in bundle.predictions.items():
-        if not np.isfinite(predictions.probabilities).all():
-            raise BundleError(f"a {split} probability is not finite, so the model is not saved")
-        arrays |= {f"{split}.{f.name}": np.ascontiguousarray(getattr(predictions, f.name)) for f in fields(Predictions)}
+        for noun, said in (("probability", predictions.probabilities), ("predicted return", predictions.returns)):
+            if said is not None and not np.isfinite(said).all():
+                raise BundleError(f"a {split} {noun} is not finite, so the model is not saved")
+        columns = {f.name: getattr(predictions, f.name) for f in fields(Predictions)}
+        arrays |= {f"{split}.{name}": np.ascontiguousarray(column) for name, column in columns.items() if column is not None}
     document = {f.name: getattr(bundle, f.name) for f in fields(Bundle) if f.name not in _ELSEWHERE}
     return {
         WEIGHTS: safe_torch.save(weights),
@@ -151,15 +165,25 @@ def _json(document: Mapping[str, Any]) -> bytes:
 def _network(
     spec: StrategySpec, document: Mapping[str, Any], weights: dict[str, torch.Tensor]
 ) -> tuple[nn.Module, NDArray[np.float32], NDArray[np.float32]]:
-    features, classes = len(document["feature_names"]), len(document["class_names"])
-    network = build_network(spec, features, classes, np.zeros(features, np.float32), np.ones(features, np.float32))
+    features = len(document["feature_names"])
+    network = build_network(
+        spec, features, len(document["class_names"]) or 1, np.zeros(features, np.float32), np.ones(features, np.float32)
+    )
     network.load_state_dict(weights)
     return network.eval(), weights["normalization.offset"].numpy(), weights["normalization.scale"].numpy()
 
 
 def _predictions(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Predictions]:
     splits = dict.fromkeys(name.partition(".")[0] for name in arrays)
-    return {split: Predictions(**{f.name: arrays[f"{split}.{f.name}"] for f in fields(Predictions)}) for split in splits}
+    return {
+        split: Predictions(**{f.name: arrays[key] for f in fields(Predictions) if (key := f"{split}.{f.name}") in arrays})
+        for split in splits
+    }
+
+
+def _kept(field: Field[Any], document: Mapping[str, Any]) -> bool:
+    """Bundles that were written before a field with a default was there do not have it."""
+    return field.name in document or field.default is MISSING
 
 
 def _as_field(name: str, value: Any) -> Any:

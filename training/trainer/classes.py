@@ -17,12 +17,8 @@ def learn_class_weights(dataset: Dataset, splits: Splits, kind: str) -> tuple[li
     balanced: n / (k·n_c) over the k classes that occur in train; a class that does not gets weight 0.
     none: 1 for every class.
     """
-    for name, positions in (("training", splits.train), ("validation", splits.validation)):
-        if not len(positions):
-            raise TrainingError(f"no {name} rows are left: choose a longer date range, shorter labels or another data_split")
+    refuse_empty(splits)
     names = dataset.class_names
-    if not names:
-        raise TrainingError("the label has no classes, and regression is not available yet")
     counts = np.bincount(dataset.rows.labels[splits.train], minlength=len(names))
     present = np.flatnonzero(counts)
     if len(present) < 2:
@@ -38,6 +34,12 @@ def learn_class_weights(dataset: Dataset, splits: Splits, kind: str) -> tuple[li
     if not any(weights[c] for c in np.unique(dataset.rows.labels[splits.validation])):
         raise TrainingError("no validation row has a class that occurs in the training rows: change data_split or the labels")
     return weights, warnings
+
+
+def refuse_empty(splits: Splits) -> None:
+    for name, positions in (("training", splits.train), ("validation", splits.validation)):
+        if not len(positions):
+            raise TrainingError(f"no {name} rows are left: choose a longer date range, shorter labels or another data_split")
 
 
 def learn_row_weights(dataset: Dataset, splits: Splits) -> NDArray[np.float32] | None:

@@ -1,6 +1,6 @@
-"""Evaluation: a network and rows → probabilities, and from them what the network is worth.
+"""Evaluation: a network and rows → probabilities or returns, and from them what the network is worth.
 
-A row's probabilities depend on the network and that row alone, bit for bit: rows go through in
+A row's result depends on the network and that row alone, bit for bit: rows go through in
 batches of one size, padded, in aligned buffers, on one thread (see `networks.padded`).
 """
 
@@ -19,22 +19,26 @@ from numpy.typing import NDArray
 from torch import nn
 
 from strategies_app.schema import Training
-from training.trainer import batches, measures
-from training.trainer.baselines import baselines
+from training.trainer import batches, measures, returns
+from training.trainer.baselines import baselines, return_baselines
 from training.trainer.losses import mean_loss
 from training.trainer.networks import padded, padded_width
+from training.trainer.plugin_network import PluginNetwork
 from training.trainer.recurrent import evaluation_rows, gather, window_of
+from training.trainer.targets import scaled
 from training.values import Dataset, rows_by_symbol
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a network says about n rows: times µs int64, symbols int32, labels int64 (n,); probabilities float32 (n, k)."""
+    """What a network says about n rows: times µs int64, symbols int32 (n,); labels int64 (n,) with probabilities
+    float32 (n, k), or realised returns float64 (n,) as labels with the predicted ones float64 (n,)."""
 
     times: NDArray[np.int64]
     symbols: NDArray[np.int32]
-    labels: NDArray[np.int64]
-    probabilities: NDArray[np.float32]
+    labels: NDArray[Any]
+    probabilities: NDArray[np.float32] | None = None
+    returns: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
@@ -60,10 +64,29 @@ def probabilities(
     return softmax(split_logits(network.to(device), batches.resident(features, "cpu"), last)).numpy()
 
 
+def predicted_returns(
+    network: nn.Module,
+    features: NDArray[np.float32],
+    scale: float,
+    ends: NDArray[np.int64] | None = None,
+    device: str = "cpu",
+) -> NDArray[np.float64]:
+    """The same for returns → predicted ones float64 (n,): what the network gives times the scale of the target."""
+    last = None if ends is None else batches.resident(ends, "cpu")
+    return in_returns(split_logits(network.to(device), batches.resident(features, "cpu"), last), scale)
+
+
+def in_returns(outputs: torch.Tensor, scale: float) -> NDArray[np.float64]:
+    """float32 (n, 1) in units of `scale` → float64 (n,)."""
+    return outputs[:, 0].double().numpy() * scale
+
+
 def split_logits(
     network: nn.Module, features: torch.Tensor, last: torch.Tensor | None, shuffled: Shuffled | None = None
 ) -> torch.Tensor:
-    """Logits float32 (n, k) on the CPU for the rows whose last bar lies at `last` (n,) in features (all bars if None).
+    """Logits float32 (n, k), or returns (n, 1), on the CPU for the rows whose last bar lies at `last` (n,) in features.
+
+    None: all bars.
 
     features and last lie on the network's device, or both on the host: then batch by batch is moved.
     """
@@ -102,19 +125,75 @@ def evaluate(
     class_weights: list[float],
     device: str = "cpu",
     bar: int = 0,
+    target_scale: float | None = None,
+    edge: float = 0.0,
 ) -> Evaluation | None:
     """Measures of the rows at `positions` (one split; each split is a separate call), None if there are none.
 
     loss is Σ w·l / Σ w with the class weights learned on train (None if every row weighs 0). `baseline`
     always answers with the class most frequent in the rows at `train`; it is the first of `baselines`.
     bar: the length of a base bar in µs. rows_sha256 is the same for two models judged on the same rows.
+    For returns: target_scale is their deviation on train, edge the predicted return that makes a signal,
+    and `baseline` the one of `baselines` that misses least.
     """
     if not len(positions):
         return None
     rows = dataset.rows
-    labels, symbols = rows.labels[positions], rows.symbols[positions]
     last = batches.resident(rows.last_bars(positions), "cpu")
     logits = split_logits(network.to(device), batches.resident(rows.features, "cpu"), last)
+    if target_scale is not None:
+        loss = mean_loss(logits, torch.from_numpy(scaled(rows.labels[positions], target_scale)), training, None)
+        predicted = in_returns(logits, target_scale)
+        metrics = {"loss": loss} | _of_returns(dataset, positions, train, predicted, bar, edge)
+        return Evaluation(
+            metrics, Predictions(rows.times[positions], rows.symbols[positions], rows.labels[positions], None, predicted)
+        )
+    return _of_classes(dataset, positions, train, training, class_weights, logits, bar)
+
+
+def _of_returns(
+    dataset: Dataset,
+    positions: NDArray[np.int64],
+    train: NDArray[np.int64],
+    predicted: NDArray[np.float64],
+    bar: int,
+    edge: float,
+) -> dict[str, Any]:
+    rows = dataset.rows
+    realised, symbols, centre = rows.labels[positions], rows.symbols[positions], float(rows.labels[train].mean())
+    independent = returns.independent_rows(rows.times[positions], rows.label_ends[positions], symbols, bar)
+    others = [
+        {"name": name} | returns.measures(said, realised, centre) | returns.gain(predicted, said, realised, independent)
+        for name, said in return_baselines(dataset, positions, train, bar).items()
+    ]
+    return returns.measures(predicted, realised, centre) | {
+        "independent_rows": independent,
+        "baselines": others,
+        "baseline": min(others, key=lambda other: float(other["rmse"])),
+        "edge": edge,
+        "signals": returns.by_signal(predicted, realised, edge),
+        "reliability": returns.reliability(predicted, realised),
+        "misses": returns.misses(predicted, realised),
+        "rows_sha256": rows_digest(dataset, positions),
+        "per_symbol": {
+            name: returns.measures(predicted[of], realised[of], centre)
+            for name, of in zip(dataset.symbols, rows_by_symbol(symbols, len(dataset.symbols)), strict=True)
+            if len(of)
+        },
+    }
+
+
+def _of_classes(
+    dataset: Dataset,
+    positions: NDArray[np.int64],
+    train: NDArray[np.int64],
+    training: Training,
+    class_weights: list[float],
+    logits: torch.Tensor,
+    bar: int,
+) -> Evaluation:
+    rows = dataset.rows
+    labels, symbols = rows.labels[positions], rows.symbols[positions]
     answers = logits.argmax(dim=1).numpy()
     loss = mean_loss(logits, torch.from_numpy(labels), training, torch.tensor(class_weights))
     count = len(dataset.class_names)
@@ -136,11 +215,14 @@ def rows_digest(dataset: Dataset, positions: NDArray[np.int64]) -> str:
     rows = dataset.rows
     digest = hashlib.sha256(json.dumps([dataset.symbols, dataset.class_names]).encode())
     for column in (rows.symbols, rows.times, rows.labels):
-        digest.update(np.ascontiguousarray(column[positions], dtype="<i8").tobytes())
+        kind = "<f8" if column.dtype.kind == "f" else "<i8"
+        digest.update(np.ascontiguousarray(column[positions], dtype=kind).tobytes())
     return digest.hexdigest()
 
 
 def _class_count(network: nn.Module) -> int:
+    if isinstance(network, PluginNetwork):
+        return network.outputs
     last = [layer for layer in network.modules() if isinstance(layer, nn.Linear)][-1]
     return last.out_features
 

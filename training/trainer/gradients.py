@@ -12,6 +12,7 @@ from training.trainer.device import out_of_memory, random_state, restore_random_
 from training.trainer.losses import make_loss, row_weights, summed_loss
 from training.trainer.networks import Dropout, TrainingError
 from training.trainer.placement import Placed
+from training.trainer.plugin_network import PluginNetwork
 
 
 class Gradients:
@@ -35,7 +36,7 @@ class Gradients:
         self.loss = make_loss(training, class_weights)
         self.micro_batch = training.batch_size
         # Asking for the generator's state costs as much as a small layer: only for networks that draw from it.
-        self.draws = any(isinstance(layer, Dropout | nn.Dropout | nn.RNNBase) for layer in network.modules())
+        self.draws = any(isinstance(layer, Dropout | nn.Dropout | nn.RNNBase | PluginNetwork) for layer in network.modules())
 
     def of(self, x: torch.Tensor, y: torch.Tensor, w: torch.Tensor | None = None) -> torch.Tensor:
         """The loss () of a batch, Σ w·l / Σ w; its gradients are then in the network. x float32 (b, f), y int64 (b,).

@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from training.trainer import measures
+from training.trainer import measures, returns
 from training.trainer.batches import generator, resident
-from training.trainer.evaluation import Shuffled, split_logits
+from training.trainer.evaluation import Shuffled, in_returns, split_logits
 from training.values import rows_by_symbol
 
 #: How often each input is shuffled, and below how many times nothing can be said of the spread.
@@ -25,25 +25,31 @@ REPEATS, LEAST_REPEATS = 5, 2
 def permutation_importance(
     network: nn.Module,
     features: NDArray[np.float32],
-    labels: NDArray[np.int64],
+    labels: NDArray[Any],
     symbols: NDArray[np.int32],
     inputs: Mapping[str, Sequence[int]],
     classes: int,
     seed: int,
     has_time: Callable[[], bool],
     last: NDArray[np.int64] | None = None,
+    centre: float = 0.0,
 ) -> dict[str, Any]:
-    """Drop of balanced accuracy per input: `{baseline, repeats, inputs: {name: {mean, spread, drops}}}`.
+    """Drop of balanced accuracy, or of R² for returns, per input: `{baseline, repeats, inputs: {name: {mean, spread, drops}}}`.
 
     features float32 (m, f), labels and symbols (n,), last (n,): where each row's window ends in features, None: row i
     is features[i]. inputs: name → columns, shuffled together, over whole windows, and within each symbol, so
     that one symbol never gets another's values and no window is mixed from several. Whole rounds over all inputs are made
-    while `has_time`; a round that is not finished does not count, and `repeats` says how many were.
+    while `has_time`; a round that is not finished does not count, and `repeats` says how many were. For
+    returns classes is 0, labels are float, in the units of the network's answer, and so is centre: the
+    mean of the training returns. A drop of R² is a rise of the mean squared error over what that mean misses.
     """
     rows, own = resident(features, "cpu"), torch.arange(len(labels)) if last is None else resident(last, "cpu")
 
     def score(shuffled: Shuffled | None) -> float:
-        answers = split_logits(network, rows, own, shuffled).argmax(dim=1).numpy()
+        outputs = split_logits(network, rows, own, shuffled)
+        if not classes:
+            return returns.r_squared(in_returns(outputs, 1.0), labels, centre) or 0.0
+        answers = outputs.argmax(dim=1).numpy()
         return measures.balanced_accuracy(measures.confusion(labels, answers, classes))
 
     whole = score(None)

@@ -13,12 +13,13 @@ from torch import nn
 
 from strategies_app.schema import StrategySpec
 from training.trainer import batches, state
-from training.trainer.classes import learn_class_weights, learn_row_weights, weights_digest
+from training.trainer.classes import learn_row_weights, weights_digest
 from training.trainer.device import repeatable
 from training.trainer.engine import Engine, EpochSums, Reference
 from training.trainer.networks import build_network, fit_normalization
 from training.trainer.placement import place
 from training.trainer.schedule import Monitor, Schedule
+from training.trainer.targets import Target, learn_target
 from training.trainer.validation import Validation
 from training.values import BatchMetrics, Callback, Dataset, EpochMetrics, Parts, Refusal, Splits
 
@@ -31,8 +32,9 @@ class Diverged(Refusal):
 class Fitted:
     """A trained network: best weights, evaluation mode, on the CPU.
 
-    history: one dict per epoch (see `fit`). best_epoch counts from 0. class_weights (k,), offset and
-    scale float32 (f,) were learned on the training rows. seed, threads, engine, fused, device and
+    history: one dict per epoch (see `fit`). best_epoch counts from 0. class_weights (k,) (none for returns), offset
+    and scale float32 (f,), and target_scale (the deviation of the returns, None for classes) were learned on the
+    training rows. seed, threads, engine, fused, device and
     micro_batch (rows at once: the batch size, or less after memory ran out) say how it was computed.
     """
 
@@ -51,6 +53,7 @@ class Fitted:
     fused: bool
     device: str
     micro_batch: int
+    target_scale: float | None = None
 
 
 def fit(
@@ -68,30 +71,29 @@ def fit(
     """Train, from the first epoch or from a checkpoint; both ways end in the same bits.
 
     Each epoch gives a dict: epoch (from 0), train_loss, val_loss, val_accuracy, val_balanced_accuracy,
-    val_mcc, predicted_shares (per class, on validation), learning_rate, gradient_norm (largest before
-    clipping), seconds, samples_per_second, and micro_batch if it is smaller than the batch. Rows of more
-    bytes than `resident_limit`, or than the device has room for, are streamed: the bits are the same.
+    val_mcc, predicted_shares (per class, on validation; for returns others, see `Validation.measure`),
+    learning_rate, gradient_norm (largest before clipping), seconds, samples_per_second, and micro_batch
+    if it is smaller than the batch. Rows of more bytes than `resident_limit`, or than the device has
+    room for, are streamed: the bits are the same.
     Raises TrainingError, Diverged, CheckpointError, and whatever the callback raises.
     """
     callback.on_stage("train", 0.0)
     torch.set_num_threads(threads)
     training = spec.training
-    class_weights, warnings = learn_class_weights(dataset, splits, training.class_weights)
+    target, warnings = learn_target(dataset, splits, training)
     row_weights = learn_row_weights(dataset, splits)
     last_bars = dataset.rows.last_bars(splits.train)
     offset, scale, constant = fit_normalization(dataset.rows.features, dataset.normalization, last_bars)
     warnings += [_named(text, dataset.feature_names) for text in constant]
 
     with repeatable(device):
-        network = build_network(spec, len(dataset.feature_names), len(dataset.class_names), offset, scale).to(device)
-        labels = dataset.rows.labels.astype(np.int64, copy=False)
+        network = build_network(spec, len(dataset.feature_names), spec.output_count, offset, scale).to(device)
         rows = place(
-            dataset.rows.features, labels, device, resident_limit, row_weights, dataset.rows.ends, dataset.window
+            dataset.rows.features, target.labels, device, resident_limit, row_weights, dataset.rows.ends, dataset.window
         )  # fmt: skip
-        validation = Validation(dataset, splits, rows, class_weights)
-        weights = torch.tensor(class_weights, device=device) if training.class_weights == "balanced" else None
-        engine: Engine = Reference(network, training, rows, weights, fused)
-        facts = _facts(dataset, splits, spec, class_weights, weights_digest(row_weights), device, threads, engine.name, fused)
+        validation = Validation(dataset, splits, rows, target)
+        engine: Engine = Reference(network, training, rows, target.step_weights(training, device), fused)
+        facts = _facts(dataset, splits, spec, target, weights_digest(row_weights), device, threads, engine.name, fused)
         at = _first_state(engine, training.learning_rate) if resume is None else _restored(resume, facts, engine)
         symbols = dataset.rows.symbols[splits.train]
         batch = BatchMetrics(training.epochs, batches.batch_count(len(splits.train), training.batch_size))
@@ -121,7 +123,7 @@ def fit(
             callback.on_epoch_end(dict(metrics), functools.partial(state.to_parts, at, facts))
             callback.on_stage("train", at.epochs_completed / training.epochs)
 
-    best = build_network(spec, len(dataset.feature_names), len(dataset.class_names), offset, scale)
+    best = build_network(spec, len(dataset.feature_names), spec.output_count, offset, scale)
     best.load_state_dict(at.best_model)
     return Fitted(
         network=best.eval(),
@@ -129,7 +131,7 @@ def fit(
         best_epoch=at.monitor.best_epoch,
         epochs_completed=at.epochs_completed,
         early_stopped=at.epochs_completed < training.epochs,
-        class_weights=class_weights,
+        class_weights=target.class_weights,
         offset=offset,
         scale=scale,
         warnings=warnings + _memory_warnings(at.history, training.batch_size),
@@ -139,6 +141,7 @@ def fit(
         fused=fused,
         device=device,
         micro_batch=at.micro_batch,
+        target_scale=target.scale,
     )
 
 
@@ -146,7 +149,7 @@ def _facts(
     dataset: Dataset,
     splits: Splits,
     spec: StrategySpec,
-    class_weights: list[float],
+    target: Target,
     row_weights: str | None,
     device: str,
     threads: int,
@@ -156,7 +159,9 @@ def _facts(
     plain = spec.plain()
     sections = {name: plain[name] for name in ("model", "training")}
     names = (dataset.feature_names, dataset.class_names)
-    return state.Facts(sections, *names, tuple(class_weights), len(splits.train), row_weights, device, threads, engine, fused)
+    learned = (tuple(target.class_weights), target.scale)
+    rows = (len(splits.train), row_weights)
+    return state.Facts(sections, *names, *learned, *rows, device, threads, engine, fused, spec.plugins)
 
 
 def _first_state(engine: Engine, rate: float) -> state.State:

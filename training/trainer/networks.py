@@ -10,7 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from strategies_app.schema import Mlp, StrategySpec
+from strategies_app import catalogue
+from strategies_app.schema import Mlp, PluginModel, StrategySpec
+from training.trainer.plugin_network import PluginNetwork, built, widened
 from training.trainer.recurrent import Recurrent, make_cells, padded_cells
 from training.values import Refusal
 
@@ -87,6 +89,10 @@ def build_network(
         torch.default_generator.manual_seed(spec.training.seed)
         if isinstance(model, Mlp):
             return _mlp(model, normalization, feature_count, class_count)
+        if isinstance(model, PluginModel):
+            plugin = catalogue.plugin(catalogue.NETWORKS, model.type)
+            assert plugin is not None
+            return built(plugin, model.parameters, normalization, feature_count, class_count)
         wanted = model.architecture
         cells = make_cells(model.type, feature_count, wanted.hidden_size, wanted.num_layers, wanted.dropout)
         return Recurrent(normalization, cells, nn.Linear(wanted.hidden_size, class_count), wanted.sequence_length)
@@ -117,6 +123,8 @@ def padded(network: nn.Module) -> nn.Module:
     With even widths, aligned buffers and one batch size, a row's result depends on that row alone. The
     additional weights are zeros, so each result is the same sum with zeros added.
     """
+    if isinstance(network, PluginNetwork):
+        return widened(network, WIDTH_STEP)
     with torch.no_grad():
         if isinstance(network, nn.Sequential):
             return nn.Sequential(*(_padded_layer(layer) for layer in network)).eval()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from strategies_app import plugins
 from training.trainer.device import device_name, environment
 from training.trainer.schedule import Monitor, Schedule
 from training.values import EpochMetrics, Parts, Refusal
@@ -33,12 +34,14 @@ class Facts:
     feature_names: tuple[str, ...]
     class_names: tuple[str, ...]
     class_weights: tuple[float, ...]
+    target_scale: float | None  # of returns, None for classes
     train_rows: int
     row_weights: str | None  # sha256, None if all rows count alike
     device: str
     threads: int
     engine: str
     fused: bool
+    plugins: plugins.Record = field(default_factory=dict)  # kinds of other packages that the strategy uses
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,7 @@ def to_parts(state: State, facts: Facts) -> Parts:
         "epoch": state.epochs_completed - 1,
         "epochs_completed": state.epochs_completed,
         "losses": {"train": last.get("train_loss"), "validation": last.get("val_loss")},
+        # Both null where labels are returns: their measures are in the history.
         "accuracies": {"validation": last.get("val_accuracy"), "validation_balanced": last.get("val_balanced_accuracy")},
         "learning_rate": state.schedule.rate,
         "early_stopping": state.monitor.as_dict(),
@@ -77,6 +81,7 @@ def to_parts(state: State, facts: Facts) -> Parts:
         "feature_names": list(facts.feature_names),
         "class_names": list(facts.class_names),
         "class_weights": list(facts.class_weights),
+        "target_scale": facts.target_scale,
         "train_rows": facts.train_rows,
         "row_weights": facts.row_weights,
         "device": facts.device,
@@ -85,6 +90,7 @@ def to_parts(state: State, facts: Facts) -> Parts:
         "engine": facts.engine,
         "fused": facts.fused,
         "versions": environment(),
+        "plugins": {name: dict(of) for name, of in facts.plugins.items()},
     }
     return {
         "model.safetensors": save(state.model),
@@ -139,7 +145,8 @@ def differences(parts: Parts, device: str, threads: int = 1, engine: str = "refe
         (f"{name} version" if name != "instructions" else name, versions.get(name), value)
         for name, value in environment().items()
     ]
-    return [f"{name} was {saved}, is {now}" for name, saved, now in pairs if saved != now]
+    found = [f"{name} was {saved}, is {now}" for name, saved, now in pairs if saved != now]
+    return found + plugins.differences(document.get("plugins", {}))
 
 
 def _same_run(document: Mapping[str, Any], facts: Facts) -> None:
@@ -156,6 +163,8 @@ def _same_run(document: Mapping[str, Any], facts: Facts) -> None:
         raise CheckpointError(f"the checkpoint was trained on {document.get('train_rows')} rows, this run has {facts.train_rows}")
     if document.get("class_weights") != list(facts.class_weights):
         raise CheckpointError("the checkpoint's class weights were learned on other labels")
+    if document.get("target_scale") != facts.target_scale:
+        raise CheckpointError("the checkpoint's scale of the returns was learned on other labels")
     _same_strategy(document.get("strategy", {}), facts.strategy, "")
     if document.get("row_weights") != facts.row_weights:
         raise CheckpointError("the checkpoint was trained with other weights of its rows: labels or their ends were others")

@@ -6,30 +6,38 @@ import torch
 from torch import nn
 
 from strategies_app.schema import Training
-from training.trainer import batches, measures
-from training.trainer.evaluation import split_logits
+from training.trainer import batches, measures, returns
+from training.trainer.evaluation import in_returns, split_logits
 from training.trainer.losses import mean_loss
 from training.trainer.placement import Placed
+from training.trainer.targets import Target
 from training.values import Dataset, EpochMetrics, Splits
 
 
 class Validation:
-    """The validation rows, read from where the run's rows lie; class weights as learned on train."""
+    """The validation rows, read from where the run's rows lie; the target as learned on train."""
 
-    def __init__(self, dataset: Dataset, splits: Splits, rows: Placed, class_weights: list[float]) -> None:
+    def __init__(self, dataset: Dataset, splits: Splits, rows: Placed, target: Target) -> None:
         self.features = rows.features
         self.last = batches.resident(dataset.rows.last_bars(splits.validation), str(rows.features.device))
-        self.labels = dataset.rows.labels[splits.validation]
-        self.class_weights = torch.tensor(class_weights)
+        self.labels = target.labels[splits.validation]
+        self.realised, self.scale = dataset.rows.labels[splits.validation], target.scale
+        self.centre = 0.0 if target.scale is None else float(dataset.rows.labels[splits.train].mean())
+        self.class_weights = None if target.scale is not None else torch.tensor(target.class_weights)
         self.class_names = dataset.class_names
 
     def measure(self, network: nn.Module, training: Training) -> EpochMetrics:
-        """val_loss, val_accuracy, val_balanced_accuracy, val_mcc and predicted_shares by class."""
+        """val_loss, and for classes val_accuracy, val_balanced_accuracy, val_mcc and predicted_shares by class; for
+        returns val_mae, val_rmse, val_r2, val_sign_accuracy, val_ic and val_rank_ic (None where predictions are all the same)."""
         logits = split_logits(network, self.features, self.last)
+        loss = mean_loss(logits, torch.from_numpy(self.labels), training, self.class_weights)
+        if self.scale is not None:
+            told = returns.measures(in_returns(logits, self.scale), self.realised, self.centre)
+            return {"val_loss": loss, **{f"val_{name}": told[name] for name in returns.MEASURES}}
         matrix = measures.confusion(self.labels, logits.argmax(dim=1).numpy(), len(self.class_names))
         shares = matrix.sum(axis=0) / matrix.sum()
         return {
-            "val_loss": mean_loss(logits, torch.from_numpy(self.labels), training, self.class_weights),
+            "val_loss": loss,
             "val_accuracy": measures.accuracy(matrix),
             "val_balanced_accuracy": measures.balanced_accuracy(matrix),
             "val_mcc": measures.correlation(matrix),

@@ -1,11 +1,13 @@
-"""`strategies list | validate | show | features | import`: stored strategies and strategy files."""
+"""`strategies list | validate | show | features | vocabulary | import`: strategies stored and in files. Others: `tools`."""
 
 from __future__ import annotations
 
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
+
+from strategies_app.management.tools import ToolActions
 
 if TYPE_CHECKING:
     from strategies_app.reader import Problem, StrategyError
@@ -13,8 +15,8 @@ if TYPE_CHECKING:
     from strategies_app.stored import FoundStrategy
 
 
-class Command(BaseCommand):
-    help = "Lists, checks, shows and imports strategies."
+class Command(ToolActions):
+    help = "Lists, checks, shows, imports, compares and migrates strategies, and begins new ones."
     requires_system_checks = ()  # `validate PATH` needs no database and starts at once
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
@@ -27,8 +29,10 @@ class Command(BaseCommand):
         show.add_argument("--version", type=int, dest="number", metavar="N", help="a version number; the newest if not given")
         features = actions.add_parser("features", help="what the network sees, in its order")
         features.add_argument("strategy", metavar="NAME_OR_PATH")
+        actions.add_parser("vocabulary", help="every indicator, label and network, and the package that adds it")
         importing = actions.add_parser("import", help="store files as strategies; a changed text is a new version")
         importing.add_argument("paths", nargs="+", metavar="PATH")
+        self.add_tools(actions)
 
     def handle(self, *args: Any, action: str, **options: Any) -> None:
         getattr(self, f"_{action}")(options)
@@ -88,6 +92,16 @@ class Command(BaseCommand):
         self.stdout.write(f"{spec.name}: {len(names)} features, in the order in which the network takes them")
         for number, name in enumerate(names):
             self.stdout.write(f"{number:4d}  {name}")
+
+    def _vocabulary(self, options: dict[str, Any]) -> None:
+        from strategies_app.listing import HEADS, faults, vocabulary_rows
+
+        for title, rows in vocabulary_rows().items():
+            self.stdout.write(f"{title}\n")
+            self._table(HEADS, rows)
+            self.stdout.write("")
+        for message in faults():
+            self.stdout.write(f"cannot be used: {message}")
 
     def _import(self, options: dict[str, Any]) -> None:
         from pathlib import Path

@@ -1,4 +1,4 @@
-"""`predict MODEL SYMBOL TIMEFRAME`: probabilities and signals of a trained model on stored bars."""
+"""`predict MODEL SYMBOL TIMEFRAME`: probabilities or returns, and signals, of a trained model on stored bars."""
 
 from __future__ import annotations
 
@@ -66,27 +66,32 @@ class Command(BaseCommand):
 
         from training.terminal import console_on
 
-        names = predictions.class_names
-        table = Table("time (UTC)", *names, "signal", box=None, pad_edge=False, padding=(0, 2))
+        of_returns = predictions.returns is not None
+        table = Table("time (UTC)", *_columns(predictions), "signal", box=None, pad_edge=False, padding=(0, 2))
         rows = list(_rows(predictions))
         for time, *chances, signal in rows[-SHOWN:]:
-            table.add_row(time, *(f"{float(c):.1%}" for c in chances), signal)
+            table.add_row(time, *(f"{float(c):+.2%}" if of_returns else f"{float(c):.1%}" for c in chances), signal)
         console = console_on(self.stdout._out)
         console.print(table)
         if len(rows) > SHOWN:
             console.print(f"the last {SHOWN} of {len(rows):,} bars; --output FILE writes all of them")
 
 
+def _columns(predictions: Any) -> tuple[str, ...]:
+    return tuple(predictions.class_names) if predictions.returns is None else ("predicted_return",)
+
+
 def _rows(predictions: Any) -> Any:
-    """Time, one probability per class (shortest text that reads back to the same float32), signal."""
+    """Time, one probability per class or the predicted return (shortest text that reads back to the same float), signal."""
     import numpy as np
 
     times = np.datetime_as_string(predictions.times.view("M8[us]").astype("M8[s]"))
-    for time, chances, signal in zip(times, predictions.probabilities, predictions.signals, strict=True):
+    said = predictions.probabilities if predictions.returns is None else predictions.returns[:, None]
+    for time, chances, signal in zip(times, said, predictions.signals, strict=True):
         yield [f"{time}Z", *(np.format_float_positional(c, unique=True, trim="0") for c in chances), signal]
 
 
 def _write_csv(stream: Any, predictions: Any) -> None:
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["timestamp", *predictions.class_names, "signal"])
+    writer.writerow(["timestamp", *_columns(predictions), "signal"])
     writer.writerows(_rows(predictions))

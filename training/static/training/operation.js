@@ -7,6 +7,7 @@
 
   const byId = (id) => document.getElementById(id);
   const number = (value, digits = 4) => (Number.isFinite(value) ? value.toFixed(digits) : "–");
+  const share = (value) => (Number.isFinite(value) ? `${(100 * value).toFixed(2)} %` : "–");
   const tile = (name, text) => { const place = document.querySelector(`[data-tile="${name}"]`); if (place && place.textContent !== text) place.textContent = text; };
   const word = (stage) => (stage ? stage[0].toUpperCase() + stage.slice(1) : "");
 
@@ -134,17 +135,34 @@
     lossDue = performance.now() + 3 * (performance.now() - began);
   };
   const COLOURS = { BUY: "--buy", HOLD: "--hold", SELL: "--sell", BULLISH: "--buy", BEARISH: "--sell", NEUTRAL: "--hold", UP: "--buy", DOWN: "--sell", RANGING: "--hold", VOLATILE: "--warn" };
+  const isOfReturns = () => seed.output_format === "regression";
+  const percent = (rows, key) => rows.map((r) => (Number.isFinite(r.metrics[key]) ? 100 * r.metrics[key] : null));
+  /** Errors of the predicted returns, in percent of the price; a prediction that is the same everywhere is an alarm. */
+  const drawErrors = (rows) => {
+    const right = { line: { color: "--sell", width: 2, dash: "dot" }, y: percent(rows, "val_rmse"), yaxis: "y2" };
+    const axis = { ticksuffix: " %", nticks: 5, tickformat: ".3~f" };
+    put("chart-shares", { data: [line(rows, "val_mae", "MAE (left)", "--accent", { y: percent(rows, "val_mae") }), line(rows, "val_rmse", "RMSE (right)", "--sell", right)], layout: { xaxis: epochAxis(), yaxis: axis, yaxis2: { ...axis, overlaying: "y", side: "right", showgrid: false } } });
+    const same = rows.length && rows.at(-1).metrics.val_ic == null;
+    alarm(same ? "The model predicts the same return for every validation row. Look at its inputs, or try another learning rate or activation." : "");
+  };
+  const alarm = (text) => {
+    const place = byId("alarm");
+    if (!place) return;
+    if (place.textContent !== text) place.textContent = text;
+    place.hidden = !text;
+  };
+  const MEASURES = { classification: [["val_accuracy", "labels right"], ["val_balanced_accuracy", "balanced"], ["val_mcc", "MCC"]], regression: [["val_ic", "IC"], ["val_rank_ic", "rank IC"], ["val_sign_accuracy", "sign right"]] };
+  const STYLES = [{ color: "--accent", width: 2 }, { color: "--buy", width: 2, dash: "dash" }, { color: "--sell", width: 2, dash: "dot" }];
+  const drawMeasures = (rows) => {
+    const asked = MEASURES[isOfReturns() ? "regression" : "classification"];
+    put("chart-measures", { data: asked.map(([key, name], place) => line(rows, key, name, STYLES[place].color, { line: STYLES[place] })), layout: { xaxis: epochAxis() } });
+  };
   const drawShares = (rows) => {
     const names = rows.length ? Object.keys(rows.at(-1).metrics.predicted_shares || {}) : [];
     put("chart-shares", { data: names.map((name) => ({ type: "scatter", mode: "lines", stackgroup: "one", name, x: rows.map((r) => r.epoch + 1), y: rows.map((r) => 100 * (r.metrics.predicted_shares?.[name] ?? 0)), line: { width: 0.5, color: COLOURS[name] || "--accent" }, fillcolor: `${COLOURS[name] || "--accent"}/75`, hovertemplate: "%{y:.1f} %" })), layout: { xaxis: epochAxis(), yaxis: { range: [0, 100], ticksuffix: " %" } } });
     const last = rows.at(-1)?.metrics.predicted_shares || {};
     const over = Object.entries(last).find(([, share]) => share > 0.95);
-    const alarm = byId("alarm");
-    if (alarm) {
-      const text = over ? `The model calls ${Math.round(over[1] * 1000) / 10} % of validation rows ${over[0]}. One class takes over: look at the labels' shares, or train with balanced class weights.` : "";
-      if (alarm.textContent !== text) alarm.textContent = text;
-      alarm.hidden = !over;
-    }
+    alarm(over ? `The model calls ${Math.round(over[1] * 1000) / 10} % of validation rows ${over[0]}. One class takes over: look at the labels' shares, or train with balanced class weights.` : "");
   };
   const draw = () => {
     if (!byId("tiles")) return;
@@ -152,8 +170,8 @@
     const rows = thinned(lossKept.counted), last = lossKept.counted.at(-1)?.metrics;
     drawLoss(true);
     if (!last) return;
-    drawShares(rows);
-    put("chart-measures", { data: [line(rows, "val_accuracy", "labels right", "--accent"), line(rows, "val_balanced_accuracy", "balanced", "--buy", { line: { color: "--buy", width: 2, dash: "dash" } }), line(rows, "val_mcc", "MCC", "--sell", { line: { color: "--sell", width: 2, dash: "dot" } })], layout: { xaxis: epochAxis() } });
+    (isOfReturns() ? drawErrors : drawShares)(rows);
+    drawMeasures(rows);
     put("chart-rate", { data: [line(rows, "learning_rate", "learning rate", "--accent", { line: { color: "--accent", width: 2, shape: "hv" } }), line(rows, "gradient_norm", "gradient norm", "--warn", { yaxis: "y2", line: { color: "--warn", width: 1.5, dash: "dot" } })], layout: { xaxis: epochAxis(), yaxis: { type: "log", exponentformat: "e", nticks: 4 }, yaxis2: { overlaying: "y", side: "right", showgrid: false, rangemode: "tozero", nticks: 4 } } });
     const best = lossKept.counted.reduce((found, r) => (r.metrics.val_loss < found.metrics.val_loss ? r : found));
     tile("train_loss", number(last.train_loss)); tile("val_loss", number(last.val_loss)); tile("best", `best ${number(best.metrics.val_loss)}`);
@@ -168,7 +186,7 @@
     if (!body || !body.closest("details").open) return;
     body.replaceChildren(...epochs.slice(-TABLE_ROWS).reverse().map((r) => {
       const row = document.createElement("tr");
-      for (const text of [r.attempt, r.epoch + 1, number(r.metrics.train_loss), number(r.metrics.val_loss), number(r.metrics.val_accuracy, 3), number(r.metrics.val_mcc, 3), number(r.metrics.seconds, 2)]) {
+      for (const text of [r.attempt, r.epoch + 1, number(r.metrics.train_loss), number(r.metrics.val_loss), ...(isOfReturns() ? [share(r.metrics.val_mae), number(r.metrics.val_ic ?? NaN, 3)] : [number(r.metrics.val_accuracy, 3), number(r.metrics.val_mcc, 3)]), number(r.metrics.seconds, 2)]) {
         const cell = document.createElement("td"); cell.textContent = text; cell.className = "number"; row.append(cell);
       }
       return row;

@@ -1,0 +1,49 @@
+"""Ideas to begin a strategy with: files whose comments say what to think about, each under the name of its idea."""
+
+from __future__ import annotations
+
+import functools
+import re
+from pathlib import Path
+
+from strategies_app.samples import Sample
+from strategies_app.schema import StrategySpec
+from strategies_app.stored import glance
+from strategies_app.vocabulary import nearest
+
+FOLDER = Path(__file__).resolve().parent / "ideas"
+#: The one taken when none is chosen.
+FIRST = "mean_reversion"
+
+
+class UnknownIdea(LookupError):
+    """There is no idea of this name."""
+
+
+@functools.cache
+def ideas() -> dict[str, Sample]:
+    """By name, the usual first one before the others."""
+    texts = [path.read_text(encoding="utf-8") for path in FOLDER.glob("*.yaml")]
+    found = sorted((Sample(text, glance(text)) for text in texts), key=lambda idea: (idea.name != FIRST, idea.name))
+    return {idea.name: idea for idea in found}
+
+
+def begun(name: str, idea: str = FIRST) -> str:
+    """The text of a new strategy called `name`; UnknownIdea, or ValueError if nothing can be called so."""
+    if (chosen := ideas().get(idea)) is None:
+        near = nearest(idea, ideas())
+        hint = f"did you mean '{near}'?" if near else f"wanted one of {', '.join(ideas())}"
+        raise UnknownIdea(f"unknown idea '{idea}', {hint}")
+    if not re.fullmatch(_NAME, name):
+        raise ValueError(f"seen '{name}', wanted a name of letters, digits, '_' and '-', at most 100, a letter or digit first")
+    return chosen.text.replace(f"\nname: {idea}\n", f"\nname: {_quoted(name)}\n", 1)
+
+
+_NAME = next(note.pattern for note in StrategySpec.model_fields["name"].metadata if getattr(note, "pattern", None))
+
+
+def _quoted(name: str) -> str:
+    """A name that YAML would take for a number or a truth, in quotes."""
+    from strategies_app.yaml_text import plain_value
+
+    return name if plain_value(name) == name else f'"{name}"'

@@ -1,0 +1,148 @@
+"""Plain data with its comments → YAML as a person would write it: short maps in one line, the others one key a line."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from strategies_app.yaml_comments import Comments
+from strategies_app.yaml_text import Path, plain_value
+
+#: Letters in a line; a map or list that takes more is written over several.
+WIDTH = 110
+_PLAIN = re.compile(r"[A-Za-z0-9_./+-]([A-Za-z0-9 _./+%()°=–-]*[A-Za-z0-9_./+%)-])?")
+_FLOW_PLAIN = re.compile(r"[A-Za-z0-9_./+^=-]+")
+
+
+@dataclass
+class Node:
+    """A value of the text to be written: a dict or list of nodes, or a scalar; `origin` is its path in the text before."""
+
+    value: Any
+    origin: Path | None = None
+
+    def places(self, path: Path = ()) -> Iterator[tuple[Path, Node]]:
+        """This one and all within, each with its path."""
+        yield path, self
+        entries = self.value.items() if isinstance(self.value, dict) else enumerate(self.value) if self.is_list else ()
+        for key, node in entries:
+            yield from node.places((*path, key))
+
+    def nodes(self) -> Iterator[Node]:
+        return (node for _, node in self.places())
+
+    @property
+    def is_list(self) -> bool:
+        return isinstance(self.value, list)
+
+    @property
+    def plain(self) -> Any:
+        if isinstance(self.value, dict):
+            return {key: node.plain for key, node in self.value.items()}
+        return [node.plain for node in self.value] if isinstance(self.value, list) else self.value
+
+
+def node_of(data: Any, path: Path = ()) -> Node:
+    """Data that was read, every value with its path."""
+    if isinstance(data, dict):
+        return Node({key: node_of(value, (*path, key)) for key, value in data.items()}, path)
+    if isinstance(data, list):
+        return Node([node_of(value, (*path, index)) for index, value in enumerate(data)], path)
+    return Node(data, path)
+
+
+def written(root: Node, comments: Comments) -> list[str]:
+    """The lines of a map; a blank line before each of its maps and lists. Takes the comments that it writes."""
+    lines: list[str] = []
+    for key, node in root.value.items():
+        if lines and isinstance(node.value, (dict, list)):
+            lines.append("")
+        lines += _entry(f"{key}:", node, 0, comments)
+    return lines
+
+
+def _entry(head: str, node: Node, indent: int, comments: Comments) -> list[str]:
+    """`head` is what the line begins with: a key, or the dash of a list."""
+    pad = " " * indent
+    above = [f"{pad}{text}" for text in comments.before.pop(node.origin or (), [])]
+    beside = f"  {comments.beside.pop(node.origin)}" if node.origin in comments.beside else ""
+    if isinstance(node.value, str) and "\n" in node.value:
+        return [*above, *_text(f"{pad}{head}", node, indent, beside)]
+    if _fits(node, indent + len(head), comments, nested=indent > 0):
+        return [*above, f"{pad}{head} {_flow(node.value)}{beside}"]
+    inner: list[str] = []
+    if isinstance(node.value, dict):
+        for key, child in node.value.items():
+            inner += _entry(f"{_scalar(key, _PLAIN)}:", child, indent + 2, comments)
+        if head == "-":
+            return [*above, *_dashed(inner, indent, beside)]
+    else:
+        for child in node.value:
+            inner += _entry("-", child, indent + 2, comments)
+    return [*above, f"{pad}{head}{beside}", *inner]
+
+
+def _dashed(inner: list[str], indent: int, beside: str) -> list[str]:
+    """A map as an entry of a list: the dash stands before its first key."""
+    first = next(number for number, line in enumerate(inner) if not line.lstrip().startswith("#"))
+    inner[first] = f"{' ' * indent}- {inner[first].lstrip()}{beside}"
+    return inner
+
+
+def _text(head: str, node: Node, indent: int, beside: str) -> list[str]:
+    """Text of several lines, as it is where YAML can hold it so."""
+    lines = node.value.removesuffix("\n").split("\n")
+    if lines[0][:1] in (" ", "", "\t") or node.value.endswith("\n\n") or any(line != line.rstrip() for line in lines):
+        return [f"{head} {json.dumps(node.value, ensure_ascii=False)}{beside}"]
+    sign = "|" if node.value.endswith("\n") else "|-"
+    body = [f"{' ' * (indent + 2)}{line}" if line else "" for line in lines]
+    return [f"{head} {sign}{beside}", *body]
+
+
+def _fits(node: Node, used: int, comments: Comments, nested: bool) -> bool:
+    if not isinstance(node.value, (dict, list)) or not node.value:
+        return True
+    inside = [one for one in node.nodes() if one is not node]
+    if any(one.origin in comments.before or one.origin in comments.beside for one in inside):
+        return False
+    if isinstance(node.value, dict) and (not nested or not _is_small(node.value)):
+        return False
+    if isinstance(node.value, list) and any(isinstance(one.value, (dict, list)) for one in node.value):
+        return False
+    return used + len(_flow(node.value)) < WIDTH
+
+
+def _is_small(value: dict[str, Node]) -> bool:
+    """Scalars alone, or one list among at most two keys beside it: `{type: sigmoid, parameters: [65, 5]}`."""
+    lists = [node for node in value.values() if isinstance(node.value, list)]
+    if any(isinstance(node.value, dict) or "\n" in str(node.value) for node in value.values()):
+        return False
+    return not lists or (
+        len(lists) == 1 and len(value) <= 3 and not any(isinstance(n.value, (dict, list)) for n in lists[0].value)
+    )
+
+
+def _flow(value: Any, inner: bool = False) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_scalar(k, _FLOW_PLAIN)}: {_flow(n.value, True)}" for k, n in value.items()) + "}"
+    if isinstance(value, list):
+        return f"[{', '.join(_flow(node.value, True) for node in value)}]"
+    return _scalar(value, _FLOW_PLAIN if inner else _PLAIN)
+
+
+def _scalar(value: Any, plain: re.Pattern[str]) -> str:
+    """A value as YAML 1.2 reads it back."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"inf": ".inf", "-inf": "-.inf"}.get(str(value), ".nan")
+    if isinstance(value, str):
+        stays = plain.fullmatch(value) and plain_value(value) == value and not value.startswith(("- ", "--- ", "..."))
+        return value if stays and value not in ("-", "---") else json.dumps(value, ensure_ascii=False)
+    return repr(value)

@@ -1,0 +1,55 @@
+"""The law kit, for packages that add indicators, labels or networks: each law is a test that says what it saw if it is broken.
+
+import pytest
+from training.testing import indicator_laws
+
+@pytest.mark.parametrize("law", indicator_laws("kama"), ids=str)
+def test_kama(law):
+    law()
+
+The package must be installed (`pip install -e .`), since the laws look at its kinds as the product does.
+Markets and parameters are made up from fixed seeds: a law that is broken is broken on every run.
+"""
+
+from __future__ import annotations
+
+from strategies_app import catalogue, plugins
+from training.laws import indicators, labels, networks
+from training.laws.law import Law, Subject, broken
+
+__all__ = ["Law", "indicator_laws", "label_laws", "network_laws"]
+
+
+def indicator_laws(name: str) -> list[Law]:
+    """The laws of the indicator of this name, built in or installed."""
+    known = name in catalogue.indicators() and name not in indicators.REPAINTING
+    return indicators.laws(_subject(catalogue.INDICATORS, name)) if known else _not_found(catalogue.INDICATORS, name)
+
+
+def label_laws(name: str) -> list[Law]:
+    """The laws of the label of this name, built in or installed."""
+    known = name in catalogue.label_classes()
+    return labels.laws(_subject(catalogue.LABELS, name)) if known else _not_found(catalogue.LABELS, name)
+
+
+def network_laws(name: str) -> list[Law]:
+    """The laws of the network of this name, installed, or mlp (lstm and gru see windows of rows and have tests of their own)."""
+    known = name in networks.known()
+    return networks.laws(_subject(catalogue.NETWORKS, name)) if known else _not_found(catalogue.NETWORKS, name)
+
+
+def _subject(group: str, name: str) -> Subject:
+    return Subject(group, name, catalogue.plugin(group, name))
+
+
+def _not_found(group: str, name: str) -> list[Law]:
+    """One law that is broken: what should be tested is not there, or not as it should be."""
+    subject = Subject(group, name, None)
+
+    def found() -> None:
+        said = plugins.fault_of(group, name)
+        broken(
+            subject, "found", said or f"no installed package has an entry point '{name}' in the group {group}: pip install -e ."
+        )
+
+    return [Law("found", subject, found)]
