@@ -5,7 +5,7 @@ Quality → findings of one series. Checks of features and labels make the same 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: A warning may spoil the training; an info is worth knowing.
 WARNING, INFO = "warning", "info"
+#: A thousand symbols may have more to say than anybody reads.
+MOST_KEPT = 300
 _EXAMPLES = 5
 
 
@@ -42,6 +44,11 @@ class Finding:
     def plain(self) -> dict[str, Any]:
         """As JSON."""
         return {**asdict(self), "columns": list(self.columns)}
+
+
+def kept(findings: Sequence[Finding]) -> dict[str, Any]:
+    """As an operation keeps them: their number, and so many of them as a page can show, as JSON."""
+    return {"count": len(findings), "findings": [finding.plain() for finding in findings[:MOST_KEPT]]}
 
 
 def iso(microseconds: int) -> str:
