@@ -243,8 +243,8 @@ def _of_drift(
             shown = named([f"{names[c]} ({drift[c]:.2f})" for c in own])
             verb = "is" if len(own) == 1 else "are"
             sentence = (
-                f"{len(own):,} of {len(names):,} features {verb} distributed otherwise on the {against} rows than on the training rows, "
-                f"{word} drift (PSI): {shown}"
+                f"{len(own):,} of {len(names):,} features {verb} distributed otherwise on the {against} rows than on the "
+                f"training rows, {word} drift (PSI): {shown}"
             )
             found.append(Finding(f"{word}_drift", sentence, len(own), None, severity, columns=tuple(names[c] for c in own)))
     if label and label["drift_word"] == "large":
