@@ -42,7 +42,7 @@ class BarServer:
             return self._chart(path.rsplit("/", 1)[1], {})
         if path.startswith("/v1/finance/search"):
             return 200, {"quotes": [{"symbol": "AAPL"}], "news": []}
-        return 200, "crumb"
+        return (200, "crumb") if path.endswith("/getcrumb") else (404, {"error": "not here"})
 
     def _klines(self, query: dict[str, str]) -> tuple[int, Any]:
         found = [time for time in self.coin if time * 1000 >= int(query["startTime"])][: int(query.get("limit", 500))]

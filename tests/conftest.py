@@ -59,6 +59,7 @@ def server(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> It
     settings.STORE_DIR, settings.HOME_DIR = tmp_path / "bars", tmp_path
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr(fetching, "clock", lambda: NOW)
+    monkeypatch.setattr(fetching, "rest", lambda seconds: None)
     with bar_server() as served:
         monkeypatch.setattr(fetching, "opened", opener(served, tmp_path / "sources"))
         yield served

@@ -111,6 +111,44 @@ def test_a_running_attempt_leaves_what_it_used(transactional_db: None, monkeypat
     assert set(row.points) == {"cpu", "machine_cpu", "memory", "machine_memory", "disk"} and row.facts["cores"] >= 1
 
 
+def test_a_late_reading_fills_the_seconds_that_it_tells_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock of a thread that was not let run for 3.9 seconds, then for a minute; a reading never comes right after another."""
+    now, read, stops = [0.0], [], iter((1.0, 3.9, 1.1, 60.0, None))
+
+    class Slow:
+        def wait(self, seconds: float) -> bool:
+            late = next(stops)
+            now[0] += max(seconds, late or 0)
+            return late is None
+
+    class Counting:
+        def __init__(self, with_card: bool) -> None:
+            self.last = 0.0
+
+        def facts(self) -> dict[str, Any]:
+            return {}
+
+        def read(self) -> dict[str, float | None]:
+            read.append(now[0] - self.last)
+            self.last = now[0]
+            return {"cpu": float(len(read))}
+
+        def close(self) -> None:
+            return
+
+    kept: list[Points] = []
+    monkeypatch.setattr(machine_use, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(machine_use, "Meter", Counting)
+    monkeypatch.setattr(MachineUse, "_write", lambda self, points, facts, first: kept.append(points))
+    monkeypatch.setattr(machine_use, "connection", SimpleNamespace(close=lambda: None))
+    use = MachineUse("op", 1, "cpu")
+    use._ended = Slow()  # type: ignore[assignment]
+    use._run()
+    cpu = kept[-1].columns["cpu"]
+    assert cpu[:6] == [1.0, 2.0, 2.0, 2.0, 2.0, 3.0] and cpu[6:] == [None] * (len(cpu) - 6) and len(cpu) == 66
+    assert min(read) >= 0.5
+
+
 def test_a_run_goes_on_while_its_use_cannot_be_written(
     transactional_db: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -133,6 +171,11 @@ def test_the_figures_hold_what_was_measured() -> None:
     assert own["y"] == [1.0, None, 2.0, None] * 2 and own["x"][0] == "2026-01-02 03:04:07"
     assert machine["y"][:3] == [4.0, 4.0, 8.0], "percent of eight cores"
     assert card["yaxis"] == "y2" and "yaxis2" in drawn["layout"]
+    roomy, short = uses(), uses()
+    roomy[0]["points"]["machine_memory"], short[0]["points"]["machine_memory"] = [60e9] * 3, [60e9, 60e9, 1e9]
+    assert [len(figures_use.memory(found)["data"]) for found in (roomy, short)] == [1, 2], (
+        "free memory is drawn where it is short"
+    )
     assert figures_use.memory(uses())["data"][0]["y"] == [1.0, 2.0, 3.0, None]
     rows = {row["name"]: row for row in figures_use.table(uses())}
     assert rows["Memory, this training"] == {"name": "Memory, this training", "mean": "2.0 GB", "extreme": "most 3.0 GB"}

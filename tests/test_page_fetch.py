@@ -99,7 +99,7 @@ def test_a_source_that_asks_for_patience_holds_up_nobody(
     address = asked(client)
     key = address.split("/")[-2]
     assert fetch_job.work(key, 0) == Status.RUNNING
-    assert "The source asks for patience" in text_of(client, address)
+    assert "Binance asks to be asked less often. Trying again after 7 s" in text_of(client, address)
     waited: list[float] = []
     monkeypatch.setattr(fetch_job.time, "sleep", waited.append)
     assert fetch_job.work(key, 1) == Status.RUNNING and waited == [fetch_job.WAIT_SECONDS]

@@ -135,7 +135,7 @@ def test_a_server_that_stays_broken_is_given_up_in_one_sentence(
     server: BarServer, symbol: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slept: list[float] = []
-    monkeypatch.setattr(fetching.time, "sleep", slept.append)
+    monkeypatch.setattr(fetching, "rest", slept.append)
     server.faults = [200] + [500] * 20 if symbol == "BTC-USDT" else [500] * 20
     arguments = COIN if symbol == "BTC-USDT" else ("AAPL", "1d", "--source", "yahoo")
     said = fails(*arguments)

@@ -10,7 +10,7 @@ from typing import Any
 class Fetch:
     """What is wanted, and how far it came; plain data, so that another process can go on. Times are µs, None: as far as possible.
 
-    spans: what is left to ask for; `pause`: seconds to wait before the next step.
+    spans: what is left to ask for; `pause`: seconds to wait before the next step, because of `problem`.
     """
 
     symbol: str
@@ -29,6 +29,7 @@ class Fetch:
     in_span: int = 0
     tries: int = 0
     pause: float = 0.0
+    problem: str = ""
     notes: list[str] = field(default_factory=list)
 
     @property

@@ -45,6 +45,11 @@ def clock() -> int:
     return round(time.time() * 1e6)
 
 
+def rest(seconds: float) -> None:
+    """How a command waits."""
+    time.sleep(seconds)
+
+
 def run(fetch: Fetch, source: Source, wait: Callable[[float], None], told: Callable[[Fetch], None]) -> None:
     """All steps, in this process."""
     while not fetch.is_done:
@@ -57,7 +62,7 @@ def run(fetch: Fetch, source: Source, wait: Callable[[float], None], told: Calla
 def step(fetch: Fetch, source: Source, now: int | None = None) -> None:
     """Ask for one page and store it. SourceError where asking again is of no use."""
     now = clock() if now is None else now
-    fetch.pause = 0.0
+    fetch.pause, fetch.problem = 0.0, ""
     try:
         if fetch.spans is None:
             _begin(fetch, source, now)
@@ -69,6 +74,7 @@ def step(fetch: Fetch, source: Source, now: int | None = None) -> None:
         if fetch.tries > len(PAUSES):
             times = f"asked {fetch.tries} times in {sum(PAUSES)} s"
             raise SourceError(f"{problem}, {times}; what came is kept, and fetching again goes on from there") from None
+        fetch.problem = str(problem)
         fetch.pause = max(PAUSES[fetch.tries - 1], min(problem.seconds, MOST_PAUSE))
 
 

@@ -11,6 +11,8 @@ from training.figures import Figure, line, title
 #: One attempt: `began` (datetime), `seconds` between points, `points` name → values, `facts`.
 Use = Mapping[str, Any]
 GB = 1e9
+#: Free memory is short if it is less than so many times what the training takes.
+SHORT = 3
 #: Name → words, unit, its share of a stored value, colour, dash.
 LINES: dict[str, tuple[str, str, float, str, str]] = {
     "cpu": ("this training", "cores", 1.0, "--accent", "solid"),
@@ -38,7 +40,13 @@ def processor(uses: Sequence[Use]) -> Figure:
 
 
 def memory(uses: Sequence[Use]) -> Figure:
-    return {"data": _lines(uses, ("memory", "machine_memory", "gpu_memory")), "layout": _by_time("GB")}
+    """Memory in use; what is free on the machine only where it is short, since it would flatten the rest."""
+    own, free = (
+        [value for use in uses for value in use["points"].get(name) or () if value] for name in ("memory", "machine_memory")
+    )
+    short = bool(own and free) and min(free) < SHORT * max(own)
+    names = ("memory", "machine_memory", "gpu_memory") if short else ("memory", "gpu_memory")
+    return {"data": _lines(uses, names), "layout": _by_time("GB")}
 
 
 def _by_time(unit: str) -> dict[str, Any]:

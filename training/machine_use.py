@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 SECONDS = 1.0
 #: Points kept at most: at twice as many, each two become one.
 MOST = 300
+#: After a longer silence (the machine slept) the points between are not known.
+MOST_MISSED = 5
 #: The row is written so often, and at the end.
 WRITE_SECONDS = 10.0
 #: What a reader of points joined in one wants to know of them: the most. Of the others, the mean.
@@ -166,12 +168,14 @@ class MachineUse:
         try:
             facts, ticks = meter.facts(), 0
             while not self._ended.wait(max(0.0, began + (ticks + 1) * SECONDS - time.monotonic())):
-                late = int((time.monotonic() - began) / SECONDS)
-                for _ in range(min(late - ticks - 1, 2 * MOST)):  # the machine slept, or had no time for this
-                    points.add({})
-                points.add(meter.read())
-                ticks = max(late, ticks + 1)
-                if ticks == 1 or time.monotonic() - written >= WRITE_SECONDS:
+                # A reading tells of all the time since the last one: seconds that were missed are in it. One that would
+                # come too soon after a late one is left out, since it would tell of too short a moment.
+                due = max(ticks + 1, round((time.monotonic() - began) / SECONDS))
+                missed, values = due - ticks, meter.read()
+                for _ in range(missed if missed <= MOST_MISSED else min(missed, 2 * MOST)):
+                    points.add(values if missed <= MOST_MISSED else {})
+                ticks = due
+                if not written or time.monotonic() - written >= WRITE_SECONDS:
                     self._write(points, facts, first)
                     written = time.monotonic()
             if len(points):

@@ -29,7 +29,8 @@ class Exchange:
         self.keys = keys
         self.api: Any = getattr(ccxt, exchange)({"enableRateLimit": True, "timeout": TIMEOUT_SECONDS * 1000})
         self.api.requests_trust_env = True  # a proxy that the environment names is used
-        self.api.has["fetchCurrencies"] = False  # asked with keys only, and not needed for bars
+        # Asked with keys only, and not needed for bars.
+        self.api.has["fetchCurrencies"] = self.api.options["fetchMargins"] = False
         if keys:
             self.api.apiKey, self.api.secret = keys
 

@@ -30,10 +30,16 @@ MARKET = "[A-Za-z0-9^.=-]{1,32}"
 COLUMNS = ["Open", "High", "Low", "Close", "Volume"]
 
 
+class NotAChart(Exception):
+    """The package asks elsewhere, which it does where a chart knows no such market."""
+
+
 class Watched(requests.Session[requests.Response]):
     """A session that takes no failure for an empty answer, which the package would."""
 
     def request(self, method: Any, url: str, *args: Any, **kwargs: Any) -> Any:
+        if "/quoteSummary/" in url or "/finance/quote" in url:
+            raise NotAChart(url)
         answer = super().request(method, self.address(url), *args, **kwargs)
         if answer.status_code == 429:
             raise Unavailable("Yahoo asks to be asked less often (429)", _seconds(answer.headers.get("Retry-After")))
@@ -92,7 +98,7 @@ class Yahoo:
             if "doesn't exist" in str(error) or "Data doesn't exist" in str(error) or error.yahoo_reason is None:
                 return Page(empty_frame(), until)
             raise SourceError(f"Yahoo has no {timeframe} bars of {market}: {error.yahoo_reason}") from None
-        except YFTickerMissingError:
+        except (YFTickerMissingError, NotAChart):
             raise unknown(f"Yahoo knows no '{market}'", market, self._alike(market)) from None
         except (RequestException, OSError) as error:
             raise Unavailable(f"Yahoo could not be reached ({type(error).__name__})") from None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,13 +114,13 @@ class Command(BaseCommand):
             raise CommandError(f"{failed} of {len(chosen)} series could not be updated")
 
     def _fetch(self, fetch: Fetch, calendar: str | None = None) -> None:
+        from training import fetching
         from training.bar_series import store_frame
-        from training.fetching import opened, run
         from training.models import BarSeries
         from training.pipeline.frames import empty_frame
 
         try:
-            run(fetch, opened(fetch.source), time.sleep, self._tell)
+            fetching.run(fetch, fetching.opened(fetch.source), fetching.rest, self._tell)
         except KeyboardInterrupt:
             kept = "what is stored stays as it was" if fetch.anew else f"{fetch.added:,} new bars are kept"
             raise CommandError(
@@ -142,7 +141,7 @@ class Command(BaseCommand):
 
     def _tell(self, fetch: Fetch) -> None:
         if fetch.pause:
-            self.stdout.write(f"  {fetch.source} asks for patience, trying again in {fetch.pause:g} s")
+            self.stdout.write(f"  {fetch.problem}, trying again in {fetch.pause:g} s")
         elif fetch.pages and not fetch.is_done:
             self.stdout.write(f"  {fetch.percent:.0f} %, page {fetch.pages}, {fetch.added:,} new bars")
 
