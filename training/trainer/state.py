@@ -19,6 +19,8 @@ from training.values import EpochMetrics, Parts, Refusal
 
 FORMAT = 1
 PARTS = ("model.safetensors", "optimizer.safetensors", "scheduler.json", "best_model.safetensors", "state.json")
+#: Parts of the last good epoch, where that is not the last one, are named so before their own name.
+GOOD = "good_"
 Tensors = dict[str, torch.Tensor]
 
 
@@ -56,6 +58,8 @@ class State:
     monitor: Monitor
     history: tuple[EpochMetrics, ...]
     micro_batch: int  # rows computed at once: the batch size, or less after memory ran out
+    rollbacks: tuple[EpochMetrics, ...] = ()  # every return to a good epoch: from, to, why, and the rate since
+    good: State | None = None  # the last good epoch's end, None if it is this one
 
 
 def clone(tensors: Mapping[str, torch.Tensor]) -> Tensors:
@@ -77,6 +81,7 @@ def to_parts(state: State, facts: Facts) -> Parts:
         "early_stopping": state.monitor.as_dict(),
         "history": list(state.history),
         "micro_batch": state.micro_batch,
+        "rollbacks": list(state.rollbacks),
         "strategy": facts.strategy,
         "feature_names": list(facts.feature_names),
         "class_names": list(facts.class_names),
@@ -98,6 +103,7 @@ def to_parts(state: State, facts: Facts) -> Parts:
         "scheduler.json": _json(state.schedule.as_dict()),
         "best_model.safetensors": save(state.best_model),
         "state.json": _json(document),
+        **({f"{GOOD}{name}": content for name, content in to_parts(state.good, facts).items()} if state.good else {}),
     }
 
 
@@ -120,6 +126,7 @@ def from_parts(parts: Parts, facts: Facts, model: Mapping[str, torch.Tensor]) ->
     for name in ("normalization.offset", "normalization.scale"):
         if name in model and not torch.equal(tensors["model"][name], model[name].cpu()):
             raise CheckpointError(f"the checkpoint's {name} was learned on other training rows")
+    good = {name.removeprefix(GOOD): content for name, content in parts.items() if name.startswith(GOOD)}
     try:
         return State(
             document["epochs_completed"],
@@ -130,6 +137,8 @@ def from_parts(parts: Parts, facts: Facts, model: Mapping[str, torch.Tensor]) ->
             Monitor(**document["early_stopping"]),
             tuple(document["history"]),
             document.get("micro_batch", facts.strategy["training"]["batch_size"]),
+            tuple(document.get("rollbacks", ())),
+            from_parts(good, facts, model) if good else None,
         )
     except (KeyError, TypeError) as problem:
         raise CheckpointError(f"the checkpoint's state.json or scheduler.json is damaged: {problem}") from None
