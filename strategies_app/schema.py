@@ -11,7 +11,6 @@ import functools
 import math
 import operator
 import re
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
@@ -719,11 +718,3 @@ def feature_names(spec: StrategySpec) -> list[str]:
                 names += [f"{timeframe}_{entry.fuzzy_set}_{m}" for m in spec.fuzzy_sets[entry.fuzzy_set].memberships]
     lags = range(1, spec.model.features.lookback_periods + 1)
     return names + [f"{name}_lag{k}" for k in lags for name in names]
-
-
-def not_available(spec: StrategySpec) -> Iterator[tuple[Path, str]]:
-    """Parts of the grammar that this version reads but cannot train yet: (path, what)."""
-    if spec.training.precision == "bfloat16":
-        yield ("training", "precision"), "precision bfloat16"
-    if isinstance(spec.training.stability, Stability) and spec.training.stability.rollback:
-        yield ("training", "stability"), "stability rollback"

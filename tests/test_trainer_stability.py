@@ -151,15 +151,15 @@ def test_what_to_try_fits_the_strategy() -> None:
 
 #: Too fast for plain descent: it leaves the finite numbers until the rate was cut a few times.
 WILD: dict[str, Any] = {
-    "learning_rate": 1.0, "optimizer": "sgd", "gradient_clip": 0.0, "epochs": 6, "lr_scheduler": "none",
+    "learning_rate": 8.0, "optimizer": "sgd", "gradient_clip": 0.0, "activation": "leaky_relu", "epochs": 6, "lr_scheduler": "none",
     "early_stopping": {"enabled": False},
 }  # fmt: skip
 
 
 def wild(**changes: Any) -> tuple[Dataset, Splits, Any]:
     rows, splits = dataset(raw=0)
-    scaled = dataclasses.replace(rows.rows, features=rows.rows.features * np.float32(30))
-    return dataclasses.replace(rows, rows=scaled), splits, strategy([16], **{**WILD, **changes})
+    scaled = dataclasses.replace(rows.rows, features=rows.rows.features * np.float32(300))
+    return dataclasses.replace(rows, rows=scaled), splits, strategy([16, 16, 16], **{**WILD, **changes})
 
 
 def test_a_run_that_diverges_goes_back_with_half_the_rate_until_it_trains() -> None:
@@ -170,8 +170,8 @@ def test_a_run_that_diverges_goes_back_with_half_the_rate_until_it_trains() -> N
     assert count >= 2 and fitted.epochs_completed == 6
     assert [row["epoch"] for row in fitted.history] == list(range(6))
     assert fitted.history[-1]["rollbacks"] == count
-    assert fitted.history[-1]["learning_rate"] == rollback.RATE_FACTOR**count
-    assert [event["learning_rate"] for event in fitted.rollbacks] == [0.5**number for number in range(1, count + 1)]
+    assert fitted.history[-1]["learning_rate"] == 8 * rollback.RATE_FACTOR**count
+    assert [event["learning_rate"] for event in fitted.rollbacks] == [8 * 0.5**number for number in range(1, count + 1)]
     for number, event in enumerate(fitted.rollbacks, 1):
         assert f"(rollback {number} of 20)" in event["text"] and event["text"] in fitted.warnings
     assert all(torch.isfinite(p).all() for p in fitted.network.parameters())
@@ -190,7 +190,9 @@ def test_a_return_to_the_beginning_is_a_run_with_the_smaller_rate() -> None:
     fitted = fit(rows, splits, spec, Silent())
     if any(event["to_epoch"] >= 0 for event in fitted.rollbacks):
         pytest.fail("the example no longer diverges in its first epoch")
-    slower = strategy([16], **{**WILD, "learning_rate": fitted.rollbacks[-1]["learning_rate"], "stability": {"rollback": 20}})
+    slower = strategy(
+        [16, 16, 16], **{**WILD, "learning_rate": fitted.rollbacks[-1]["learning_rate"], "stability": {"rollback": 20}}
+    )
     plain = fit(rows, splits, slower, Silent())
     assert plain.rollbacks == ()
     for a, b in zip(fitted.network.state_dict().values(), plain.network.state_dict().values(), strict=True):
@@ -224,9 +226,16 @@ def outcome(fitted: Fitted, parts: Parts) -> tuple[Any, ...]:
     return weights, histories, fitted.rollbacks, fitted.warnings, fitted.best_epoch, fitted.early_stopped, state, others
 
 
-@pytest.mark.parametrize("fused", [True, False])
-@pytest.mark.parametrize("factor", [1e30, 40.0], ids=["not finite", "rising"])
-@pytest.mark.parametrize("scheduler", ["none", "cosine", {"type": "reduce_on_plateau", "patience": 0, "factor": 0.9}])
+@pytest.mark.parametrize(
+    ("fused", "factor", "scheduler"),
+    [
+        (True, 1e30, "cosine"),
+        (True, 40.0, {"type": "reduce_on_plateau", "patience": 0, "factor": 0.9}),
+        (False, 40.0, "none"),
+        (False, 1e30, {"type": "step", "step_size": 4}),
+    ],
+    ids=["not finite", "rising", "rising, plain", "not finite, plain"],
+)
 def test_a_run_killed_anywhere_around_a_rollback_ends_in_the_same_bits(
     monkeypatch: pytest.MonkeyPatch, fused: bool, factor: float, scheduler: Any
 ) -> None:

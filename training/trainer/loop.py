@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from strategies_app.schema import StrategySpec
-from training.trainer import batches, rollback, stability, state
+from training.trainer import batches, precision, rollback, stability, state
 from training.trainer.classes import learn_row_weights, weights_digest
 from training.trainer.device import repeatable
 from training.trainer.engine import Engine, Reference
@@ -53,6 +53,7 @@ class Fitted:
     micro_batch: int
     target_scale: float | None = None
     rollbacks: tuple[EpochMetrics, ...] = ()
+    precision: str = "float32"
 
 
 def fit(
@@ -84,6 +85,7 @@ def fit(
     guessing = stability.guessing_loss(training, len(dataset.class_names))
     last_bars = dataset.rows.last_bars(splits.train)
     offset, scale, constant = fit_normalization(dataset.rows.features, dataset.normalization, last_bars)
+    warnings += [text for text in [precision.remark(training.precision, device)] if text]
     warnings += [_named(text, dataset.feature_names) for text in constant]
 
     with repeatable(device):
@@ -150,6 +152,7 @@ def fit(
         micro_batch=at.micro_batch,
         target_scale=target.scale,
         rollbacks=at.rollbacks,
+        precision=precision.used(training.precision, device),
     )
 
 
@@ -169,7 +172,18 @@ def _facts(
     names = (dataset.feature_names, dataset.class_names)
     learned = (tuple(target.class_weights), target.scale)
     rows = (len(splits.train), row_weights)
-    return state.Facts(sections, *names, *learned, *rows, device, threads, engine, fused, spec.plugins)
+    return state.Facts(
+        sections,
+        *names,
+        *learned,
+        *rows,
+        device,
+        threads,
+        engine,
+        fused,
+        precision.used(spec.training.precision, device),
+        spec.plugins,
+    )
 
 
 def _first_state(engine: Engine, rate: float) -> state.State:

@@ -14,6 +14,7 @@ from safetensors.torch import load, save
 
 from strategies_app import plugins
 from training.trainer.device import device_name, environment
+from training.trainer.precision import used
 from training.trainer.schedule import Monitor, Schedule
 from training.values import EpochMetrics, Parts, Refusal
 
@@ -43,6 +44,7 @@ class Facts:
     threads: int
     engine: str
     fused: bool
+    precision: str = "float32"  # of a step, as it was computed
     plugins: plugins.Record = field(default_factory=dict)  # kinds of other packages that the strategy uses
 
 
@@ -94,6 +96,7 @@ def to_parts(state: State, facts: Facts) -> Parts:
         "threads": facts.threads,
         "engine": facts.engine,
         "fused": facts.fused,
+        "precision": facts.precision,
         "versions": environment(),
         "plugins": {name: dict(of) for name, of in facts.plugins.items()},
     }
@@ -149,6 +152,8 @@ def differences(parts: Parts, device: str, threads: int = 1, engine: str = "refe
     document = _read_json(parts, "state.json")
     here = {"device": device, "device name": device_name(device), "threads": threads, "engine": engine, "fused": fused}
     pairs = [(name, document.get(name.replace(" ", "_")), value) for name, value in here.items()]
+    wanted = document.get("strategy", {}).get("training", {}).get("precision", "float32")
+    pairs.append(("precision", document.get("precision", "float32"), used(wanted, device)))
     versions = document.get("versions", {})
     pairs += [
         (f"{name} version" if name != "instructions" else name, versions.get(name), value)
