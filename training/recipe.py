@@ -71,6 +71,13 @@ class Predictions:
     signals: list[str]
     returns: NDArray[np.float64] | None = None
 
+    @property
+    def said(self) -> NDArray[Any]:
+        """What the network says of each row: its probabilities (n, k), or its predicted return (n,)."""
+        if self.returns is not None:
+            return self.returns
+        return self.probabilities
+
 
 def prepare(
     spec: StrategySpec,

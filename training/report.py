@@ -21,7 +21,7 @@ MOST_SYMBOLS = 20
 
 def result_tables(metrics: Metrics, split: Metrics) -> RenderableType:
     """The verdict in a sentence, the model beside its baselines on both splits, and every class or signal by itself."""
-    parts: list[RenderableType] = [Text(verdict(metrics), style="bold")]
+    parts: list[RenderableType] = [Text(verdict(metrics), style="bold"), *_caveats(metrics)]
     for name in ("validation", "test"):
         if metrics.get(name):
             begin, end = _span(split, name)
@@ -34,6 +34,11 @@ def result_tables(metrics: Metrics, split: Metrics) -> RenderableType:
     stopped = "stopped early" if training["early_stopped"] else "ran to the end"
     parts.append(Text(f"{training['epochs_completed']} epochs, best {training['best_epoch'] + 1}, {stopped}", style="dim"))
     return Group(*parts)
+
+
+def _caveats(metrics: Metrics) -> list[Text]:
+    judged = judge(metrics)
+    return [Text(caveat, style="dim") for caveat in judged.caveats] if judged else []
 
 
 def verdict(metrics: Metrics) -> str:

@@ -60,13 +60,14 @@ class RunBars:
     missing: Mapping[str, int] = field(default_factory=dict)
 
 
-def stored_ranges(root: Path, symbols: Iterable[str]) -> Ranges:
-    """What is stored of these symbols, from the files' footers; of the others their names alone."""
+def stored_ranges(root: Path, symbols: Iterable[str], on_file: Callable[[], None] = lambda: None) -> Ranges:
+    """What is stored of these symbols, from the files' footers; of the others their names alone. on_file may raise."""
     wanted = set(symbols)
     ranges: dict[str, dict[str, tuple[int, int]]] = {}
     for symbol, timeframe in stored_series(root):
         of_symbol = ranges.setdefault(symbol, {})
         if symbol in wanted:
+            on_file()
             of_symbol[timeframe] = series_range(root, symbol, timeframe)[:2]
     return ranges
 
@@ -114,7 +115,7 @@ def load_bars(
     So many symbols are read at a time as there are threads; what is read does not depend on it.
     Raises DataError for bars that are not stored, too few, or not plausible.
     """
-    ranges = stored_ranges(root, spec.symbols)
+    ranges = stored_ranges(root, spec.symbols, lambda: on_stage("load", 0.0))
     first_day, last_day = resolve_dates(spec, ranges)
     start, end = day_start(first_day), day_start(last_day) + DAY
     known = (first_bars or {}, sources or {})
