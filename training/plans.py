@@ -32,7 +32,7 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str = "") -> di
     ones = np.ones(len(dataset.feature_names), dtype=np.float32)
     network = build_network(spec, len(ones), spec.output_count, 0 * ones, ones)
     device, wanted = choose_device(), spec.training.precision
-    told = precision.forecast(wanted) if worker else precision.remark(wanted, device)
+    told = precision.forecast(wanted, network) if worker else precision.remark(wanted, device, network)
     return {
         "strategy": f"{spec.name} ({label})",
         "symbols": _names(dataset.symbols),

@@ -35,7 +35,7 @@ class Gradients:
         self.class_weights = class_weights
         self.clear = clear
         self.loss = make_loss(training, class_weights)
-        self.forward = forward(network, used(training.precision, str(rows.device)), rows.device)
+        self.forward = forward(network, used(training.precision, str(rows.device), network), rows.device)
         self.micro_batch = training.batch_size
         # Asking for the generator's state costs as much as a small layer: only for networks that draw from it.
         self.draws = any(isinstance(layer, Dropout | nn.Dropout | nn.RNNBase | PluginNetwork) for layer in network.modules())

@@ -85,17 +85,18 @@ def fit(
     guessing = stability.guessing_loss(training, len(dataset.class_names))
     last_bars = dataset.rows.last_bars(splits.train)
     offset, scale, constant = fit_normalization(dataset.rows.features, dataset.normalization, last_bars)
-    warnings += [text for text in [precision.remark(training.precision, device)] if text]
     warnings += [_named(text, dataset.feature_names) for text in constant]
 
     with repeatable(device):
         network = build_network(spec, len(dataset.feature_names), spec.output_count, offset, scale).to(device)
+        computed = precision.used(training.precision, device, network)
+        warnings += [text for text in [precision.remark(training.precision, device, network)] if text]
         rows = place(
             dataset.rows.features, target.labels, device, resident_limit, row_weights, dataset.rows.ends, dataset.window
         )  # fmt: skip
         validation = Validation(dataset, splits, rows, target)
         engine: Engine = Reference(network, training, rows, target.step_weights(training, device), fused)
-        facts = _facts(dataset, splits, spec, target, weights_digest(row_weights), device, threads, engine.name, fused)
+        facts = _facts(dataset, splits, spec, target, weights_digest(row_weights), device, threads, engine.name, fused, computed)
         first = _first_state(engine, training.learning_rate)
         at = first if resume is None else rollback.put(state.from_parts(resume, facts, engine.network.state_dict()), engine)
         symbols = dataset.rows.symbols[splits.train]
@@ -152,7 +153,7 @@ def fit(
         micro_batch=at.micro_batch,
         target_scale=target.scale,
         rollbacks=at.rollbacks,
-        precision=precision.used(training.precision, device),
+        precision=computed,
     )
 
 
@@ -166,6 +167,7 @@ def _facts(
     threads: int,
     engine: str,
     fused: bool,
+    computed: str,
 ) -> state.Facts:
     plain = spec.plain()
     sections = {name: plain[name] for name in ("model", "training")}
@@ -181,7 +183,7 @@ def _facts(
         threads,
         engine,
         fused,
-        precision.used(spec.training.precision, device),
+        computed,
         spec.plugins,
     )
 

@@ -14,7 +14,7 @@ from safetensors.torch import load, save
 
 from strategies_app import plugins
 from training.trainer.device import device_name, environment
-from training.trainer.precision import used
+from training.trainer.precision import used_again
 from training.trainer.schedule import Monitor, Schedule
 from training.values import EpochMetrics, Parts, Refusal
 
@@ -152,8 +152,7 @@ def differences(parts: Parts, device: str, threads: int = 1, engine: str = "refe
     document = _read_json(parts, "state.json")
     here = {"device": device, "device name": device_name(device), "threads": threads, "engine": engine, "fused": fused}
     pairs = [(name, document.get(name.replace(" ", "_")), value) for name, value in here.items()]
-    wanted = document.get("strategy", {}).get("training", {}).get("precision", "float32")
-    pairs.append(("precision", document.get("precision", "float32"), used(wanted, device)))
+    pairs.append(("precision", document.get("precision", "float32"), used_again(document, device)))
     versions = document.get("versions", {})
     pairs += [
         (f"{name} version" if name != "instructions" else name, versions.get(name), value)
