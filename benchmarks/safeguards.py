@@ -112,8 +112,10 @@ def table(figures: dict[str, Any]) -> list[str]:
         "",
         "## Safeguards",
         "",
-        f"A training at batch {figures['batch']}, {figures['pairs']} epochs of {figures['batches']} "
-        f"batches watched and not, in turns, one thread.",
+        (
+            f"A training at batch {figures['batch']}, {figures['pairs']} epochs of {figures['batches']} "
+            f"batches watched and not, in turns, one thread."
+        ),
         "",
         "| | | wanted |",
         "|---|---:|---:|",
