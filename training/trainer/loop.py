@@ -13,6 +13,7 @@ from torch import nn
 
 from strategies_app.schema import StrategySpec
 from training.trainer import batches, state
+from training.trainer.analytics import Analyst, Sink
 from training.trainer.classes import learn_row_weights, weights_digest
 from training.trainer.device import repeatable
 from training.trainer.engine import Engine, EpochSums, Reference
@@ -67,6 +68,7 @@ def fit(
     threads: int = 1,
     resume: Parts | None = None,
     resident_limit: int | None = None,
+    on_analytics: Sink | None = None,
 ) -> Fitted:
     """Train, from the first epoch or from a checkpoint; both ways end in the same bits.
 
@@ -74,7 +76,8 @@ def fit(
     val_mcc, predicted_shares (per class, on validation; for returns others, see `Validation.measure`),
     learning_rate, gradient_norm (largest before clipping), seconds, samples_per_second, and micro_batch
     if it is smaller than the batch. Rows of more bytes than `resident_limit`, or than the device has
-    room for, are streamed: the bits are the same.
+    room for, are streamed: the bits are the same. `on_analytics` gets a record of the inside of every epoch
+    (see `analytics.Analyst`) before `on_epoch_end` hears of it; the bits are the same with it and without.
     Raises TrainingError, Diverged, CheckpointError, and whatever the callback raises.
     """
     callback.on_stage("train", 0.0)
@@ -93,6 +96,8 @@ def fit(
         )  # fmt: skip
         validation = Validation(dataset, splits, rows, target)
         engine: Engine = Reference(network, training, rows, target.step_weights(training, device), fused)
+        analyst = Analyst(network, validation) if on_analytics is not None else None
+        engine.watch = analyst.steps if analyst is not None else None
         facts = _facts(dataset, splits, spec, target, weights_digest(row_weights), device, threads, engine.name, fused)
         at = _first_state(engine, training.learning_rate) if resume is None else _restored(resume, facts, engine)
         symbols = dataset.rows.symbols[splits.train]
@@ -107,10 +112,11 @@ def fit(
             sums = engine.train_epoch(order, batches.torch_seed(training.seed, epoch), batch, callback.on_batch_end)
             seconds = time.perf_counter() - started
             _refuse_divergence(epoch, sums, network)
+            logits = validation.logits(network)
             metrics: EpochMetrics = {
                 "epoch": epoch,
                 "train_loss": sums.loss,
-                **validation.measure(network, training),
+                **validation.measure(logits, training),
                 "learning_rate": at.schedule.rate,
                 "gradient_norm": sums.gradient_norm,
                 "seconds": seconds,
@@ -120,6 +126,8 @@ def fit(
             if not np.isfinite(metrics["val_loss"]):
                 raise Diverged(f"epoch {epoch + 1}: the validation loss is {metrics['val_loss']}; try a lower learning_rate")
             at = _next_state(at, spec, engine, metrics)
+            if analyst is not None and on_analytics is not None:
+                on_analytics(analyst.record(metrics, logits, at.monitor.best_epoch))
             callback.on_epoch_end(dict(metrics), functools.partial(state.to_parts, at, facts))
             callback.on_stage("train", at.epochs_completed / training.epochs)
 
