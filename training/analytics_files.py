@@ -11,7 +11,6 @@ import csv
 import io
 import json
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ FILES = {
     "layers.parquet": "the same for programs",
     "epochs.parquet": "the same for programs",
 }
+TYPES = {"json": "application/json", "csv": "text/csv; charset=utf-8", "parquet": "application/vnd.apache.parquet"}
 #: What an epoch has besides figures and words; it stands in the JSON.
 _NESTED = ("layers", "calibration", "confidence", "entropy", "residuals", "residual_edges")
 
@@ -41,7 +41,7 @@ class Journal:
 
     def add(self, record: Record) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        line = json.dumps({"attempt": self.attempt, **record}, allow_nan=False, separators=(",", ":")) + "\n"
+        line = json.dumps({**record, "attempt": self.attempt}, allow_nan=False, separators=(",", ":")) + "\n"
         with (self.folder / JOURNAL).open("a+b") as file:
             if file.tell() and not _ends_whole(file):
                 file.write(b"\n")  # after a line that a killed attempt began
@@ -61,16 +61,15 @@ def _ends_whole(file: Any) -> bool:
 
 def _replace(path: Path, content: bytes) -> None:
     """The whole file or the one before it."""
-    descriptor, temporary = tempfile.mkstemp(prefix=f".new-{path.name}-", dir=path.parent)
+    temporary = path.with_name(f".new-{path.name}-{os.getpid()}")
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with temporary.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def read_journal(folder: Path) -> list[Record]:

@@ -200,6 +200,7 @@ class OperationDetail(OperationLine):
     notes: list[str]
     certificate: str
     allow_inexact: bool
+    detailed_analytics: bool
     heartbeat: dt.datetime | None
     host: str
     device: str
@@ -214,6 +215,12 @@ class OperationDetail(OperationLine):
     @staticmethod
     def resolve_spec(row: Any) -> dict[str, Any]:
         return dict(json.loads(row.spec))
+
+
+class Analytics(Schema):
+    best_epoch: int | None = Field(description="counted from 0")
+    alerts: list[dict[str, str]] = Field(description="kind, head, what was seen, what it means, what to try")
+    epochs: list[dict[str, Any]]
 
 
 class TrainingStatus(Schema):

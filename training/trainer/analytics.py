@@ -83,7 +83,8 @@ class Analyst:
 
 def _watched(network: nn.Module) -> list[tuple[str, nn.Module]]:
     """Layer → the module whose output its units give: an activation belongs to the layer before it."""
-    found, layer = [], ""
+    found: list[tuple[str, nn.Module]] = []
+    layer = ""
     for name, module in network.named_modules():
         own = [key for key, _ in module.named_parameters(recurse=False)]
         if own:
