@@ -17,7 +17,7 @@ from tests.bar_servers import BEGIN, DAY, HOUR, NOW, BarServer
 from training import fetching
 from training.fetching import PAUSES, Fetch, run, step
 from training.models import BarSeries
-from training.pipeline.bars import bar_frame, bar_times, read_bars, write_bars
+from training.pipeline.bars import bar_frame, bar_times, read_bars, series_calendar, write_bars
 from training.sources.source import SourceError, WrongRequest, open_source
 from training.sources.spans import possible_bars
 
@@ -65,6 +65,12 @@ def test_pages_are_stored_and_the_series_remembers_where_from(server: BarServer)
         "BTC/USDT",
     )
     assert row.first == dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
+
+
+def test_a_span_ends_where_it_is_told_to_and_may_bear_another_name(server: BarServer) -> None:
+    load("COIN", *COIN[1:], "--until", "2024-01-03", "--market", "BTC/USDT")
+    assert stored("COIN") == [time for time in server.coin if time < BEGIN + 3 * DAY]
+    assert BarSeries.objects.get().feed["market"] == "BTC/USDT"
 
 
 def test_the_last_bar_is_stored_when_it_is_over(server: BarServer) -> None:
@@ -198,6 +204,18 @@ def test_yahoo_gives_adjusted_days_of_bars_that_are_over(server: BarServer) -> N
     closes = read_bars(Path(settings.STORE_DIR), "AAPL", "1d")["close"].tolist()
     assert closes[0] == (100 + (server.days[0] // DAY) % 9) / 2
     assert BarSeries.objects.get().feed == {"source": "yahoo", "market": "AAPL", "empty": BarSeries.objects.get().feed["empty"]}
+
+
+def test_a_calendar_is_given_to_what_a_source_has_and_stays(server: BarServer) -> None:
+    from django.conf import settings
+
+    load("AAPL", "1d", "--source", "yahoo", "--calendar", "XNYS")
+    assert series_calendar(Path(settings.STORE_DIR), "AAPL", "1d") == "XNYS"
+    load("--update", "AAPL", "1d")
+    assert series_calendar(Path(settings.STORE_DIR), "AAPL", "1d") == "XNYS"
+    load("AAPL", "1d", "--source", "yahoo", "--calendar", "none")
+    assert series_calendar(Path(settings.STORE_DIR), "AAPL", "1d") == ""
+    assert "--calendar does not go with --update" in fails("--update", "AAPL", "1d", "--calendar", "XNYS", code=2)
 
 
 def test_after_a_split_the_whole_series_is_fetched_anew(server: BarServer) -> None:

@@ -68,7 +68,9 @@ def test_a_constant_feature_keeps_scale_one_and_is_named() -> None:
     other = dataclasses.replace(rows, rows=dataclasses.replace(rows.rows, features=features))
     fitted = fit(other, splits, strategy(), Silent())
     assert fitted.scale[1] == 1
-    assert fitted.warnings == ["feature 1h_feature_1 is constant (0.1) over the training rows, so it is shifted but not scaled"]
+    assert [w for w in fitted.warnings if "collapsed" not in w and "come apart" not in w] == [
+        "feature 1h_feature_1 is constant (0.1) over the training rows, so it is shifted but not scaled"
+    ]
 
 
 @pytest.mark.parametrize("fused", [True, False])
@@ -83,7 +85,10 @@ def test_a_run_that_leaves_the_finite_numbers_ends_before_its_state_is_offered(f
             features[splits.train[0]] = np.nan
 
     other = dataclasses.replace(rows, rows=dataclasses.replace(rows.rows, features=features))
-    with pytest.raises(Diverged, match=r"epoch 2: the training loss is nan; try a lower learning_rate"):
+    with pytest.raises(
+        Diverged,
+        match=r"epoch 2: the training loss is nan since batch \d of 6; epoch 1 ended .*; try a lower learning_rate \(now 0.01\)",
+    ):
         fit(other, splits, strategy(), Poison(), fused=fused)
     assert len(recorder.states) == 1
     assert b"NaN" not in recorder.states[0]()["state.json"]

@@ -49,14 +49,12 @@ class Start(Request):
     start_date: dt.date | None = Field(None, description="first UTC day")
     end_date: dt.date | None = Field(None, description="last UTC day")
     validation_split: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)] | None = None
-    detailed_analytics: bool = False
+    detailed_analytics: bool = Field(False, description="keep what happens inside the network, epoch by epoch")
 
     @model_validator(mode="after")
     def _one_strategy(self) -> Start:
         if (self.strategy_name is None) == (self.strategy_yaml is None):
             raise ValueError("wanted strategy_name or strategy_yaml, and not both")
-        if self.detailed_analytics:
-            raise ValueError("detailed_analytics is not available yet")
         return self
 
     def options(self) -> dict[str, Any]:
@@ -67,6 +65,7 @@ class Start(Request):
             "start": self.start_date and self.start_date.isoformat(),
             "end": self.end_date and self.end_date.isoformat(),
             "validation_split": self.validation_split,
+            "detailed_analytics": self.detailed_analytics or None,
         }
         return {name: value for name, value in given.items() if value is not None}
 
@@ -201,6 +200,7 @@ class OperationDetail(OperationLine):
     notes: list[str]
     certificate: str
     allow_inexact: bool
+    detailed_analytics: bool
     heartbeat: dt.datetime | None
     host: str
     device: str
@@ -217,6 +217,12 @@ class OperationDetail(OperationLine):
         return dict(json.loads(row.spec))
 
 
+class Analytics(Schema):
+    best_epoch: int | None = Field(description="counted from 0")
+    alerts: list[dict[str, str]] = Field(description="kind, head, what was seen, what it means, what to try")
+    epochs: list[dict[str, Any]]
+
+
 class TrainingStatus(Schema):
     operation_id: str
     state: str
@@ -230,6 +236,58 @@ class TrainingStatus(Schema):
     metrics: dict[str, Any] = Field(description="those of the last completed epoch")
     warnings: list[str]
     error: str
+
+
+class Finding(Schema):
+    kind: str = Field(description="gaps, splits, spikes, never_fires, large_drift and the like")
+    severity: Literal["warning", "info"]
+    symbol: str = Field(description="empty where it is about features or labels")
+    timeframe: str
+    count: int = Field(description="bars, rows or features")
+    first: str | None = Field(description="open of the first bar, UTC")
+    columns: list[str] = Field(description="the features that it is about")
+    sentence: str
+
+
+class DataChecks(Schema):
+    count: int = Field(description="of all findings; the first 300 are kept")
+    findings: list[Finding]
+
+
+class FeatureFigures(Schema):
+    name: str
+    lowest: float = Field(description="on the training rows, as is highest")
+    highest: float
+    like: str | None = Field(description="an earlier feature that says the same")
+    drift: float | None = Field(description="population stability index between the training rows and those of `against`")
+    drift_word: Literal["steady", "moderate", "large"] | None
+
+
+class SetFigures(Schema):
+    name: str
+    timeframe: str
+    silent: float = Field(description="share of the training rows on which no membership fires")
+
+
+class LabelDrift(Schema):
+    drift: float
+    drift_word: Literal["steady", "moderate", "large"]
+
+
+class InputChecks(Schema):
+    rows: int
+    against: Literal["test", "validation"]
+    features: list[FeatureFigures]
+    sets: list[SetFigures]
+    label_drift: LabelDrift | None
+    findings: list[Finding]
+
+
+class Checks(Schema):
+    """None of a part until the run has come so far."""
+
+    data: DataChecks | None = None
+    inputs: InputChecks | None = None
 
 
 class Bundle(Schema):

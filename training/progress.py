@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
-from django.db import DatabaseError, close_old_connections
+from django.db import DatabaseError, close_old_connections, transaction
 
 from training import checkpoints, operations
 from training.models import EpochMetric, Operation, Status
-from training.values import BatchMetrics, Cancelled, EpochMetrics, Parts
+from training.values import BatchMetrics, Cancelled, EpochMetrics, Parts, collapse
 
 #: Stage → its usual share of a run, until an earlier run tells better; the percentage is their sum and never goes back.
 STAGES = {
@@ -62,12 +62,16 @@ class Progress:
         self.stage = ""
         self.epoch: int | None = None
         self.notes: list[str] = []
+        self._checks: Mapping[str, Any] | None = None
+        self._fallen = ""
         self._fractions = dict.fromkeys(STAGES, 0.0)
         self._stop: str | None = None
         self._next_watch = self._next_row = clock()
         self._unwritten: list[EpochMetric] = []
         self._state: Callable[[], Parts] | None = None
         self._saved_epoch: int | None = None
+        self._replaced: int | None = None
+        self._ahead = False  # checkpoints of epochs that the run went back over may be there
 
     def request_stop(self, kind: str) -> None:
         """Ask the run to end at its next report: `cancellation`, `shutdown` or `superseded` (another attempt owns it).
@@ -105,13 +109,30 @@ class Progress:
         self._look(now)
 
     def on_epoch_end(self, metrics: EpochMetrics, state: Callable[[], Parts]) -> None:
+        went_back = self.epoch is not None and metrics["epoch"] <= self.epoch
+        if went_back:
+            self._forget_from(metrics["epoch"])
         self.epoch, self._state = metrics["epoch"], state
         self._unwritten.append(_row(self.operation_id, self.attempt, metrics))
         for watcher in self.watchers:
             watcher.epoch(metrics, self.percent)
-        if self.schedule.due(metrics["epoch"]):
+        self._fallen, news = collapse(self._fallen, metrics)
+        if news:
+            self.note(news)
+        for finding in metrics.get("findings", ()):
+            self.note(finding["text"])
+        if went_back or self.schedule.due(metrics["epoch"]):
             self.save("periodic")
         self._look(self.clock())
+
+    def _forget_from(self, epoch: int) -> None:
+        """The run went back to a good epoch: what was told of those from `epoch` on is not part of it any more.
+
+        Their rows go when this epoch's row comes, so that nobody reads a history with a hole.
+        """
+        self._unwritten = [row for row in self._unwritten if row.epoch < epoch]
+        self._replaced = epoch if self._replaced is None else min(epoch, self._replaced)
+        self._saved_epoch, self._ahead = None, True
 
     # --- what it leads to ---
 
@@ -121,6 +142,10 @@ class Progress:
             self.notes.append(text)
             for watcher in self.watchers:
                 watcher.note(text)
+
+    def on_checks(self, checks: Mapping[str, Any]) -> None:
+        """What was found of bars, features and labels; kept with the operation."""
+        self._checks = checks
 
     def save(self, kind: str) -> bool:
         """Save the end of the last completed epoch, unless it is saved already; gives whether it is safe on disk.
@@ -134,6 +159,8 @@ class Progress:
         try:
             if operations.live_status(self.operation_id, self.attempt) is None:
                 return False  # what an attempt that lost its operation saves would never be swept
+            if self._ahead:
+                checkpoints.remove_after(self.operation_id, self.attempt, self.epoch)
             checkpoints.save(self.operation_id, self.attempt, self.epoch, kind, self._state())
         except DatabaseError as error:
             log.warning("the checkpoint of epoch %d could not be recorded: %s", self.epoch, error)
@@ -143,7 +170,7 @@ class Progress:
             self.note(str(error))
             self.schedule.saved()
             return False
-        self._saved_epoch = self.epoch
+        self._saved_epoch, self._ahead = self.epoch, False
         self.schedule.saved()
         return True
 
@@ -157,14 +184,25 @@ class Progress:
             epoch=self.epoch,
             notes=self.notes,
             stage_seconds={name: round(seconds, 3) for name, seconds in self.stage_seconds.items()},
+            **({} if self._checks is None else {"checks": dict(self._checks)}),
         )
+        if status is not None:
+            self._checks = None  # once is enough
         if status is None:
             raise Cancelled(SUPERSEDED, kind="superseded")
         if self._unwritten:
-            EpochMetric.objects.bulk_create(self._unwritten, ignore_conflicts=True)
-            self._unwritten = []
+            self._write_epochs()
         if status == Status.CANCELLING:
             self._stop = self._stop or "cancellation"
+
+    def _write_epochs(self) -> None:
+        with transaction.atomic():
+            if self._replaced is not None:
+                EpochMetric.objects.filter(
+                    operation_id=self.operation_id, attempt=self.attempt, epoch__gte=self._replaced
+                ).delete()
+            EpochMetric.objects.bulk_create(self._unwritten, ignore_conflicts=True)
+        self._unwritten, self._replaced = [], None
 
     def _look(self, now: float) -> None:
         """Write what is due, and stop if asked to."""

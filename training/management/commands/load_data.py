@@ -38,6 +38,9 @@ class Command(BaseCommand):
         parser.add_argument(
             "--adjust", action="store_true", help="adjust prices by the file's adjusted close, and volume for the splits in it"
         )
+        parser.add_argument(
+            "--calendar", metavar="NAME", help="exchange calendar by which gaps are counted, such as XNYS; `none` takes it away"
+        )
         parser.add_argument("--exchange", metavar="NAME", help="with --source ccxt: such as binance or kraken")
         parser.add_argument(
             "--market", metavar="NAME", help="the source's own name where it is not SYMBOL, such as ^GSPC or BTC/USDT:USDT"
@@ -64,13 +67,15 @@ class Command(BaseCommand):
             if options["file"]:
                 self._load(str(symbol), str(timeframe), **options)
             elif options["source"]:
-                self._fetch(_wanted(str(symbol), str(timeframe), options))
+                self._fetch(_wanted(str(symbol), str(timeframe), options), _calendar(options))
             else:
                 self._update(symbol, timeframe)
 
     def _refuse_other(self, options: dict[str, Any]) -> None:
         wrong = [name for name in (OF_SOURCE if options["file"] else OF_FILE) if options[name] not in (None, False, 1.0)]
-        wrong += [name for name in (*OF_SOURCE, "replace") if options["update"] and options[name] not in (None, False)]
+        wrong += [
+            name for name in (*OF_SOURCE, "replace", "calendar") if options["update"] and options[name] not in (None, False)
+        ]
         if wrong:
             how = "--from" if options["file"] else "--source" if options["source"] else "--update"
             raise CommandError(f"--{wrong[0].replace('_', '-')} does not go with {how}", returncode=2)
@@ -81,7 +86,7 @@ class Command(BaseCommand):
         from training.bar_series import load_file, loaded_line
 
         given = {name: options[name] for name in (*OF_FILE, "replace")}
-        loaded = load_file(symbol, timeframe, file, **given)
+        loaded = load_file(symbol, timeframe, file, **given, calendar=_calendar(options))
         self.stdout.write(loaded_line(loaded))
         for note in loaded.notes:
             self.stdout.write(f"  note: {note}")
@@ -108,9 +113,11 @@ class Command(BaseCommand):
         if failed:
             raise CommandError(f"{failed} of {len(chosen)} series could not be updated")
 
-    def _fetch(self, fetch: Fetch) -> None:
+    def _fetch(self, fetch: Fetch, calendar: str | None = None) -> None:
         from training import fetching
+        from training.bar_series import store_frame
         from training.models import BarSeries
+        from training.pipeline.frames import empty_frame
 
         try:
             fetching.run(fetch, fetching.opened(fetch.source), fetching.rest, self._tell)
@@ -122,6 +129,8 @@ class Command(BaseCommand):
         finally:
             for note in fetch.notes:
                 self.stdout.write(f"  note: {note}")
+        if calendar is not None:
+            store_frame(fetch.symbol, fetch.timeframe, empty_frame(), source=fetch.label, calendar=calendar)
         series = BarSeries.objects.get(symbol=fetch.symbol, timeframe=fetch.timeframe)
         self.stdout.write(
             f"{series}: {series.rows:,} bars from {series.first:%Y-%m-%d %H:%M} to {series.last:%Y-%m-%d %H:%M} UTC"
@@ -135,6 +144,11 @@ class Command(BaseCommand):
             self.stdout.write(f"  {fetch.problem}, trying again in {fetch.pause:g} s")
         elif fetch.pages and not fetch.is_done:
             self.stdout.write(f"  {fetch.percent:.0f} %, page {fetch.pages}, {fetch.added:,} new bars")
+
+
+def _calendar(options: dict[str, Any]) -> str | None:
+    """The calendar's name, "" to take it away, None to leave it as it is."""
+    return "" if options["calendar"] == "none" else options["calendar"]
 
 
 def _wanted(symbol: str, timeframe: str, options: dict[str, Any]) -> Fetch:
