@@ -18,6 +18,7 @@ from django_rq.urls import get_admin_urlpatterns
 from redis.exceptions import RedisError
 
 from training.admin_parts import NOTHING, address_of, ago, size
+from training.metrics import metrics
 from training.models import Operation
 from training.queues import NoWorker, WorkerState, live_workers, ping
 
@@ -83,7 +84,8 @@ class DashboardAdmin(QueueAdmin):
         # It has no table, so of a model's pages it has only the first.
         first = path("", wrap(self.changelist_view), name="django_rq_dashboard_changelist")
         figures = path("stats.json", wrap(stats_json), name="django_rq_home_json")
-        return [first, figures, *get_admin_urlpatterns(name_prefix="django_rq_", view_wrapper=wrap)]
+        scraped = path("metrics", wrap(metrics), name="django_rq_metrics")  # ours in the place of the library's
+        return [first, figures, scraped, *get_admin_urlpatterns(name_prefix="django_rq_", view_wrapper=wrap)]
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return request.user.is_superuser
