@@ -124,12 +124,19 @@ def plan_tables(plan: Metrics) -> RenderableType:
     spans = [f"train to {day_of(split['cuts'][0] - 1)}"]
     spans += [f"{name} {' to '.join(_span(split, name))}" for name in ("validation", "test") if split["rows"][name]]
     features = _list(f"Features ({len(plan['features'])}, in order)")
-    for number, name in enumerate(plan["features"]):
-        features.add_row(str(number), name)
+    features.add_column(justify="right")
+    for number, of in enumerate(plan["checks"]["inputs"]["features"]):
+        features.add_row(str(number), of["name"], _figures_of(of))
     notes = [Text(f"note: {text}") for text in plan["notes"]]
     look = Text(f"a label looks at most {plan['longest_look_ahead']:,} bars ahead")
     labels = _labels(plan["label_report"])
     return Group(facts, Text(), rows, Text(", ".join(spans)), look, Text(), labels, *notes, Text(), features)
+
+
+def _figures_of(feature: Metrics) -> str:
+    """What a feature looks like on the training rows."""
+    drift = "" if feature["drift"] is None else f", drift {feature['drift']:.2f}"
+    return f"{feature['lowest']:.4g} to {feature['highest']:.4g}{drift}"
 
 
 def _labels(told: Metrics) -> RenderableType:

@@ -21,6 +21,7 @@ from django.db import DatabaseError, IntegrityError, close_old_connections, conn
 from strategies_app import plugins
 from training import checkpoints, operations
 from training.logs import log_path
+from training.machine_use import MachineUse
 from training.models import Operation, Status, TrainedModel
 from training.patience import patiently
 from training.progress import Progress, Watcher, learned_weights
@@ -109,7 +110,7 @@ def run_operation(
     on_start(progress)
     if not patiently(lambda: operations.claim(operation_id, attempt), operation_id):
         raise operations.OperationError(f"{operation_id} is not waiting for attempt {attempt}: another process has taken it")
-    with Pulse(operation_id, attempt, progress.request_stop):
+    with Pulse(operation_id, attempt, progress.request_stop), MachineUse(operation_id, attempt, device):
         try:
             progress.on_stage("load", 0.0)
             _train(operation_id, attempt, progress, allow_inexact, device)
@@ -148,6 +149,7 @@ def _train(operation_id: str, attempt: int, progress: Progress, allow_inexact: b
     with memory_errors():
         bundle = train_strategy(
             spec, bars, strategy_text=operation.strategy_version.text, callback=progress, note=progress.note,
+            on_checks=progress.on_checks,
             device=device, threads=THREADS, data_threads=settings.DATA_THREADS, resume=resume, cache=cache,
             resident_limit=settings.RESIDENT_LIMIT_BYTES,
         )  # fmt: skip

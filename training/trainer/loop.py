@@ -22,7 +22,7 @@ from training.trainer.rollback import Diverged
 from training.trainer.schedule import Monitor, Schedule
 from training.trainer.targets import Target, learn_target
 from training.trainer.validation import Validation
-from training.values import BatchMetrics, Callback, Dataset, EpochMetrics, Parts, Splits
+from training.values import BatchMetrics, Callback, Dataset, EpochMetrics, Parts, Splits, collapse_notes
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,12 @@ def fit(
         class_weights=target.class_weights,
         offset=offset,
         scale=scale,
-        warnings=[*warnings, *_memory_warnings(at.history, training.batch_size), *rollback.told_in_all(at)],
+        warnings=[
+            *warnings,
+            *_memory_warnings(at.history, training.batch_size),
+            *collapse_notes(at.history),
+            *rollback.told_in_all(at),
+        ],
         seed=training.seed,
         threads=threads,
         engine=engine.name,
