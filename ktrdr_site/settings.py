@@ -142,6 +142,8 @@ CHECKPOINT_DIR = _folder("CHECKPOINT_DIR", HOME_DIR / "checkpoints")
 BUNDLE_DIR = HOME_DIR / "bundles"
 CACHE_DIR = _folder("KTRDR_CACHE_DIR", HOME_DIR / "cache")
 LOG_DIR = HOME_DIR / "logs"
+#: What runs with detailed analytics tell of their insides.
+ANALYTICS_DIR = HOME_DIR / "analytics"
 #: Files of bars that were uploaded and are not loaded yet.
 UPLOAD_DIR = HOME_DIR / "uploads"
 

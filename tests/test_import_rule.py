@@ -26,7 +26,7 @@ PAGES = ["api", "api_errors", "api_library", "api_pages", "api_shapes", "authent
          "standing", "tokens", "views", "websockets", "admin", "urls", "apps",
          "admin_access", "admin_kept", "admin_operations", "admin_parts", "admin_site", "admin_verbs", "admin_workers",
          "bundles", "deletions", "logs", "audience", "broadcast", "verdict", "kept", "comparing", "annotations", "uploads", "measure_words", "signals",
-         "fetches", "fetch_state", "metrics", "figures_use"]  # fmt: skip
+         "fetches", "fetch_state", "metrics", "figures_use", "analytics", "analytics_files", "analytics_keeping"]  # fmt: skip
 HEAVY = ("torch", "pandas", "talib", "numba")
 
 # What stands in the tree, as files or folders; what it must never import, anywhere in its text.
@@ -43,7 +43,7 @@ NEVER = {
     "the queues": (["training/queues.py"], ("training.workers", "training.trainer", *HEAVY)),
     "the pages": ([*(f"training/{name}.py" for name in PAGES), "training/pages"], (*HEAVY, "training.workers")),
     "the figures": (
-        [f"training/{name}.py" for name in ("figures", "figures_compare", "figures_preview", "figures_bars", "figures_returns", "figures_use")], ("django", *HEAVY)),
+        [f"training/{name}.py" for name in ("figures", "figures_compare", "figures_preview", "figures_bars", "figures_returns", "figures_use", "figures_analytics")], ("django", *HEAVY)),
     "the upstream app": (["strategies_app"], ("training", *HEAVY)),
 }  # fmt: skip
 

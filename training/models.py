@@ -51,6 +51,7 @@ class Operation(models.Model):
     )
     request_sha256 = models.CharField(max_length=64, blank=True, help_text="of the request, to tell a repeated one from another")
     allow_inexact = models.BooleanField(default=False, help_text="the present attempt may continue where it is not bit for bit")
+    detailed_analytics = models.BooleanField(default=False, help_text="its attempts keep what happens inside the network")
     queue = models.CharField(max_length=16, blank=True, help_text="empty for a run in the starter's own process")
     reason = models.TextField(blank=True, help_text="why it was cancelled, in the words of who did")
     strategy_version = models.ForeignKey(StrategyVersion, on_delete=models.PROTECT, related_name="operations")

@@ -117,9 +117,10 @@ class Progress:
         for watcher in self.watchers:
             watcher.epoch(metrics, self.percent)
         self._fallen, news = collapse(self._fallen, metrics)
-        for text in (news, *(finding["text"] for finding in metrics.get("findings", ()))):
-            if text:
-                self.note(text)
+        if news:
+            self.note(news)
+        for finding in metrics.get("findings", ()):
+            self.note(finding["text"])
         if went_back or self.schedule.due(metrics["epoch"]):
             self.save("periodic")
         self._look(self.clock())

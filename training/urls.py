@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.urls import path, re_path
 
 from training.pages import (
+    analytics,
     compare,
     data,
     fetching,
@@ -51,6 +52,8 @@ urlpatterns = [
     path("operations/<str:operation_id>/epochs/", result_files.epochs, name="epochs"),
     path("operations/<str:operation_id>/predictions/", result_files.predictions, name="predictions"),
     path("operations/<str:operation_id>/results/", result_files.as_json, name="results-json"),
+    path("operations/<str:operation_id>/analytics/", analytics.analytics, name="analytics"),
+    path("operations/<str:operation_id>/analytics/<str:name>/", analytics.analytics_file, name="analytics-file"),
     path("compare/", compare.compare, name="compare"),
     path("data/", data.data, name="data"),
     path("data/sample/", loading.sample, name="sample"),

@@ -20,6 +20,7 @@ from django.db import DatabaseError, IntegrityError, close_old_connections, conn
 
 from strategies_app import plugins
 from training import checkpoints, operations
+from training.analytics_keeping import analytics_of
 from training.logs import log_path
 from training.machine_use import MachineUse
 from training.models import Operation, Status, TrainedModel
@@ -146,12 +147,12 @@ def _train(operation_id: str, attempt: int, progress: Progress, allow_inexact: b
     patiently(lambda: Operation.objects.filter(pk=operation_id, attempt=attempt).update(device=device), operation_id)
 
     cache = FeatureCache(Path(settings.CACHE_DIR), settings.CACHE_LIMIT_BYTES)
-    with memory_errors():
+    with memory_errors(), analytics_of(operation, progress.note) as on_analytics:
         bundle = train_strategy(
             spec, bars, strategy_text=operation.strategy_version.text, callback=progress, note=progress.note,
             on_checks=progress.on_checks,
             device=device, threads=THREADS, data_threads=settings.DATA_THREADS, resume=resume, cache=cache,
-            resident_limit=settings.RESIDENT_LIMIT_BYTES,
+            resident_limit=settings.RESIDENT_LIMIT_BYTES, on_analytics=on_analytics,
         )  # fmt: skip
 
     progress.on_stage("save", 0.0)

@@ -19,6 +19,7 @@ from training.trainer.losses import row_weights
 from training.trainer.optimizers import Clip, Flat, make_clip, make_optimizer, optimizer_tensors, restore_optimizer
 from training.trainer.placement import Placed
 from training.trainer.stability import not_finite
+from training.trainer.step_watch import StepWatch
 from training.values import BatchMetrics
 
 
@@ -39,6 +40,7 @@ class Engine(Protocol):
     name: str
     network: nn.Module
     micro_batch: int  # rows computed at once; part of the state, because it decides the last bits
+    watch: StepWatch | None  # looks at some steps, changes none
 
     def set_rate(self, rate: float) -> None:
         """The learning rate of the steps to come."""
@@ -77,6 +79,7 @@ class Reference:
         self.training = training
         self.rows = rows
         self.class_weights = class_weights
+        self.watch: StepWatch | None = None
         self.flat = Flat(network) if fused else None
         self.optimizer = make_optimizer(training, self.flat.tensors if self.flat else list(network.parameters()), fused)
         clear = self.flat.gradient.zero_ if self.flat else self.optimizer.zero_grad
@@ -109,6 +112,9 @@ class Reference:
         metrics.batches, metrics.samples = len(sums.losses), 0
         metrics.loss = lambda: sums.mean_loss(metrics.batch + 1)
         self.network.train()
+        watch = self.watch
+        if watch is not None:
+            watch.begin(len(sums.losses))
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             _seed(device, seed)
             batch, of_rows = 0, self.rows.weights_of(order)
@@ -117,7 +123,8 @@ class Reference:
                 sums.add_weights(batch, self._batch_weights(labels, weights))
                 parts = itertools.repeat(None) if weights is None else torch.split(weights, size)
                 for x, y, w in zip(torch.split(features, size), torch.split(labels, size), parts, strict=False):
-                    sums.losses[batch], sums.norms[batch] = self._step(x, y, w)
+                    seen = watch if watch is not None and watch.due(batch) else None
+                    sums.losses[batch], sums.norms[batch] = self._step(x, y, w, seen)
                     metrics.batch = batch
                     metrics.samples += len(y)
                     batch += 1
@@ -126,10 +133,16 @@ class Reference:
                         return sums.whole(batch)
         return sums.whole(batch)
 
-    def _step(self, x: torch.Tensor, y: torch.Tensor, w: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+    def _step(
+        self, x: torch.Tensor, y: torch.Tensor, w: torch.Tensor | None, watch: StepWatch | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         loss = self.gradients.of(x, y, w)
+        if watch is not None:
+            watch.before_update()
         norm = self.clip()
         self.optimizer.step()
+        if watch is not None:
+            watch.after_update()
         return loss, norm
 
     def _batch_weights(self, labels: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:

@@ -13,6 +13,7 @@ from torch import nn
 
 from strategies_app.schema import StrategySpec
 from training.trainer import batches, precision, rollback, stability, state
+from training.trainer.analytics import Analyst, Sink
 from training.trainer.classes import learn_row_weights, weights_digest
 from training.trainer.device import repeatable
 from training.trainer.engine import Engine, Reference
@@ -67,6 +68,7 @@ def fit(
     threads: int = 1,
     resume: Parts | None = None,
     resident_limit: int | None = None,
+    on_analytics: Sink | None = None,
 ) -> Fitted:
     """Train, from the first epoch or from a checkpoint; both ways end in the same bits.
 
@@ -74,7 +76,9 @@ def fit(
     val_mcc, predicted_shares (per class, on validation; for returns others, see `Validation.measure`),
     learning_rate, gradient_norm (largest before clipping), seconds, samples_per_second, micro_batch if it is
     smaller than the batch, rollbacks if there were any, and findings (see `stability`). Rows of more bytes than
-    `resident_limit`, or than the device has room for, are streamed: the bits are the same.
+    `resident_limit`, or than the device has room for, are streamed: the bits are the same. `on_analytics` gets a
+    record of the inside of every epoch (see `analytics.Analyst`) before `on_epoch_end` hears of it; the bits are
+    the same with it and without.
     Raises TrainingError, Diverged, CheckpointError, and whatever the callback raises.
     """
     callback.on_stage("train", 0.0)
@@ -96,6 +100,8 @@ def fit(
         )  # fmt: skip
         validation = Validation(dataset, splits, rows, target)
         engine: Engine = Reference(network, training, rows, target.step_weights(training, device), fused)
+        analyst = Analyst(network, validation) if on_analytics is not None else None
+        engine.watch = analyst.steps if analyst is not None else None
         facts = _facts(dataset, splits, spec, target, weights_digest(row_weights), device, threads, engine.name, fused, computed)
         first = _first_state(engine, training.learning_rate)
         at = first if resume is None else rollback.put(state.from_parts(resume, facts, engine.network.state_dict()), engine)
@@ -112,10 +118,11 @@ def fit(
             seconds = time.perf_counter() - started
             try:
                 rollback.require_finite(epoch, sums, network)
+                logits = validation.logits(network)
                 metrics: EpochMetrics = {
                     "epoch": epoch,
                     "train_loss": sums.loss,
-                    **validation.measure(network, training),
+                    **validation.measure(logits, training),
                     "learning_rate": at.schedule.rate,
                     "gradient_norm": sums.gradient_norm,
                     "seconds": seconds,
@@ -130,6 +137,8 @@ def fit(
                 at = rollback.go_back(at, problem, training, engine)
                 continue
             at = following
+            if analyst is not None and on_analytics is not None:
+                on_analytics(analyst.record(metrics, logits, at.monitor.best_epoch))
             callback.on_epoch_end(dict(metrics), functools.partial(state.to_parts, at, facts))
             callback.on_stage("train", at.epochs_completed / training.epochs)
 
