@@ -112,10 +112,7 @@ def table(figures: dict[str, Any]) -> list[str]:
         "",
         "## Safeguards",
         "",
-        (
-            f"A training at batch {figures['batch']}, {figures['pairs']} epochs of {figures['batches']} "
-            f"batches watched and not, in turns, one thread."
-        ),
+        f"At batch {figures['batch']}, {figures['batches']} batches an epoch, {figures['pairs']} pairs in turns, one thread.",
         "",
         "| | | wanted |",
         "|---|---:|---:|",

@@ -78,7 +78,11 @@ def test_its_plan_says_what_it_sees_and_takes(db: None) -> None:
     batch = plans.batch_bytes(read_strategy(memory()), 7)
     assert batch == 4 * 128 * WINDOW * (2 * 7 + (2 * 17 + 5) * 16) and "a batch of windows 3.9 MB" in told["memory"]
     assert told["split"]["rows"]["crossing"] > 0
-    assert "crossing" not in plans.plan(text_of(), "a test", {})["split"]["rows"]
+    plain = plans.plan(text_of().replace("\n  epochs:", "\n  precision: bfloat16\n  epochs:"), "a test", {}, "a gpu worker")
+    assert "crossing" not in plain["split"]["rows"]
+    assert any("on any other device the run computes in float32" in note for note in plain["notes"])
+    rounded = plans.plan(memory().replace("\n  epochs:", "\n  precision: bfloat16\n  epochs:"), "a test", {})
+    assert "precision bfloat16: recurrent networks are computed in float32 all the same" in rounded["notes"]
 
 
 @pytest.mark.parametrize("kind", ["lstm", "gru"])

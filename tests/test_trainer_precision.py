@@ -37,7 +37,7 @@ def test_on_the_processor_a_run_is_in_float32_and_says_so(wanted: str) -> None:
     fitted = fit(rows, splits, strategy(precision=wanted), Silent())
     assert fitted.precision == "float32"
     said = ["precision bfloat16 needs CUDA: on cpu this run computes in float32"]
-    assert fitted.warnings == (said if wanted == "bfloat16" else [])
+    assert [text for text in fitted.warnings if "precision" in text] == (said if wanted == "bfloat16" else [])
     assert weights(fitted) == weights(fit(rows, splits, strategy(), Silent()))
 
 
@@ -91,7 +91,7 @@ def test_recurrent_networks_stay_in_float32_and_say_so(cpu_rounds: None, kind: s
     recorder = Recorder()
     fitted = fit(rows, splits, recurrent(kind, epochs=1, precision="bfloat16"), recorder)
     assert fitted.precision == "float32" and differences(recorder.states[-1](), "cpu") == []
-    assert fitted.warnings == ["precision bfloat16: recurrent networks are computed in float32 all the same"]
+    assert "precision bfloat16: recurrent networks are computed in float32 all the same" in fitted.warnings
     assert weights(fitted) == weights(fit(rows, splits, recurrent(kind, epochs=1), Silent()))
 
 

@@ -32,7 +32,7 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str = "") -> di
     ones = np.ones(len(dataset.feature_names), dtype=np.float32)
     network = build_network(spec, len(ones), spec.output_count, 0 * ones, ones)
     device, wanted = choose_device(), spec.training.precision
-    told = precision.forecast(wanted, network) if worker else precision.remark(wanted, device, network)
+    of_precision = precision.forecast(wanted, network) if worker else precision.remark(wanted, device, network)
     return {
         "strategy": f"{spec.name} ({label})",
         "symbols": _names(dataset.symbols),
@@ -51,7 +51,7 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str = "") -> di
         "longest_look_ahead": longest_look_ahead(spec, dataset),
         "label_report": label_report(spec, bars, dataset, splits),
         "checks": dict(prepared.checks),
-        "notes": [*prepared.notes, *warnings, *([told] if told else [])],
+        "notes": [*prepared.notes, *warnings, *filter(None, [of_precision])],
     }
 
 
