@@ -90,8 +90,6 @@ def test_a_refusal_is_a_line_on_the_error_stream_and_an_exit_code(home: Home) ->
             "did you mean 'macro_atr_mult'",
         ),
         ("batch_size: 128", "batch_sise: 128", "did you mean 'batch_size'"),
-        ("batch_size: 128", "batch_size: 128\n  precision: bfloat16", "not available yet"),
-        ("batch_size: 128", "batch_size: 128\n  stability: {rollback: 2}", "not available yet"),
         ("name: bad_input", "name: &a bad_input", "anchor"),
     ],
 )

@@ -280,6 +280,7 @@ def _bundle(
         predictions={name: e.predictions for name, e in evaluations.items()},
         notes=[*prepared.notes, *fitted.warnings],
         plugins=spec.plugins,
+        precision=fitted.precision,
     )
 
 
@@ -291,6 +292,7 @@ def _training(fitted: Fitted) -> dict[str, Any]:
             "best_epoch": fitted.best_epoch,
             "epochs_completed": fitted.epochs_completed,
             "early_stopped": fitted.early_stopped,
+            **({"rollbacks": list(fitted.rollbacks)} if fitted.rollbacks else {}),
             "train_loss": best["train_loss"],
             "val_loss": best["val_loss"],
             **{name: best.get(f"val_{name}") for name in ("accuracy", *RETURN_MEASURES) if f"val_{name}" in best},

@@ -22,6 +22,7 @@ from strategies_app import plugins
 from training import checkpoints, operations
 from training.analytics_keeping import analytics_of
 from training.logs import log_path
+from training.machine_use import MachineUse
 from training.models import Operation, Status, TrainedModel
 from training.patience import patiently
 from training.progress import Progress, Watcher, learned_weights
@@ -110,7 +111,7 @@ def run_operation(
     on_start(progress)
     if not patiently(lambda: operations.claim(operation_id, attempt), operation_id):
         raise operations.OperationError(f"{operation_id} is not waiting for attempt {attempt}: another process has taken it")
-    with Pulse(operation_id, attempt, progress.request_stop):
+    with Pulse(operation_id, attempt, progress.request_stop), MachineUse(operation_id, attempt, device):
         try:
             progress.on_stage("load", 0.0)
             _train(operation_id, attempt, progress, allow_inexact, device)

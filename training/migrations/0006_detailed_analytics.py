@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('training', '0004_checks'),
+        ('training', '0005_bar_sources_and_use'),
     ]
 
     operations = [
