@@ -78,6 +78,13 @@ def test_epochs_that_are_trained_again_take_the_place_of_themselves_and_all_that
     assert [(r["epoch"], r["attempt"], r["val_loss"]) for r in read_journal(tmp_path)] == [(0, 1, 1.0), (1, 1, 1.0), (2, 2, 2.0)]
 
 
+def test_a_run_that_went_back_to_an_earlier_epoch_tells_of_what_it_trained_last(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, 1)
+    for epoch, loss in ((0, 1.0), (1, 2.0), (2, 3.0), (1, 0.9)):
+        journal.add(record(epoch, val_loss=loss))
+    assert [(r["epoch"], r["val_loss"]) for r in read_journal(tmp_path)] == [(0, 1.0), (1, 0.9)]
+
+
 @pytest.mark.parametrize("rest", [b'{"attempt":1,"epo', b"\xff\x00"])
 def test_a_line_that_a_killed_process_began_costs_that_line_only(tmp_path: Path, rest: bytes) -> None:
     journal = Journal(tmp_path, 1)

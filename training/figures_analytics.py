@@ -32,7 +32,7 @@ def layer_map(epochs: Records, key: str, word: str) -> Figure:
     ticks = ticks[:: max(1, len(ticks) // 5)]
     data = {
         "type": "heatmap", "x": _numbers(epochs), "y": names, "z": powers, "customdata": values, "hoverongaps": False,
-        "colorscale": [[0, "--surface"], [1, "--accent"]], "xgap": 1 if len(epochs) <= 60 else 0, "ygap": 2,
+        "colorscale": [[0, "--surface"], [1, "--accent"]], "xgap": 1 if len(epochs) <= 30 else 0, "ygap": 2,
         "hovertemplate": f"%{{y}}, epoch %{{x}}: {word} %{{customdata:.3g}}<extra></extra>",
         "colorbar": {"thickness": 10, "outlinewidth": 0, "tickvals": ticks, "ticktext": [f"1e{tick}" for tick in ticks],
                      "tickfont": {"color": "--muted"}},

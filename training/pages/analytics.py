@@ -104,7 +104,7 @@ def _cards(epochs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     layers = "the table below has the last epoch in figures"
     found = [
         ("gradients", 6, "Gradient norm by layer", f"Gradient norm before clipping, layers by epochs; {layers}",
-         "Before clipping, mean of the sampled steps. Pale upper rows: little of the loss arrives there.",
+         "Before clipping, mean of the sampled steps. Faint upper rows: little of the loss arrives there.",
          figures.layer_map(epochs, "gradient_norm", "gradient norm")),
         ("updates", 6, "Update beside weight by layer", f"Ratio of update to weight, layers by epochs; {layers}",
          "What one step changes, beside the layer's size. About 1e-3 is usual.",
