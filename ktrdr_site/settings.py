@@ -174,6 +174,10 @@ SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_TLS else
 #: A running operation whose heartbeat has not changed for so long has lost its process.
 ORPHAN_TIMEOUT_SECONDS = _number("ORPHAN_TIMEOUT_SECONDS", 60, low=0.1)
 ORPHAN_CHECK_INTERVAL_SECONDS = _number("ORPHAN_CHECK_INTERVAL_SECONDS", 15, low=0.1)
+#: A training on a worker that failed of something passing (a lost connection) is tried again so often, after so many
+#: seconds at first and twice as many each time.
+RETRIES = int(_number("KTRDR_RETRIES", 3, low=0, whole=True))
+RETRY_SECONDS = _number("KTRDR_RETRY_SECONDS", 30, low=0)
 HEARTBEAT_SECONDS = _number("HEARTBEAT_SECONDS", 5, low=0.1)
 
 #: Without REDIS_URL, `up` starts a Redis of its own on this socket; its address is known to every process of this home.

@@ -195,7 +195,19 @@ class OperationLine(Changed):
         return model.name if model else None
 
 
+class Failure(Schema):
+    category: Literal["transient", "data", "strategy", "resources", "bug"]
+    cause: str
+    happening: str = Field(description="what the run was doing")
+    kept: str = Field(description="the checkpoint that a resumed run continues from")
+    advice: str = Field(description="what to do")
+    resuming_helps: bool
+
+
 class OperationDetail(OperationLine):
+    failure: Failure | None = Field(description="of a failed run")
+    retries: int = Field(description="attempts made by themselves after something passing")
+    retry_at: dt.datetime | None = Field(description="when a failed run is tried again by itself")
     task_id: str | None
     reason: str
     notes: list[str]
@@ -207,6 +219,10 @@ class OperationDetail(OperationLine):
     strategy_path: str
     spec: dict[str, Any]
     fingerprints: dict[str, Any]
+
+    @staticmethod
+    def resolve_failure(row: Any) -> dict[str, Any] | None:
+        return row.failure or None
 
     @staticmethod
     def resolve_strategy_path(row: Any) -> str:
@@ -230,6 +246,7 @@ class TrainingStatus(Schema):
     metrics: dict[str, Any] = Field(description="those of the last completed epoch")
     warnings: list[str]
     error: str
+    failure: Failure | None = Field(description="of a failed run")
 
 
 class Bundle(Schema):

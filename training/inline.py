@@ -86,7 +86,9 @@ def tell(operation_id: str, status: str, console: Console, program: str) -> None
     newest = operation.checkpoints.first()
     inline = "" if operation.queue else " --inline"
     console.print(f"{status}: {operation.error or operation.reason or 'stopped on request'}", markup=False)
-    if status == Status.FAILED and newest is None:
+    for word, text in operation.failure_lines.items():
+        console.print(f"{word:13} {text}", markup=False)
+    if status == Status.FAILED and (newest is None or operation.failure.get("resuming_helps") is False):
         return  # nothing to continue: what was said has to be mended first
     kept = f"the end of epoch {newest.epoch + 1} is saved" if newest else "no epoch was completed, so nothing had to be saved"
     console.print(f"{kept}; continue with: {program} train --resume {operation_id}{inline}", markup=False)

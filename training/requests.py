@@ -141,7 +141,9 @@ def cancel(operation: Operation, actor: Actor, *, reason: str = "", force: bool 
     return status
 
 
-def resume(operation: Operation, actor: Actor, *, inline: bool = False, allow_inexact: bool = False) -> int:
+def resume(
+    operation: Operation, actor: Actor, *, inline: bool = False, allow_inexact: bool = False, by_itself: bool = False
+) -> int:
     """Continue a stopped operation from its last checkpoint as its next attempt, whose number it gives.
 
     OperationError if a package that it was started with is not there, or, unless allowed, is another version.
@@ -149,8 +151,9 @@ def resume(operation: Operation, actor: Actor, *, inline: bool = False, allow_in
     operations.refuse_other_plugins(operation, allow_inexact=allow_inexact)
     queue = "" if inline else queues.choose_queue()
     with transaction.atomic():
-        attempt = operations.resume(operation.pk, queue, allow_inexact=allow_inexact)
-        audit(actor, "resume", operation.pk, attempt=attempt, queue=queue)
+        attempt = operations.resume(operation.pk, queue, allow_inexact=allow_inexact, by_itself=by_itself)
+        after = {"after": operation.error} if operation.error else {}
+        audit(actor, "resume", operation.pk, attempt=attempt, queue=queue, **after)
         if queue:
             transaction.on_commit(lambda: queues.enqueue(operation.pk, attempt, queue))
     return attempt

@@ -34,6 +34,12 @@ class TrainingError(Refusal):
     """A run that cannot be trained as asked; the message is one sentence."""
 
 
+class NotEnoughMemory(TrainingError):
+    """Memory is out, and nothing smaller can be tried."""
+
+    category = "resources"
+
+
 class Normalization(nn.Module):
     """(x − offset) / scale, learned once on the training rows and never by gradient. offset, scale float32 (f,)."""
 
