@@ -148,6 +148,10 @@ DATA_THREADS = int(_number("KTRDR_THREADS", min(_cores(), max(2, _cores() - 1)),
 #: A run's rows lie on the device as a whole if they take no more bytes than this; None: as far as there is room.
 _resident = _number("KTRDR_RESIDENT_LIMIT_BYTES", math.inf, low=0, whole=True)
 RESIDENT_LIMIT_BYTES = int(_resident) if math.isfinite(_resident) else None
+#: So many bytes a training may take beside the program itself; features that do not fit are read from the cache's file.
+#: None: as many as are free.
+_memory = _number("KTRDR_MEMORY_LIMIT", math.inf, low=1, whole=True)
+MEMORY_LIMIT = int(_memory) if math.isfinite(_memory) else None
 #: The start form has a box for each stored symbol, and a training takes up to 10,000 of them.
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_100
 #: A larger file of bars is not taken by the web site; `load_data` takes any.

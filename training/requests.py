@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.conf import settings
+from django.db import IntegrityError, connection, transaction
 from redis.exceptions import RedisError
 
 from strategies_app.models import Strategy
@@ -74,7 +75,24 @@ def effective_spec(text: str, options: dict[str, Any]) -> StrategySpec:
     spec = read_strategy(text, **options | {"start": start, "end": end})
     check_stored(spec, ranges)
     check_windows(spec, ranges, recorded_rows())
+    refuse_too_large(spec)
     return spec
+
+
+def refuse_too_large(spec: StrategySpec) -> None:
+    """TooLarge if the run cannot fit where it trains, as far as that is known here: KTRDR_MEMORY_LIMIT, and with a database
+    that only this machine has also the machine's memory, all of it."""
+    from training.estimates import base_bars
+    from training.footprint import footprint, must_fit
+    from training.memory import Room, whole_room
+
+    counts = base_bars(spec.plain())
+    told = footprint(spec, {symbol: [count] for symbol, count in counts.items()}, sum(counts.values()), in_file=True)
+    allowed = None if settings.MEMORY_LIMIT is None else Room(settings.MEMORY_LIMIT, "allowed by KTRDR_MEMORY_LIMIT")
+    is_alone = connection.vendor == "sqlite"
+    must_fit(
+        told, whole_room(settings.MEMORY_LIMIT) if is_alone else allowed, what=f"a run of about {sum(counts.values()):,} bars"
+    )
 
 
 def start_training(

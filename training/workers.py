@@ -23,6 +23,7 @@ from django.utils import timezone
 from strategies_app import plugins
 from training import checkpoints, operations
 from training.failures import TRANSIENT, Moment, category_of, failure_of
+from training.footprint import MemoryWatch
 from training.logs import log_path, write_traceback
 from training.models import Operation, Status, TrainedModel
 from training.patience import patiently
@@ -112,7 +113,7 @@ def run_operation(
     on_start(progress)
     if not patiently(lambda: operations.claim(operation_id, attempt), operation_id):
         raise operations.OperationError(f"{operation_id} is not waiting for attempt {attempt}: another process has taken it")
-    with Pulse(operation_id, attempt, progress.request_stop):
+    with Pulse(operation_id, attempt, progress.request_stop, MemoryWatch(settings.MEMORY_LIMIT, progress.note).look):
         try:
             progress.on_stage("load", 0.0)
             _train(operation_id, attempt, progress, allow_inexact, device)
@@ -146,7 +147,7 @@ def _train(operation_id: str, attempt: int, progress: Progress, allow_inexact: b
         bundle = train_strategy(
             spec, bars, strategy_text=operation.strategy_version.text, callback=progress, note=progress.note,
             device=device, threads=THREADS, data_threads=settings.DATA_THREADS, resume=resume, cache=cache,
-            resident_limit=settings.RESIDENT_LIMIT_BYTES,
+            resident_limit=settings.RESIDENT_LIMIT_BYTES, memory_limit=settings.MEMORY_LIMIT,
         )  # fmt: skip
 
     progress.on_stage("save", 0.0)
