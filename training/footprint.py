@@ -22,6 +22,8 @@ PER_ROW, PER_WINDOW = 48, 20
 PER_EVALUATED = 50
 #: What the first step of any training brings: compiled kernels, the optimizer, torch's own tables.
 FIRST_STEP = 72_000_000
+#: Rows gathered for the next steps, and columns whose normalization is learned at a time.
+GATHERED = 8_400_000
 #: Copies of the weights while an epoch is kept: gradients, two moments, and clones of the former, last and best state.
 WEIGHT_COPIES = 12
 #: Numbers that torch's layers keep per unit and bar until their gradients are known; units are counted in steps.
@@ -82,7 +84,7 @@ def footprint(
         bars=PER_BAR * bars + PER_BAR_READ * longest * at_once,
         features=4 * width * matrix_rows,
         rows=int(per_row * matrix_rows),
-        work=8 * len(spec.indicators) * longest * at_once,
+        work=GATHERED + 8 * len(spec.indicators) * longest * at_once,
         network=4 * weights_of(spec, width) * WEIGHT_COPIES,
         batch=batch_bytes(spec, width),
         in_file=in_file,
