@@ -1,369 +1,77 @@
 """What a strategy says, as typed values: text goes through `reader.read_strategy` and comes out as a `StrategySpec`.
 
-Every default that changes a result lives here (or, for indicator parameters, in `vocabulary`) and
-nowhere else. Checks that need two sections at once are in `references`.
+Every default that changes a result lives here and in the sections imported here (or, for indicator
+parameters, in `vocabulary`) and nowhere else. Checks that need two sections at once are in `references`.
 """
 
 from __future__ import annotations
 
-import datetime as dt
 import functools
-import math
 import operator
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    AliasChoices,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    PlainSerializer,
-    Tag,
-    create_model,
-    field_validator,
-    model_validator,
+from pydantic import Field, create_model, field_validator, model_validator
+
+from strategies_app import catalogue, plugins
+from strategies_app.kinds import NetworkKind
+from strategies_app.schema_data import (
+    DateRange,
+    SeveralSymbols,
+    SeveralTimeframes,
+    SingleSymbol,
+    SingleTimeframe,
+    TrainingData,
+    highest_frequency,
+)
+from strategies_app.schema_inputs import (
+    AnyIndicator,
+    FuzzyInput,
+    FuzzySet,
+    Indicator,
+    InputTransform,
+    Membership,
+    NetworkInput,
+    Point,
+    RawInput,
+)
+from strategies_app.schema_labels import (
+    PLUGIN_LABELS,
+    ContextLabels,
+    ForwardReturnLabels,
+    Labels,
+    PluginLabels,
+    RegimeLabels,
+    TripleBarrierLabels,
+    ZigzagLabels,
+)
+from strategies_app.schema_types import (
+    ID,
+    SYMBOL,
+    Day,
+    Fraction,
+    FreeText,
+    Horizon,
+    Id,
+    Multiplier,
+    Name,
+    Strict,
+    Symbol,
+    Timeframe,
+    ask_plugin,
+    parameter_field,
 )
 
-from strategies_app import catalogue, plugins, vocabulary
-from strategies_app.kinds import IndicatorKind, LabelKind, NetworkKind, Parameter
-
-ID = r"^[A-Za-z][A-Za-z0-9_-]*$"
-SYMBOL = r"^[A-Za-z0-9][A-Za-z0-9._^=-]{0,31}$"
-
-
-class Strict(BaseModel):
-    """A map with known keys only; values are not coerced (an int may stand for a float)."""
-
-    # Validators are built at first use: dozens of models that only ever serve as parts need none of their own.
-    model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, protected_namespaces=(), allow_inf_nan=False, defer_build=True
-    )
-
-
-def _checked_id(value: str) -> str:
-    if value in vocabulary.RESERVED_IDS:
-        raise ValueError(f"'{value}' is reserved and cannot be an id")
-    return value
-
-
-Id = Annotated[str, Field(pattern=ID, max_length=100), AfterValidator(_checked_id)]
-Name = Annotated[str, Field(pattern=ID, max_length=100)]
-FreeText = Annotated[str, Field(max_length=10_000)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Horizon = Annotated[int, Field(ge=1, le=10_000)]
-Multiplier = Annotated[float, Field(gt=0, le=100)]
-Symbol = Annotated[str, Field(pattern=SYMBOL)]
-
-
-def _known_timeframe(value: str) -> str:
-    if value not in vocabulary.TIMEFRAMES:
-        near = vocabulary.nearest(value, vocabulary.TIMEFRAMES)
-        hint = f"did you mean '{near}'?" if near else f"wanted one of {', '.join(vocabulary.TIMEFRAMES)}"
-        raise ValueError(f"unknown timeframe '{value}', {hint}")
-    return value
-
-
-Timeframe = Annotated[str, AfterValidator(_known_timeframe)]
-
-
-def _as_day(value: object) -> object:
-    if isinstance(value, str):
-        try:
-            if re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", value):  # fromisoformat takes weeks and missing dashes as well
-                return dt.date.fromisoformat(value)
-        except ValueError:
-            pass
-        raise ValueError(f"'{value}' is not a day, wanted YYYY-MM-DD")
-    return value
-
-
-Day = Annotated[dt.date, BeforeValidator(_as_day)]
-
-
-# --- 2.1 training_data -------------------------------------------------------------------------
-
-
-class SingleSymbol(Strict):
-    mode: Literal["single"]
-    symbol: Symbol
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return (self.symbol,)
-
-
-class SeveralSymbols(Strict):
-    mode: Literal["multi_symbol"]
-    symbols: list[Symbol] = Field(min_length=1, max_length=10_000, alias="list")
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(self.symbols)
-
-    @field_validator("symbols")
-    @classmethod
-    def _different(cls, value: list[str]) -> list[str]:
-        return _all_different(value, "symbol")
-
-
-class SingleTimeframe(Strict):
-    mode: Literal["single"]
-    timeframe: Timeframe
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return (self.timeframe,)
-
-
-class SeveralTimeframes(Strict):
-    mode: Literal["multi_timeframe"]
-    timeframes: list[Timeframe] = Field(min_length=1, max_length=9, alias="list")
-    base_timeframe: Timeframe | None = None
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(self.timeframes)
-
-    @field_validator("timeframes")
-    @classmethod
-    def _different(cls, value: list[str]) -> list[str]:
-        return _all_different(value, "timeframe")
-
-    @model_validator(mode="after")
-    def _base_is_highest(self) -> SeveralTimeframes:
-        highest = highest_frequency(self.timeframes)
-        if self.base_timeframe not in (None, highest):
-            raise ValueError(f"base_timeframe is '{self.base_timeframe}', wanted the highest frequency of the list, '{highest}'")
-        return self
-
-
-def _all_different(values: list[str], noun: str) -> list[str]:
-    for value in values:
-        if values.count(value) > 1:
-            raise ValueError(f"{noun} '{value}' is listed twice")
-    return values
-
-
-def highest_frequency(timeframes: list[str] | tuple[str, ...]) -> str:
-    return min(timeframes, key=lambda t: vocabulary.TIMEFRAMES[t])
-
-
-class DateRange(Strict):
-    start: Day
-    end: Day
-
-
-class TrainingData(Strict):
-    symbols: Annotated[SingleSymbol | SeveralSymbols, Field(discriminator="mode")]
-    timeframes: Annotated[SingleTimeframe | SeveralTimeframes, Field(discriminator="mode")]
-    history_required: Annotated[int, Field(ge=50, le=1_000_000)] = 200
-    start_date: Day | None = None
-    end_date: Day | None = None
-    date_range: DateRange | None = None
-
-    @model_validator(mode="after")
-    def _dates_in_order(self) -> TrainingData:
-        if self.date_range is not None and (self.start_date or self.end_date):
-            raise ValueError("dates are given twice, by date_range and by start_date or end_date")
-        if self.start is not None and self.end is not None and self.start > self.end:
-            raise ValueError(f"the start {self.start} is after the end {self.end}")
-        return self
-
-    @property
-    def start(self) -> dt.date | None:
-        return self.date_range.start if self.date_range else self.start_date
-
-    @property
-    def end(self) -> dt.date | None:
-        return self.date_range.end if self.date_range else self.end_date
-
-    @property
-    def base_timeframe(self) -> str:
-        return highest_frequency(self.timeframes.names)
-
-
-# --- 2.2 indicators ----------------------------------------------------------------------------
-
-
-class Indicator(Strict):
-    """One indicator; its fields are the kind's parameters (one subclass per kind, made from the vocabulary)."""
-
-    type: str
-
-    @property
-    def kind(self) -> IndicatorKind:
-        return catalogue.indicator_kind(self.type)
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        return {p.name: getattr(self, p.name) for p in self.kind.parameters}
-
-    @model_validator(mode="after")
-    def _fast_before_slow(self) -> Indicator:
-        fast, slow = getattr(self, "fast_period", None), getattr(self, "slow_period", None)
-        if fast is not None and slow is not None and fast >= slow:
-            raise ValueError(f"fast_period is {fast} and slow_period {slow}, wanted fast_period < slow_period")
-        return self
-
-    @model_validator(mode="after")
-    def _plugin_agrees(self) -> Indicator:
-        _ask_plugin(catalogue.INDICATORS, self.kind.name, self.parameters)
-        return self
-
-
-def _ask_plugin(group: str, name: str, parameters: dict[str, Any]) -> None:
-    """A kind of another package may refuse parameters that are each within their bounds."""
-    added = catalogue.plugin(group, name)
-    if added is not None and (said := plugins.complaint(added, parameters)):
-        raise ValueError(said)
-
-
-def _parameter_field(parameter: Parameter) -> tuple[Any, Any]:
-    choices = AliasChoices(parameter.name, *parameter.aliases) if parameter.aliases else None
-    if parameter.choices:
-        return Literal[parameter.choices], Field(default=parameter.default)
-    return parameter.kind, Field(default=parameter.default, ge=parameter.low, le=parameter.high, validation_alias=choices)
-
-
-def _indicator_model(kind: IndicatorKind) -> Any:
-    fields: dict[str, Any] = {"type": (Literal[(kind.name, *kind.aliases)], ...)}
-    fields |= {p.name: _parameter_field(p) for p in kind.parameters}
-    return create_model(kind.name, __base__=Indicator, __doc__=kind.formula, **fields)
-
-
-_INDICATOR_MODELS = {
-    name: _indicator_model(kind) for name, kind in catalogue.indicators().items() if name not in vocabulary.REPAINTING
-}
-
-
-def _indicator_tag(value: Any) -> str | None:
-    spelling = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
-    try:
-        return catalogue.indicator_kind(spelling).name if isinstance(spelling, str) else None
-    except KeyError:
-        return None
-
-
-if TYPE_CHECKING:
-    AnyIndicator = Indicator
-else:
-    #: Chosen by `type`, aliases included.
-    AnyIndicator = Annotated[
-        functools.reduce(operator.or_, [Annotated[m, Tag(n)] for n, m in _INDICATOR_MODELS.items()]),
-        Discriminator(_indicator_tag, custom_error_type="indicator_type", custom_error_message="unknown indicator"),
-    ]
-
-
-# --- 2.3 fuzzy_sets ----------------------------------------------------------------------------
-
-
-def _as_number(value: object) -> object:
-    return {"inf": math.inf, "-inf": -math.inf}.get(value, value) if isinstance(value, str) else value
-
-
-Point = Annotated[
-    float,
-    Field(allow_inf_nan=True, ge=-math.inf, le=math.inf),
-    BeforeValidator(_as_number),
-    PlainSerializer(lambda v: v if math.isfinite(v) else str(v), when_used="json"),
-]
-
-
-def _listed(points: list[float]) -> str:
-    """Points as they are written in YAML."""
-    words = {math.inf: ".inf", -math.inf: "-.inf"}
-    return f"[{', '.join('.nan' if math.isnan(p) else words.get(p, f'{p:g}') for p in points)}]"
-
-
-class Membership(Strict):
-    """A membership function; as a bare list, three points are triangular and four trapezoidal."""
-
-    type: Literal["triangular", "trapezoidal", "gaussian", "sigmoid"]
-    parameters: list[Point]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_list(cls, value: Any) -> Any:
-        if not isinstance(value, list):
-            return value
-        shapes = {3: "triangular", 4: "trapezoidal"}
-        if len(value) not in shapes:
-            raise ValueError(f"a list of {len(value)} points, wanted 3 (triangular) or 4 (trapezoidal)")
-        return {"type": shapes[len(value)], "parameters": value}
-
-    @model_validator(mode="after")
-    def _points_fit_the_shape(self) -> Membership:
-        points, names = self.parameters, vocabulary.MEMBERSHIPS[self.type].points
-        if len(points) != len(names):
-            raise ValueError(f"{self.type} has {len(points)} parameters, wanted {len(names)}: {', '.join(names)}")
-        inner = points[1:-1] if self.type == "trapezoidal" else points
-        outer_fit = self.type != "trapezoidal" or (points[0] < math.inf and points[-1] > -math.inf)
-        if not all(math.isfinite(p) for p in inner) or not outer_fit or any(math.isnan(p) for p in points):
-            raise ValueError(
-                f"{self.type} points must be finite (only a trapezoid's a may be -.inf and its d .inf), seen {_listed(points)}"
-            )
-        if any(abs(p) > 1e15 for p in points if math.isfinite(p)):
-            raise ValueError(f"{self.type} points must lie within ±1e15, seen {_listed(points)}")
-        if self.type in ("triangular", "trapezoidal") and (points != sorted(points) or points[0] == points[-1]):
-            order = " ≤ ".join(names)
-            raise ValueError(f"{self.type} points are {_listed(points)}, wanted {order} and {names[0]} < {names[-1]}")
-        if self.type == "gaussian" and points[1] <= 0:
-            raise ValueError(f"gaussian deviation is {points[1]:g}, wanted above 0")
-        if self.type == "sigmoid" and points[1] == 0:
-            raise ValueError("sigmoid width is 0, wanted any other number")
-        return self
-
-
-class InputTransform(Strict):
-    type: Literal["identity", "price_ratio", "pct_of_price"] = "identity"
-
-
-class FuzzySet(BaseModel):
-    """An indicator output, a transform, and memberships under names of the author's choice, in file order."""
-
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
-    __pydantic_extra__: dict[Name, Membership] = Field(init=False)
-
-    indicator: str
-    input_transform: InputTransform = InputTransform()
-
-    @property
-    def memberships(self) -> dict[str, Membership]:
-        return self.__pydantic_extra__ or {}
-
-    @model_validator(mode="after")
-    def _has_membership(self) -> FuzzySet:
-        if not self.memberships:
-            raise ValueError("no membership, wanted at least one")
-        return self
-
-
-# --- 2.4 nn_inputs -----------------------------------------------------------------------------
-
-
-class FuzzyInput(Strict):
-    fuzzy_set: str
-    timeframes: Literal["all"] | Annotated[list[Timeframe], Field(min_length=1)] = "all"
-
-
-class RawInput(Strict):
-    raw_indicator: str
-    timeframes: Literal["all"] | Annotated[list[Timeframe], Field(min_length=1)] = "all"
-    normalization: Literal["zscore", "minmax", "none"] = "zscore"
-
-
-def _input_tag(value: Any) -> str:
-    raw = "raw_indicator" in value if isinstance(value, dict) else isinstance(value, RawInput)
-    return "raw" if raw else "fuzzy"
-
-
-NetworkInput = Annotated[Annotated[FuzzyInput, Tag("fuzzy")] | Annotated[RawInput, Tag("raw")], Discriminator(_input_tag)]
-
+__all__ = [
+    "ID", "PLUGIN_LABELS", "PLUGIN_MODELS", "SYMBOL", "AnyIndicator", "ContextLabels", "CostModel", "DataSplit", "DateRange",
+    "Day", "Decisions", "EarlyStopping", "Features", "Filters", "ForwardReturnLabels", "Fraction", "FreeText", "FuzzyInput",
+    "FuzzySet", "Horizon", "Id", "Indicator", "InputTransform", "Labels", "Membership", "Mlp", "MlpArchitecture",
+    "Multiplier", "Name", "NetworkInput", "Path", "PluginArchitecture", "PluginLabels", "PluginModel", "Point", "RawInput",
+    "Recurrent", "RecurrentArchitecture", "RegimeLabels", "Scheduler", "SeveralSymbols", "SeveralTimeframes", "SingleSymbol",
+    "SingleTimeframe", "Stability", "StrategySpec", "Strict", "Symbol", "Timeframe", "Training", "TrainingData",
+    "TripleBarrierLabels", "ZigzagLabels", "ask_plugin", "feature_names", "highest_frequency", "not_available", "output_of",
+    "parameter_field",
+]  # fmt: skip
 
 # --- 2.5 model ---------------------------------------------------------------------------------
 
@@ -373,7 +81,7 @@ class Features(Strict):
 
 
 class MlpArchitecture(Strict):
-    hidden_layers: Annotated[list[Annotated[int, Field(ge=1, le=16_384)]], Field(max_length=32)] = [64, 32]
+    hidden_layers: Annotated[list[Annotated[int, Field(ge=1, le=16_384)]], Field(max_length=32)] = [64, 32]  # noqa: RUF012 - pydantic copies it
     activation: Literal["relu", "tanh", "sigmoid", "leaky_relu", "gelu"] = "relu"
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
 
@@ -418,12 +126,12 @@ class PluginModel(Strict):
 
     @model_validator(mode="after")
     def _plugin_agrees(self) -> PluginModel:
-        _ask_plugin(catalogue.NETWORKS, self.type, self.parameters)
+        ask_plugin(catalogue.NETWORKS, self.type, self.parameters)
         return self
 
 
 def _network_model(kind: NetworkKind) -> Any:
-    fields: dict[str, Any] = {p.name: _parameter_field(p) for p in kind.parameters}
+    fields: dict[str, Any] = {p.name: parameter_field(p) for p in kind.parameters}
     architecture = create_model(f"{kind.name}_architecture", __base__=PluginArchitecture, **fields)
     fields = {"type": (Literal[(kind.name,)], ...), "architecture": (architecture, architecture())}
     return create_model(kind.name, __base__=PluginModel, __doc__=kind.formula, **fields)
@@ -468,97 +176,6 @@ class Decisions(Strict):
         if self.output_format == "regression" and self.cost_model is None:
             raise ValueError("regression needs cost_model: {round_trip_cost, min_edge_multiplier}")
         return self
-
-
-# --- 3 labels ----------------------------------------------------------------------------------
-
-
-class ZigzagLabels(Strict):
-    source: Literal["zigzag"]
-    zigzag_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.02
-    label_lookahead: Horizon = 20
-    min_swing_length: Annotated[int, Field(ge=1, le=10_000)] = 3
-    mode: Literal["window", "segments"] = "window"
-
-
-class ForwardReturnLabels(Strict):
-    source: Literal["forward_return"]
-    horizon: Horizon = 20
-
-
-class TripleBarrierLabels(Strict):
-    source: Literal["triple_barrier"]
-    pt_multiplier: Multiplier = 2.0
-    sl_multiplier: Multiplier = 1.5
-    max_holding_period: Horizon = 50
-    vol_span: Annotated[int, Field(ge=2, le=10_000)] = 50
-    vol_method: Literal["atr", "close"] = "atr"
-    cusum_threshold: Annotated[float, Field(gt=0, le=1)] | None = None
-    cusum_multiplier: Multiplier = 0.5
-    compute_weights: bool = False
-
-
-class ContextLabels(Strict):
-    source: Literal["context"]
-    horizon: Horizon = 5
-    bullish_threshold: Annotated[float, Field(gt=-1, lt=10)] = 0.005
-    bearish_threshold: Annotated[float, Field(gt=-1, lt=10)] = -0.005
-
-    @model_validator(mode="after")
-    def _thresholds_in_order(self) -> ContextLabels:
-        if self.bearish_threshold >= self.bullish_threshold:
-            raise ValueError(
-                f"bearish_threshold is {self.bearish_threshold:g} and bullish_threshold {self.bullish_threshold:g}, "
-                "wanted bearish < bullish"
-            )
-        return self
-
-
-class RegimeLabels(Strict):
-    source: Literal["regime"]
-    macro_atr_mult: Multiplier = 3.0
-    micro_atr_mult: Multiplier = 1.0
-    atr_period: Annotated[int, Field(ge=1, le=500)] = 14
-    vol_lookback: Annotated[int, Field(ge=2, le=10_000)] = 120
-    vol_crisis_threshold: Multiplier = 2.0
-    progression_tolerance: Fraction = 0.5
-
-
-class PluginLabels(Strict):
-    """A label of another package; its further fields are the kind's parameters."""
-
-    source: str
-
-    @property
-    def kind(self) -> LabelKind:
-        return next(kind for kind in catalogue.added_labels() if kind.name == self.source)
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        return {p.name: getattr(self, p.name) for p in self.kind.parameters}
-
-    @model_validator(mode="after")
-    def _plugin_agrees(self) -> PluginLabels:
-        _ask_plugin(catalogue.LABELS, self.source, self.parameters)
-        return self
-
-
-def _label_model(kind: LabelKind) -> Any:
-    fields: dict[str, Any] = {"source": (Literal[(kind.name,)], ...)}
-    fields |= {p.name: _parameter_field(p) for p in kind.parameters}
-    return create_model(kind.name, __base__=PluginLabels, __doc__=kind.formula, **fields)
-
-
-#: The models of the labels that other packages add, by source.
-PLUGIN_LABELS: dict[str, Any] = {kind.name: _label_model(kind) for kind in catalogue.added_labels()}
-
-if TYPE_CHECKING:
-    Labels = ZigzagLabels | ForwardReturnLabels | TripleBarrierLabels | ContextLabels | RegimeLabels | PluginLabels
-else:
-    _BUILT_IN_LABELS = (ZigzagLabels, ForwardReturnLabels, TripleBarrierLabels, ContextLabels, RegimeLabels)
-    Labels = Annotated[
-        functools.reduce(operator.or_, [*_BUILT_IN_LABELS, *PLUGIN_LABELS.values()]), Field(discriminator="source")
-    ]
 
 
 # --- 2.7 training ------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ TABLE: dict[tuple[str, str], tuple[frozenset[str], Any, set[int]]] = {
     ("GET", "/operations"): (READERS, None, {200}),
     ("GET", "/operations/{operation_id}"): (READERS, None, {200}),
     ("GET", "/operations/{operation_id}/metrics"): (READERS, None, {200}),
+    ("GET", "/operations/{operation_id}/checks"): (READERS, None, {200}),
     ("GET", "/operations/{operation_id}/log"): (READERS, None, {200}),
     ("POST", "/operations/{operation_id}/cancel"): (OWNERS, {}, {200}),
     ("POST", "/operations/{operation_id}/resume"): (OWNERS, {}, {202}),
@@ -49,7 +50,16 @@ TABLE: dict[tuple[str, str], tuple[frozenset[str], Any, set[int]]] = {
     ("GET", "/data"): (READERS, None, {200}),
     ("GET", "/data/{symbol}/{timeframe}"): (READERS, None, {200}),
 }
-PREDICTED = {"model": "stored-1", "symbol": "AAPL", "timeframe": "1d", "class_names": [], "bars": [], "notes": []}
+PREDICTED = {
+    "model": "stored-1",
+    "symbol": "AAPL",
+    "timeframe": "1d",
+    "class_names": [],
+    "bars": [],
+    "notes": [],
+    "output_format": "classification",
+    "edge": None,
+}
 
 
 def routes() -> Iterator[tuple[str, str]]:

@@ -14,7 +14,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 SCHEMA = [
     f"strategies_app/{name}.py"
     for name in (
-        *("schema", "vocabulary", "kinds", "catalogue", "plugins", "plugin_checks", "reader", "yaml_text", "wording"),
+        *("schema", "schema_types", "schema_data", "schema_inputs", "schema_labels", "vocabulary", "kinds", "catalogue", "plugins", "plugin_checks", "reader", "yaml_text", "wording"),
         *("references", "overrides", "meanings", "snippets", "reference", "reference_keys", "reference_tables"),
         *("reference_words", "yaml_comments", "yaml_writer", "older_words", "upgrade", "upgrade_keys", "upgrade_sections"),
         *("comparison", "json_schema", "symbol_lists"),

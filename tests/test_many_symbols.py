@@ -16,7 +16,7 @@ from strategies_app.schema import StrategySpec
 from tests.pipeline_examples import MONDAY, plain_market, run_bars, same_bits, strategy
 from training.pipeline.bars import write_bars
 from training.pipeline.dataset import build_dataset
-from training.pipeline.loading import load_bars
+from training.pipeline.loading import load_bars, stored_ranges
 from training.pipeline.timeframes import duration, resample
 from training.pipeline.together import Step, in_order
 from training.recipe import prepare, split_ledger
@@ -136,6 +136,32 @@ def test_a_callback_that_cancels_ends_all_of_it(threads: int, no_thread_left: No
     with pytest.raises(Cancelled):
         [told(number, None) for number in in_order(work, 1000, threads, told)]
     assert len(begun) < 20
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_many_short_pieces_are_heard_of_one_by_one(threads: int) -> None:
+    def work(number: int, step: Step) -> int:
+        step("quick")
+        return number
+
+    heard: list[int] = []
+    assert list(in_order(work, 50, threads, lambda number, name: heard.append(number))) == list(range(50))
+    assert set(heard) == set(range(50))
+
+
+def test_what_is_stored_is_looked_up_file_by_file(tmp_path: Path) -> None:
+    for symbol in SYMBOLS:
+        write_bars(tmp_path, symbol, "1h", plain_market(20, "1h"))
+    looks: list[int] = []
+
+    def stop() -> None:
+        looks.append(1)
+        if len(looks) == 3:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        stored_ranges(tmp_path, SYMBOLS, stop)
+    assert len(looks) == 3
 
 
 def test_who_waits_for_a_slow_piece_is_heard_of_and_can_cancel_it(no_thread_left: None) -> None:

@@ -24,7 +24,7 @@ def maps_of_the_grammar() -> list[type[BaseModel]]:
     """Every model of the schema that stands for a map in a strategy; indicators come from the vocabulary."""
     bases = (schema.Strict, schema.Indicator, schema.PluginLabels, schema.PluginModel, schema.PluginArchitecture)
     made = [m for m in vars(schema).values() if isinstance(m, type) and issubclass(m, BaseModel)]
-    return [m for m in made if m.__module__ == schema.__name__ and m not in bases]
+    return [m for m in made if m.__module__.startswith(schema.__name__) and m not in bases]
 
 
 def part(text: str, heading: str) -> str:

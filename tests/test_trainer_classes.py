@@ -38,7 +38,9 @@ def test_a_class_absent_from_train_weighs_nothing_and_is_reported() -> None:
     labels[splits.train] %= 2
     fitted = fit(relabelled(rows, labels), splits, strategy(), Silent())
     assert fitted.class_weights[2] == 0 and all(w > 0 for w in fitted.class_weights[:2])
-    assert fitted.warnings == ["class SELL does not occur in the training rows and cannot be learned"]
+    assert [w for w in fitted.warnings if "collapsed" not in w and "come apart" not in w] == [
+        "class SELL does not occur in the training rows and cannot be learned"
+    ]
     assert all(np.isfinite(m["val_loss"]) for m in fitted.history)
 
 

@@ -68,7 +68,9 @@ def test_a_constant_feature_keeps_scale_one_and_is_named() -> None:
     other = dataclasses.replace(rows, rows=dataclasses.replace(rows.rows, features=features))
     fitted = fit(other, splits, strategy(), Silent())
     assert fitted.scale[1] == 1
-    assert fitted.warnings == ["feature 1h_feature_1 is constant (0.1) over the training rows, so it is shifted but not scaled"]
+    assert [w for w in fitted.warnings if "collapsed" not in w and "come apart" not in w] == [
+        "feature 1h_feature_1 is constant (0.1) over the training rows, so it is shifted but not scaled"
+    ]
 
 
 @pytest.mark.parametrize("fused", [True, False])

@@ -43,6 +43,17 @@ def test_the_best_baseline_decides(figures: dict[str, Any], tone: str, headline:
     assert (told.tone, told.headline, told.beats) == (tone, headline, tone == "good")
 
 
+def test_labels_that_overlap_count_once() -> None:
+    """The same figures: a lead of ten points is beyond 1,000 rows' margin of 3, and within that of 60, which is 13."""
+    figures = side(0.60, 0.30, MAJORITY)
+    apart, together = judge({"test": figures | {"independent_rows": 1000}}), judge({"test": figures | {"independent_rows": 60}})
+    assert apart is not None and apart.beats
+    assert together is not None and not together.beats and together.headline == "Not distinguishable from the majority class."
+    assert together.caveats[0] == "Give or take 12.6 points: labels overlap, so only 60 of the 1,000 rows count."
+    two = judge({"test": figures | {"independent_rows": 60, "per_symbol": {"A": {}, "B": {}}}})
+    assert two is not None and two.caveats[0].endswith("rows count; symbols that move together widen it.")
+
+
 def test_without_a_test_split_the_verdict_says_what_validation_is_worth() -> None:
     told = judge({"test": None, "validation": side(0.60, 0.30, MAJORITY)})
     assert told is not None

@@ -250,7 +250,7 @@ class CheckpointAdmin(ReadOnlyAdmin):
     fields: ClassVar = ("operation_link", "state", "after", "kind", "attempt", "weight", "since", "folder", "sha256")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Checkpoint]:
-        unseen = (f"operation__{name}" for name in ("spec", "notes", "fingerprints", "sources", "first_bars", "error"))
+        unseen = (f"operation__{name}" for name in ("spec", "notes", "checks", "fingerprints", "sources", "first_bars", "error"))
         return super().get_queryset(request).select_related("operation").defer(*unseen)
 
     def has_delete_permission(self, request: HttpRequest, obj: Checkpoint | None = None) -> bool:

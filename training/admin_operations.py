@@ -37,13 +37,24 @@ from training.admin_parts import (
 from training.admin_verbs import VERBS, Verb, buttons, is_open, perform, sorted_out
 from training.logs import log_tail
 from training.models import LIVE, AuditEntry, Checkpoint, EpochMetric, Operation, Status
+from training.pages import checks
 from training.standing import remaining_seconds
 
 #: More at once is more than anyone looks through on one page.
 MOST_SELECTED = 200
 METRICS_PER_PAGE = 200
 #: Of the row's many texts the list needs only the effective strategy, for symbols and timeframes.
-UNSEEN_IN_LISTS = ("notes", "fingerprints", "sources", "first_bars", "error", "failure", "certificate", "strategy_version__text")
+UNSEEN_IN_LISTS = (
+    "notes",
+    "checks",
+    "fingerprints",
+    "sources",
+    "first_bars",
+    "error",
+    "failure",
+    "certificate",
+    "strategy_version__text",
+)
 
 
 def _failure_lines(operation: Operation) -> list[str]:
@@ -279,6 +290,7 @@ class OperationAdmin(ReadOnlyAdmin):
             "values": live_values(operation),
             "verbs": [(verb, address_of(operation, verb.name)) for verb in buttons(request.user, operation)],
             "notes": bullets(operation.notes) if operation.notes else "",
+            "findings": checks.findings_of(operation),
             "error": block("\n".join([operation.error, *_failure_lines(operation)])) if operation.error else "",
             "metrics": page,
             "metrics_columns": [word for _, word, _ in _epoch_columns(page[0].metrics if len(page) else {})],

@@ -125,6 +125,12 @@ def operation_metrics(
     return {"metrics": rows, "next": rows[-1].pk if rows else since}
 
 
+@api.get("/operations/{operation_id}/checks", auth=VIEW, tags=["operations"], response={200: api_shapes.Checks, **ERRORS})
+def operation_checks(request: HttpRequest, operation_id: str) -> dict[str, Any]:
+    """What was found of the bars, the features and the labels before the first epoch."""
+    return dict(_operation(operation_id).checks)
+
+
 @api.get("/operations/{operation_id}/log", auth=VIEW, tags=["operations"], response={200: api_shapes.Log, **ERRORS})
 def operation_log(
     request: HttpRequest, operation_id: str, tail: int = Query(200, ge=1, le=2000), attempt: int | None = Query(None, ge=1)

@@ -28,12 +28,16 @@ from training.pipeline.bars import (
     locked,
     merge_bars,
     read_bars,
+    series_calendar,
     series_path,
     stored_series,
     write_bars,
 )
+from training.pipeline.calendars import expected_bars, require_calendar
 from training.pipeline.coverage import DAY, day_start
-from training.pipeline.quality import bar_faults, holes, quality
+from training.pipeline.findings import Finding, counted, iso
+from training.pipeline.gaps import holes
+from training.pipeline.quality import bar_faults, quality
 
 SAMPLE_BARS = Path(__file__).resolve().parent / "sample_bars"
 
@@ -67,15 +71,25 @@ def load_file(
     price_scale: float = 1.0,
     adjust: bool = False,
     replace: bool = False,
+    calendar: str | None = None,
 ) -> Loaded:
-    """Merge the bars of a file into the store and record the series."""
+    """Merge the bars of a file into the store and record the series. calendar: of the exchange; None keeps what is there."""
     series_path(settings.STORE_DIR, symbol, timeframe)  # refuses a bad symbol before the file is read
+    if calendar:
+        require_calendar(calendar)
     frame, notes = read_bar_file(path, timeframe, tz=tz, price_scale=price_scale, adjust=adjust)
-    return store_frame(symbol, timeframe, frame, source=path.name, notes=notes, replace=replace)
+    return store_frame(symbol, timeframe, frame, source=path.name, notes=notes, replace=replace, calendar=calendar)
 
 
 def store_frame(
-    symbol: str, timeframe: str, frame: pd.DataFrame, *, source: str, notes: list[str] | None = None, replace: bool = False
+    symbol: str,
+    timeframe: str,
+    frame: pd.DataFrame,
+    *,
+    source: str,
+    notes: list[str] | None = None,
+    replace: bool = False,
+    calendar: str | None = None,
 ) -> Loaded:
     """Merge bars into the store and record the series. Bars that are there already change nothing."""
     root = Path(settings.STORE_DIR)
@@ -83,15 +97,16 @@ def store_frame(
     with locked(root, symbol, timeframe):
         path = series_path(root, symbol, timeframe)
         stored = read_bars(root, symbol, timeframe) if path.exists() else empty_frame()
+        before = series_calendar(root, symbol, timeframe) if path.exists() else ""
+        calendar = before if calendar is None else calendar
         try:
             merge = merge_bars(stored, frame, replace)
         except DataError as error:
             raise DataError(f"{symbol} {timeframe}: {error}") from error
-        if merge.added or merge.replaced:
-            digest = write_bars(root, symbol, timeframe, merge.frame)
-        else:
-            digest, source = file_sha256(path), row.source if row else source
-        series, warnings = _record(symbol, timeframe, merge.frame, digest, source)
+        new = merge.added or merge.replaced
+        source = source if new or row is None else row.source
+        digest = write_bars(root, symbol, timeframe, merge.frame, calendar) if new or calendar != before else file_sha256(path)
+        series, warnings = _record(symbol, timeframe, merge.frame, digest, source, calendar)
     return Loaded(series, merge, notes or [], warnings)
 
 
@@ -113,17 +128,24 @@ def loaded_line(loaded: Loaded) -> str:
     )
 
 
-def _far_away(times: NDArray[np.int64]) -> list[str]:
+def _far_away(times: NDArray[np.int64]) -> list[Finding]:
     """A warning about bars of times to come: a wrong column, unit or century."""
     now = day_start(timezone.now().date()) + 2 * DAY
-    late = int((times >= now).sum())
-    return [f"{late:,} bar{'s' * (late > 1)} after today, the last at {_moment(int(times[-1])):%Y-%m-%d %H:%M}"] if late else []
+    late = times[times >= now]
+    if not len(late):
+        return []
+    sentence = f"{counted(len(late), 'bar')} after today, the last at {_moment(int(late[-1])):%Y-%m-%d %H:%M}"
+    return [Finding("after_today", sentence, len(late), iso(int(late[0])))]
 
 
-def _record(symbol: str, timeframe: str, frame: pd.DataFrame, digest: str, source: str) -> tuple[BarSeries, list[str]]:
-    found = quality(frame, timeframe)
+def _record(
+    symbol: str, timeframe: str, frame: pd.DataFrame, digest: str, source: str, calendar: str
+) -> tuple[BarSeries, list[str]]:
     times = bar_times(frame)
-    warnings = [*found.warnings(), *_far_away(times)]
+    expected, unknown = expected_bars(calendar, timeframe, times)
+    found = quality(frame, timeframe, calendar, expected)
+    findings = [*unknown, *found.findings(), *_far_away(times)]
+    warnings = [finding.sentence for finding in findings]
     series, _ = BarSeries.objects.update_or_create(
         symbol=symbol,
         timeframe=timeframe,
@@ -132,7 +154,12 @@ def _record(symbol: str, timeframe: str, frame: pd.DataFrame, digest: str, sourc
             "last": _moment(int(times[-1])),
             "rows": len(times),
             "sha256": digest,
-            "quality": {**found.as_dict(), "warnings": warnings, "holes": holes(frame, timeframe)},
+            "quality": {
+                **found.as_dict(),
+                "warnings": warnings,
+                "holes": holes(frame, timeframe, expected=expected),
+                "findings": [finding.plain() for finding in findings],
+            },
             "source": source[:255],
         },
     )
@@ -167,7 +194,7 @@ def _check(symbol: str, timeframe: str, row: BarSeries | None) -> Checked:
         digest = file_sha256(path)
         if row is not None and row.sha256 == digest:
             return Checked(symbol, timeframe, True, f"{row.rows:,} bars, as recorded")
-        _record(symbol, timeframe, frame, digest, row.source if row else "")
+        _record(symbol, timeframe, frame, digest, row.source if row else "", series_calendar(root, symbol, timeframe))
         seen = "was not recorded" if row is None else "was newer than its row"
         return Checked(symbol, timeframe, True, f"{len(frame):,} bars; the file {seen}, which is repaired")
 

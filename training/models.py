@@ -62,6 +62,7 @@ class Operation(models.Model):
     epoch = models.PositiveIntegerField(null=True, help_text="the last completed epoch, counted from 0")
     stage_seconds = models.JSONField(default=dict, help_text="how long each stage took: later runs weigh their stages by it")
     notes = models.JSONField(default=list, help_text="warnings and notes of the run, in order")
+    checks = models.JSONField(default=dict, help_text="what was found of the bars, the features and the labels, as values")
     error = models.TextField(blank=True)
     failure = models.JSONField(
         default=dict, help_text="of a failed run: category, cause, happening, kept, advice, resuming_helps"

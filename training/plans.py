@@ -63,6 +63,7 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str = "") -> di
         "return_figures": {name: told for name, positions in parts.items() if (told := return_figures(dataset, positions))},
         "longest_look_ahead": longest_look_ahead(spec, dataset),
         "label_report": label_report(spec, bars, dataset, splits),
+        "checks": dict(prepared.checks),
         "notes": [*prepared.notes, *warnings],
     }
 

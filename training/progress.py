@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from django.db import DatabaseError, close_old_connections
 
 from training import checkpoints, operations
 from training.models import EpochMetric, Operation, Status
-from training.values import BatchMetrics, Cancelled, EpochMetrics, Parts
+from training.values import BatchMetrics, Cancelled, EpochMetrics, Parts, collapse
 
 #: Stage → its usual share of a run, until an earlier run tells better; the percentage is their sum and never goes back.
 STAGES = {
@@ -62,6 +62,8 @@ class Progress:
         self.stage = ""
         self.epoch: int | None = None
         self.notes: list[str] = []
+        self._checks: Mapping[str, Any] | None = None
+        self._fallen = ""
         self._fractions = dict.fromkeys(STAGES, 0.0)
         self._stop: str | None = None
         self._next_watch = self._next_row = clock()
@@ -115,6 +117,9 @@ class Progress:
         self._unwritten.append(_row(self.operation_id, self.attempt, metrics))
         for watcher in self.watchers:
             watcher.epoch(metrics, self.percent)
+        self._fallen, news = collapse(self._fallen, metrics)
+        if news:
+            self.note(news)
         if self.schedule.due(metrics["epoch"]):
             self.save("periodic")
         self._look(self.clock())
@@ -127,6 +132,10 @@ class Progress:
             self.notes.append(text)
             for watcher in self.watchers:
                 watcher.note(text)
+
+    def on_checks(self, checks: Mapping[str, Any]) -> None:
+        """What was found of bars, features and labels; kept with the operation."""
+        self._checks = checks
 
     def save(self, kind: str) -> bool:
         """Save the end of the last completed epoch, unless it is saved already; gives whether it is safe on disk.
@@ -163,7 +172,10 @@ class Progress:
             epoch=self.epoch,
             notes=self.notes,
             stage_seconds={name: round(seconds, 3) for name, seconds in self.stage_seconds.items()},
+            **({} if self._checks is None else {"checks": dict(self._checks)}),
         )
+        if status is not None:
+            self._checks = None  # once is enough
         if status is None:
             raise Cancelled(SUPERSEDED, kind="superseded")
         if self._unwritten:

@@ -22,8 +22,10 @@ from strategies_app.schema import StrategySpec, feature_names
 from training.footprint import PER_BAR, Footprint, exceeds, footprint, must_fit, program_now
 from training.memory import free_room, size_text
 from training.pipeline import cache as feature_cache
+from training.pipeline.checks import check_rows, set_columns
 from training.pipeline.coverage import DataError, day_of, duration
 from training.pipeline.dataset import MatrixOf, build_dataset, build_features, matrix_rows
+from training.pipeline.findings import kept
 from training.pipeline.loading import RunBars, load_bars
 from training.pipeline.quality import MINIMUM_ROWS
 from training.pipeline.remarks import gathered
@@ -53,11 +55,13 @@ class FeatureCache:
 
 @dataclass(frozen=True)
 class Prepared:
-    """Everything that training needs, and what the trader should know of it first."""
+    """Everything that training needs, and what the trader should know of it first: notes in words, and `checks` as JSON:
+    data (findings of the data gate) and inputs (figures and findings of features and labels, see `check_rows`)."""
 
     dataset: Dataset
     splits: Splits
     notes: tuple[str, ...]
+    checks: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,13 @@ class Predictions:
     class_names: tuple[str, ...]
     signals: list[str]
     returns: NDArray[np.float64] | None = None
+
+    @property
+    def said(self) -> NDArray[Any]:
+        """What the network says of each row: its probabilities (n, k), or its predicted return (n,)."""
+        if self.returns is not None:
+            return self.returns
+        return self.probabilities
 
 
 def prepare(
@@ -95,6 +106,8 @@ def prepare(
     on_stage("split", 0.0)
     splits = cut_rows(dataset, spec.training.data_split)
     check_splits(dataset, splits)
+    checked = check_rows(dataset, splits, set_columns(spec))
+    notes += [finding.sentence for finding in checked.findings]
     on_stage("split", 1.0)
     return Prepared(
         dataset,
@@ -105,6 +118,7 @@ def prepare(
                 spec.symbols,
             )
         ),
+        {"data": kept(bars.findings), "inputs": checked.plain()},
     )
 
 
@@ -222,6 +236,7 @@ def train_strategy(
     strategy_text: str = "",
     callback: Callback | None = None,
     note: Callable[[str], None] = lambda text: None,
+    on_checks: Callable[[Mapping[str, Any]], None] = lambda checks: None,
     device: str | None = None,
     threads: int = 1,
     data_threads: int = 1,
@@ -235,6 +250,7 @@ def train_strategy(
     threads: of the network, which may change its last bits; data_threads: symbols that are worked out at a time, which
     changes nothing. Rows of more bytes than `resident_limit` are moved to the device batch by batch, with the same result.
     memory_limit: see `prepare`.
+    on_checks gets what `prepare` found of bars, features and labels, before the first epoch.
     Raises DataError, TrainingError, Diverged and CheckpointError in one sentence each, and whatever
     the callback raises.
     """
@@ -242,6 +258,7 @@ def train_strategy(
     prepared = prepare(spec, bars, callback.on_stage, cache, data_threads, memory_limit)
     for text in prepared.notes:
         note(text)
+    on_checks(prepared.checks)
     fitted = fit(
         prepared.dataset, prepared.splits, spec, callback, device=device or choose_device(), threads=threads, resume=resume,
         resident_limit=resident_limit,

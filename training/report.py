@@ -21,7 +21,7 @@ MOST_SYMBOLS = 20
 
 def result_tables(metrics: Metrics, split: Metrics) -> RenderableType:
     """The verdict in a sentence, the model beside its baselines on both splits, and every class or signal by itself."""
-    parts: list[RenderableType] = [Text(verdict(metrics), style="bold")]
+    parts: list[RenderableType] = [Text(verdict(metrics), style="bold"), *_caveats(metrics)]
     for name in ("validation", "test"):
         if metrics.get(name):
             begin, end = _span(split, name)
@@ -34,6 +34,11 @@ def result_tables(metrics: Metrics, split: Metrics) -> RenderableType:
     stopped = "stopped early" if training["early_stopped"] else "ran to the end"
     parts.append(Text(f"{training['epochs_completed']} epochs, best {training['best_epoch'] + 1}, {stopped}", style="dim"))
     return Group(*parts)
+
+
+def _caveats(metrics: Metrics) -> list[Text]:
+    judged = judge(metrics)
+    return [Text(caveat, style="dim") for caveat in judged.caveats] if judged else []
 
 
 def verdict(metrics: Metrics) -> str:
@@ -119,12 +124,19 @@ def plan_tables(plan: Metrics) -> RenderableType:
     spans = [f"train to {day_of(split['cuts'][0] - 1)}"]
     spans += [f"{name} {' to '.join(_span(split, name))}" for name in ("validation", "test") if split["rows"][name]]
     features = _list(f"Features ({len(plan['features'])}, in order)")
-    for number, name in enumerate(plan["features"]):
-        features.add_row(str(number), name)
+    features.add_column(justify="right")
+    for number, of in enumerate(plan["checks"]["inputs"]["features"]):
+        features.add_row(str(number), of["name"], _figures_of(of))
     notes = [Text(f"note: {text}") for text in plan["notes"]]
     look = Text(f"a label looks at most {plan['longest_look_ahead']:,} bars ahead")
     labels = _labels(plan["label_report"])
     return Group(facts, Text(), rows, Text(", ".join(spans)), look, Text(), labels, *notes, Text(), features)
+
+
+def _figures_of(feature: Metrics) -> str:
+    """What a feature looks like on the training rows."""
+    drift = "" if feature["drift"] is None else f", drift {feature['drift']:.2f}"
+    return f"{feature['lowest']:.4g} to {feature['highest']:.4g}{drift}"
 
 
 def _labels(told: Metrics) -> RenderableType:

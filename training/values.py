@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -139,6 +139,32 @@ class BatchMetrics:
 
 
 EpochMetrics = dict[str, Any]
+
+
+#: Above this share of the validation rows in one class, the network has stopped telling classes apart.
+COLLAPSED = 0.95
+
+
+def collapse(fallen: str, metrics: EpochMetrics) -> tuple[str, str]:
+    """The class that the predictions have fallen into, "" if none, and a sentence if that is news after `fallen`."""
+    shares: Mapping[str, float] = metrics.get("predicted_shares") or {}
+    name, share = max(shares.items(), key=lambda item: item[1], default=("", 0.0))
+    now, epoch = name if share > COLLAPSED else "", f"epoch {metrics['epoch'] + 1}"
+    if now and now != fallen:
+        return now, (
+            f"{epoch}: {share:.1%} of the validation rows are called {name}, the classes have collapsed into one; "
+            "try class_weights: balanced, a lower learning_rate or another label"
+        )
+    return now, f"{epoch}: the predicted classes have come apart again, {name} is at {share:.1%}" if fallen and not now else ""
+
+
+def collapse_notes(history: Iterable[EpochMetrics]) -> list[str]:
+    """The sentences of a whole run."""
+    fallen, notes = "", []
+    for metrics in history:
+        fallen, note = collapse(fallen, metrics)
+        notes += [note] if note else []
+    return notes
 
 
 class Callback(Protocol):

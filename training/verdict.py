@@ -59,8 +59,8 @@ def rows_of(side: Metrics) -> int:
 def judge(metrics: Metrics) -> Verdict | None:
     """What the model reaches beside its baselines; None if the figures are not all there.
 
-    The margin is two standard errors: √(p(1−p)/n) of a share, about 1/√n of an MCC of 0; labels that
-    overlap are not independent, so the true margin is wider.
+    The margin is two standard errors: √(p(1−p)/n) of a share, about 1/√n of an MCC of 0. n counts only
+    rows whose labels share no bar: the others tell the same twice.
     """
     split = judged_split(metrics)
     side: Metrics = metrics.get(split) or {}
@@ -70,7 +70,8 @@ def judge(metrics: Metrics) -> Verdict | None:
     if not count or not others or "mcc" not in side:
         return None
     ours, best = float(side["accuracy"]), best_baseline(side)
-    margin, noise = 2 * math.sqrt(max(ours * (1 - ours), 1e-12) / count), 2 / math.sqrt(count)
+    apart = max(int(side.get("independent_rows") or count), 1)
+    margin, noise = 2 * math.sqrt(max(ours * (1 - ours), 1e-12) / apart), 2 / math.sqrt(apart)
     theirs = f"{baseline_name(best)} calls {best['accuracy']:.1%}"
     answer = f"On {count:,} {split} rows it calls {ours:.1%} of labels right; {theirs}."
     tone, headline = _standing(side, others, best, margin, noise)
@@ -95,7 +96,7 @@ def _standing(side: Metrics, others: list[Metrics], best: Metrics, margin: float
 
 
 def _caveats(split: str, side: Metrics, margin: float, noise: float) -> tuple[str, ...]:
-    found = [f"Give or take {margin * 100:.1f} points if rows were independent; labels overlap, so the true margin is wider."]
+    found = [f"Give or take {margin * 100:.1f} points{_why_so_wide(side)}"]
     matrix = side.get("confusion_matrix") or []
     if sum(1 for row in matrix if any(row)) == 1:
         found.insert(0, f"All {split} rows have the same label: nothing can be told from them.")
@@ -108,6 +109,13 @@ def _caveats(split: str, side: Metrics, margin: float, noise: float) -> tuple[st
     if split == "validation":
         found.append("There is no test split: validation rows chose the best epoch, so expect less on new bars.")
     return tuple(found)
+
+
+def _why_so_wide(side: Metrics) -> str:
+    if not side.get("independent_rows"):
+        return " if rows were independent; labels overlap, so the true margin is wider."
+    alone = "" if len(side.get("per_symbol") or ()) < 2 else "; symbols that move together widen it"
+    return f": labels overlap, so only {side['independent_rows']:,} of the {rows_of(side):,} rows count{alone}."
 
 
 def percent(value: float | None, digits: int = 2) -> str:

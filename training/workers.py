@@ -146,6 +146,7 @@ def _train(operation_id: str, attempt: int, progress: Progress, allow_inexact: b
     with memory_errors():
         bundle = train_strategy(
             spec, bars, strategy_text=operation.strategy_version.text, callback=progress, note=progress.note,
+            on_checks=progress.on_checks,
             device=device, threads=THREADS, data_threads=settings.DATA_THREADS, resume=resume, cache=cache,
             resident_limit=settings.RESIDENT_LIMIT_BYTES, memory_limit=settings.MEMORY_LIMIT,
         )  # fmt: skip

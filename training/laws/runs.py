@@ -144,8 +144,7 @@ bundle = load_bundle(root / "bundle")
 bars = load_bars(StrategySpec.model_validate(bundle.spec), root, first_bars=bundle.first_bars, sources=bundle.sources)
 told = {{symbol: predict_bars(bundle, symbol, bars.frames[symbol], bars.start) for symbol in reversed(bundle.symbols)}}
 times = {{f"{{symbol}}.times": p.times for symbol, p in told.items()}}
-said = {{symbol: p.probabilities if p.returns is None else p.returns for symbol, p in told.items()}}
-np.savez(root / "told.npz", **times, **said)
+np.savez(root / "told.npz", **times, **{{symbol: p.said for symbol, p in told.items()}})
 """
 
 
@@ -161,9 +160,7 @@ def _serve(subject: Subject, spec: StrategySpec, root: Path) -> None:
             for number, symbol in enumerate(bundle.symbols):
                 mine = kept.symbols == number
                 places = np.searchsorted(told[f"{symbol}.times"], kept.times[mine])
-                said_of = kept.probabilities if kept.returns is None else kept.returns
-                assert said_of is not None
-                served, trained = told[symbol][places].ravel(), np.ascontiguousarray(said_of[mine]).ravel()
+                served, trained = told[symbol][places].ravel(), np.ascontiguousarray(kept.said[mine]).ravel()
                 place = first_difference(served, trained)
                 if place is not None:
                     was = trained[place]

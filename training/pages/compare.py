@@ -34,7 +34,16 @@ SORTS = {
     "r2": ("R² (returns)", "r2"),
     "loss": ("validation loss", "val_loss"),
 }
-UNSEEN = ("notes", "sources", "first_bars", "certificate", "stage_seconds", "strategy_version__text", "trained_model__importance")
+UNSEEN = (
+    "notes",
+    "checks",
+    "sources",
+    "first_bars",
+    "certificate",
+    "stage_seconds",
+    "strategy_version__text",
+    "trained_model__importance",
+)
 OVERLAYS = (
     ("val_loss", "validation loss"),
     ("train_loss", "training loss"),

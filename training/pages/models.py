@@ -70,7 +70,7 @@ def models(request: HttpRequest) -> HttpResponse:
 def _unread() -> QuerySet[TrainedModel]:
     """Models without what no list needs: metrics hold every epoch, specifications and texts are long."""
     rows = TrainedModel.objects.select_related("operation__strategy_version__strategy", "operation__user")
-    texts = ("spec", "notes", "fingerprints", "sources", "first_bars", "certificate", "strategy_version__text")
+    texts = ("spec", "notes", "checks", "fingerprints", "sources", "first_bars", "certificate", "strategy_version__text")
     return rows.defer("metrics", "importance", *(f"operation__{name}" for name in texts))
 
 

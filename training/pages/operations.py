@@ -17,7 +17,7 @@ from training.estimates import names_in
 from training.logs import log_tail
 from training.models import LIVE, RESUMABLE, AuditEntry, Operation, Status
 from training.operations import OperationError
-from training.pages import result
+from training.pages import checks, result
 from training.pages.access import actor_of, must_control, operation_or_404, page
 from training.pages.query import searched, without_page
 from training.progress import STAGES
@@ -29,7 +29,7 @@ OPEN = (Status.PENDING, *LIVE)
 #: So long a training may take to stop by itself before stopping it by force is offered.
 GRACE_SECONDS = 10
 #: Texts that no list shows.
-UNSEEN = ("notes", "fingerprints", "sources", "first_bars", "certificate", "strategy_version__text")
+UNSEEN = ("notes", "checks", "fingerprints", "sources", "first_bars", "certificate", "strategy_version__text")
 
 
 @page("training.view_operation")
@@ -86,10 +86,13 @@ def operation(request: HttpRequest, operation_id: str) -> HttpResponse:
             "epochs": line_of(shown)["epochs"], "patience": _patience(shown), "stages": list(STAGES),
             "output_format": output_format,
         },
+        "notes": checks.other_notes(shown.notes, shown),
         "of_returns": output_format == "regression",
         **verbs_for(request.user, shown),
     }  # fmt: skip
-    if shown.status == Status.COMPLETED:
+    if shown.status != Status.COMPLETED:
+        context["checks"] = checks.context_of(shown.checks)
+    else:
         context["result"] = result.context_of(shown) | {"may_annotate": may_control(request.user, shown, "annotate_operation")}
     return render(request, "site/operation.html", context)
 

@@ -13,6 +13,7 @@ from training.files import FolderError
 from training.kept import ledger_spans, span_of
 from training.measure_words import cells_of, heads_of, written
 from training.models import Operation, TrainedModel
+from training.pages import checks
 from training.pages.result_returns import returns_of
 from training.pipeline.coverage import day_of
 from training.values import Refusal
@@ -50,7 +51,8 @@ def context_of(operation: Operation) -> dict[str, Any]:
         "ledger": _ledger(origin.get("split") or {}),
         "importance": importance_of(model),
         "provenance": _provenance(operation, model, origin),
-        "notes": list(dict.fromkeys([*operation.notes, *origin.get("notes", [])])),
+        "notes": checks.other_notes([*operation.notes, *origin.get("notes", [])], operation),
+        "checks": checks.context_of(operation.checks),
         "problem": problem,
         "seen_symbols": symbols_of(operation),
         "judged_days": span_of(origin["split"], split) if split and (origin.get("split") or {}).get("cuts") else ("", ""),

@@ -23,6 +23,7 @@ from training import operations
 from training.estimates import seconds_for
 from training.label_words import COLUMNS, label_lines, label_worth, split_cells, split_columns
 from training.models import Operation
+from training.pages import checks
 from training.pages.access import actor_of, page
 from training.pages.choices import SAMPLE, choices, coverage, found, problems_of, ranges_of, stored_series
 from training.pages.words import sentence
@@ -220,6 +221,7 @@ def _answered(reply: Reply) -> dict[str, Any]:
             "columns": split_columns(reply.result),
             "rows": _rows(reply.result),
             "labels": _labels(reply.result),
+            "checks": checks.context_of(reply.result["checks"]),
         }
     )
 

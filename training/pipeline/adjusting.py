@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from training.pipeline.coverage import DataError
 from training.pipeline.frames import Rows, time_text
-from training.pipeline.quality import SPLITS, split_name
+from training.pipeline.oddities import SPLITS, split_name
 
 Values = NDArray[np.float64]
 #: A step of the adjustment beyond this is a split or a very large dividend.

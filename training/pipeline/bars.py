@@ -31,8 +31,8 @@ from training.pipeline.series_files import series_path
 
 __all__ = [
     "DataError", "Merge", "bar_frame", "bar_table", "bar_times", "bar_values", "empty_frame", "file_sha256", "fingerprint",
-    "load_command", "locked", "merge_bars", "read_bars", "series_path", "series_range", "stored_series", "time_text",
-    "write_bars",
+    "load_command", "locked", "merge_bars", "read_bars", "series_calendar", "series_path", "series_range", "stored_series",
+    "time_text", "write_bars",
 ]  # fmt: skip
 
 #: Rows that are read or skipped together: small enough that a month of 1m bars does not read a year.
@@ -44,6 +44,8 @@ SCHEMA = pa.schema(
         *(pa.field(column, pa.float64(), nullable=False) for column in BAR_COLUMNS),
     ]
 )
+#: Under this name a file keeps the exchange calendar of its series.
+CALENDAR = b"calendar"
 #: Plain pages are read at the speed of memory; checksums tell a damaged file from one that is newer than its record.
 FORMAT: dict[str, Any] = {
     "compression": "none",
@@ -72,6 +74,13 @@ def series_range(root: Path, symbol: str, timeframe: str) -> tuple[int, int, int
     with _opened(root, symbol, timeframe) as file:
         bounds = _group_bounds(file)
         return bounds[0][0], bounds[-1][1], file.metadata.num_rows
+
+
+def series_calendar(root: Path, symbol: str, timeframe: str) -> str:
+    """The exchange calendar that the series was loaded with, "" if none: kept in the file, which is the truth."""
+    with _opened(root, symbol, timeframe) as file:
+        metadata: dict[bytes, bytes] = file.schema_arrow.metadata or {}
+        return metadata.get(CALENDAR, b"").decode()
 
 
 def read_bars(
@@ -181,13 +190,15 @@ def bar_table(frame: pd.DataFrame) -> pa.Table:
     return pa.table([pa.array(times).cast(SCHEMA.types[0]), *(pa.array(row) for row in bar_values(frame))], schema=SCHEMA)
 
 
-def write_bars(root: Path, symbol: str, timeframe: str, frame: pd.DataFrame) -> str:
+def write_bars(root: Path, symbol: str, timeframe: str, frame: pd.DataFrame, calendar: str = "") -> str:
     """Put the frame in the place of the stored series, wholly or not at all; gives the sha256 of the file.
 
     Where others may write too, call it inside `locked`.
     """
     path = series_path(root, symbol, timeframe)
     table = bar_table(frame)
+    if calendar:
+        table = table.replace_schema_metadata({CALENDAR: calendar.encode()})
     root.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:

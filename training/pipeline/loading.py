@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from strategies_app.schema import RawInput, StrategySpec, output_of
 from strategies_app.vocabulary import PRICE_COLUMNS
-from training.pipeline.bars import read_bars, series_range, stored_series
+from training.pipeline.bars import read_bars, series_calendar, series_range, stored_series
 from training.pipeline.coverage import (
     DAY,
     DataError,
@@ -29,6 +29,7 @@ from training.pipeline.coverage import (
     resolve_dates,
     source_of,
 )  # fmt: skip
+from training.pipeline.findings import Finding, iso
 from training.pipeline.frames import bar_times, bar_values, fingerprint
 from training.pipeline.labels import label_warm_up
 from training.pipeline.quality import validate_bars
@@ -46,7 +47,8 @@ class RunBars:
 
     frames: bars without missing values, warm-up included; clock: base-bar times in [start, end] before
     any bar was taken out; first_bars: open of the first bar used (µs); sources: the stored timeframe that
-    a series was read or resampled from; fingerprints: of exactly the stored rows used.
+    a series was read or resampled from; fingerprints: of exactly the stored rows used; findings: what the data gate
+    saw in the bars, whose sentences are among the notes.
     """
 
     frames: Mapping[str, Mapping[str, pd.DataFrame]]
@@ -58,15 +60,17 @@ class RunBars:
     fingerprints: Mapping[str, Mapping[str, str]]
     notes: tuple[str, ...] = ()
     missing: Mapping[str, int] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
 
 
-def stored_ranges(root: Path, symbols: Iterable[str]) -> Ranges:
-    """What is stored of these symbols, from the files' footers; of the others their names alone."""
+def stored_ranges(root: Path, symbols: Iterable[str], on_file: Callable[[], None] = lambda: None) -> Ranges:
+    """What is stored of these symbols, from the files' footers; of the others their names alone. on_file may raise."""
     wanted = set(symbols)
     ranges: dict[str, dict[str, tuple[int, int]]] = {}
     for symbol, timeframe in stored_series(root):
         of_symbol = ranges.setdefault(symbol, {})
         if symbol in wanted:
+            on_file()
             of_symbol[timeframe] = series_range(root, symbol, timeframe)[:2]
     return ranges
 
@@ -114,7 +118,7 @@ def load_bars(
     So many symbols are read at a time as there are threads; what is read does not depend on it.
     Raises DataError for bars that are not stored, too few, or not plausible.
     """
-    ranges = stored_ranges(root, spec.symbols)
+    ranges = stored_ranges(root, spec.symbols, lambda: on_stage("load", 0.0))
     first_day, last_day = resolve_dates(spec, ranges)
     start, end = day_start(first_day), day_start(last_day) + DAY
     known = (first_bars or {}, sources or {})
@@ -151,6 +155,7 @@ def _gathered(readers: list[_Reader], start: int, end: int) -> RunBars:
         {reader.symbol: reader.fingerprints for reader in readers},
         tuple(dict.fromkeys(notes)),
         {name: count for reader in readers for name, count in reader.missing.items()},
+        tuple(dict.fromkeys(finding for reader in readers for finding in reader.findings)),
     )
 
 
@@ -177,6 +182,7 @@ class _Reader:
         self.fingerprints: dict[str, str] = {}
         self.notes: list[str] = []
         self.odd: list[str] = []
+        self.findings: list[Finding] = []
         self.missing: dict[str, int] = {}
         self.last: tuple[tuple[str, int, int], pd.DataFrame, str] | None = None
 
@@ -232,7 +238,7 @@ class _Reader:
         symbol = self.symbol
         self.notes.append(f"{symbol} {timeframe} resampled from {source}")
         if source not in self.spec.timeframes:
-            self.notes += validate_bars(stored, symbol, source)
+            self.notes += self._inspect(stored, source, source, needs_volume=True)
         gone = int(stored[list(PRICE_COLUMNS)].isna().any(axis=1).sum())
         if gone:
             self.notes.append(f"{symbol} {timeframe}: {gone:,} {source} bars with missing prices passed over")
@@ -267,10 +273,17 @@ class _Reader:
         if first > self.start + slack or last < self.end - slack - duration(source):
             self.notes.append(f"{symbol} {source} is stored from {day_of(first)} to {day_of(last)}, not the whole range")
 
+    def _inspect(self, frame: pd.DataFrame, timeframe: str, source: str, *, needs_volume: bool) -> list[str]:
+        """The data gate: what it finds is kept, and given in words; DataError for bars that nothing can be trained on."""
+        calendar = series_calendar(self.root, self.symbol, source)
+        found = validate_bars(frame, self.symbol, timeframe, needs_volume=needs_volume, calendar=calendar)
+        self.findings += found
+        return [finding.sentence for finding in found]
+
     def check(self, timeframe: str) -> None:
         symbol, frame = self.symbol, self.frames[timeframe]
         needs_volume = volume_indicators(self.spec, timeframe)
-        self.odd += validate_bars(frame, symbol, timeframe, needs_volume=bool(needs_volume))
+        self.odd += self._inspect(frame, timeframe, self.sources[timeframe], needs_volume=bool(needs_volume))
         if timeframe == self.spec.base_timeframe:
             times = bar_times(frame)
             self.clock = times[np.searchsorted(times, self.start) :]
@@ -283,9 +296,12 @@ class _Reader:
             )
         if not whole.all():
             gone = int((~whole).sum())
-            frame = frame[whole]
             self.missing[f"{symbol} {timeframe}"] = gone
-            self.odd.append(f"{symbol} {timeframe}: {gone:,} bars with missing values taken out")
+            first = iso(int(bar_times(frame)[np.argmin(whole)]))
+            taken = Finding("taken_out", f"{gone:,} bars with missing values taken out", gone, first).of(symbol, timeframe)
+            self.findings.append(taken)
+            self.odd.append(taken.sentence)
+            frame = frame[whole]
         self.frames[timeframe] = frame
 
 

@@ -183,9 +183,9 @@ def _predictions(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Predictions]:
     }
 
 
-def _kept(field: Field[Any], document: Mapping[str, Any]) -> bool:
+def _kept(of: Field[Any], document: Mapping[str, Any]) -> bool:
     """Bundles that were written before a field with a default was there do not have it."""
-    return field.name in document or field.default is MISSING
+    return of.name in document or (of.default is MISSING and of.default_factory is MISSING)
 
 
 def _as_field(name: str, value: Any) -> Any:

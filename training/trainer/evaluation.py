@@ -40,6 +40,14 @@ class Predictions:
     probabilities: NDArray[np.float32] | None = None
     returns: NDArray[np.float64] | None = None
 
+    @property
+    def said(self) -> NDArray[Any]:
+        """What the network says of each row: its probabilities (n, k), or its predicted return (n,)."""
+        if self.returns is not None:
+            return self.returns
+        assert self.probabilities is not None
+        return self.probabilities
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -202,6 +210,7 @@ def _of_classes(
     metrics["baselines"] = baselines(dataset, positions, train, bar)
     metrics["baseline"] = metrics["baselines"][0]
     metrics["rows_sha256"] = rows_digest(dataset, positions)
+    metrics["independent_rows"] = returns.independent_rows(rows.times[positions], rows.label_ends[positions], symbols, bar)
     metrics["per_symbol"] = {
         name: measures.measures(measures.confusion(labels[of], answers[of], count), dataset.class_names)
         for name, of in zip(dataset.symbols, rows_by_symbol(symbols, len(dataset.symbols)), strict=True)

@@ -21,7 +21,7 @@ from training.trainer.placement import place
 from training.trainer.schedule import Monitor, Schedule
 from training.trainer.targets import Target, learn_target
 from training.trainer.validation import Validation
-from training.values import BatchMetrics, Callback, Dataset, EpochMetrics, Parts, Refusal, Splits
+from training.values import BatchMetrics, Callback, Dataset, EpochMetrics, Parts, Refusal, Splits, collapse_notes
 
 
 class Diverged(Refusal):
@@ -134,7 +134,7 @@ def fit(
         class_weights=target.class_weights,
         offset=offset,
         scale=scale,
-        warnings=warnings + _memory_warnings(at.history, training.batch_size),
+        warnings=warnings + _memory_warnings(at.history, training.batch_size) + collapse_notes(at.history),
         seed=training.seed,
         threads=threads,
         engine=engine.name,

@@ -25,6 +25,9 @@ class Command(BaseCommand):
         parser.add_argument(
             "--adjust", action="store_true", help="adjust prices by the file's adjusted close, and volume for the splits in it"
         )
+        parser.add_argument(
+            "--calendar", metavar="NAME", help="exchange calendar by which gaps are counted, such as XNYS; `none` takes it away"
+        )
         parser.add_argument("--replace", action="store_true", help="take the new bars where stored ones of the same time differ")
 
     def handle(self, *args: Any, symbol: str, timeframe: str, file: Path, **options: Any) -> None:
@@ -45,6 +48,7 @@ class Command(BaseCommand):
                 price_scale=options["price_scale"],
                 adjust=options["adjust"],
                 replace=options["replace"],
+                calendar="" if options["calendar"] == "none" else options["calendar"],
             )
         self.stdout.write(loaded_line(loaded))
         for note in loaded.notes:

@@ -44,7 +44,7 @@ class Command(BaseCommand):
 
         if options["status"] and options["status"] not in Status.values:
             raise CommandError(f"no state '{options['status']}', wanted one of {', '.join(Status.values)}", returncode=2)
-        rows = Operation.objects.select_related("strategy_version__strategy").defer("spec", "notes")
+        rows = Operation.objects.select_related("strategy_version__strategy").defer("spec", "notes", "checks")
         if options["status"]:
             rows = rows.filter(status=options["status"])
         names = ("operation", "strategy", "state", "done", "attempt", "created (UTC)")
