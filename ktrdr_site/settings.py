@@ -175,6 +175,14 @@ BEHIND_TLS = _flag("KTRDR_BEHIND_TLS", False)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = BEHIND_TLS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_TLS else None
 
+#: The server that mails go out by; without one nobody can ask for a mail.
+EMAIL_HOST = os.environ.get("EMAIL_HOST", "").strip()
+EMAIL_PORT = int(_number("EMAIL_PORT", 25, low=1, whole=True))
+EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = os.environ.get("EMAIL_HOST_USER", ""), os.environ.get("EMAIL_HOST_PASSWORD", "")
+EMAIL_USE_TLS, EMAIL_USE_SSL = _flag("EMAIL_USE_TLS", False), _flag("EMAIL_USE_SSL", False)
+EMAIL_TIMEOUT = _number("EMAIL_TIMEOUT", 10, low=0.1)
+DEFAULT_FROM_EMAIL = os.environ.get("DEFAULT_FROM_EMAIL", "").strip() or "ktrdr@localhost"
+
 #: A running operation whose heartbeat has not changed for so long has lost its process.
 ORPHAN_TIMEOUT_SECONDS = _number("ORPHAN_TIMEOUT_SECONDS", 60, low=0.1)
 ORPHAN_CHECK_INTERVAL_SECONDS = _number("ORPHAN_CHECK_INTERVAL_SECONDS", 15, low=0.1)

@@ -50,6 +50,7 @@ class Start(Request):
     end_date: dt.date | None = Field(None, description="last UTC day")
     validation_split: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)] | None = None
     detailed_analytics: bool = False
+    notify: bool = Field(False, description="mail me when it has ended")
 
     @model_validator(mode="after")
     def _one_strategy(self) -> Start:

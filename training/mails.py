@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import smtplib
+from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -33,6 +34,13 @@ def checked_address(address: str) -> str:
     if not settings.EMAIL_HOST:
         raise NoMail("no mail can be sent: EMAIL_HOST names no mail server")
     return address
+
+
+def own_address(user: Any) -> str:
+    """The address of who asks for a mail; NoMail if the account has none."""
+    if not user.email:
+        raise NoMail(f"the account {user.get_username()} has no mail address: an admin can give it one")
+    return str(user.email)
 
 
 def mail_end(operation_id: str) -> None:

@@ -18,6 +18,7 @@ from strategies_app.reader import read_strategy
 from strategies_app.schema import StrategySpec
 from strategies_app.stored import FoundStrategy
 from training import operations, queues
+from training.mails import checked_address
 from training.models import AuditEntry, BarSeries, Operation, Status
 from training.pipeline.coverage import Ranges, check_stored, check_windows, resolve_dates
 from training.values import Refusal
@@ -96,17 +97,24 @@ def refuse_too_large(spec: StrategySpec) -> None:
 
 
 def start_training(
-    found: FoundStrategy, options: dict[str, Any], actor: Actor, *, task_id: str | None = None, inline: bool = False
+    found: FoundStrategy,
+    options: dict[str, Any],
+    actor: Actor,
+    *,
+    task_id: str | None = None,
+    inline: bool = False,
+    notify: str = "",
 ) -> tuple[Operation, bool]:
     """An operation for the request, queued unless inline; the former one and False if the task_id was used for the same request.
 
-    Raises StrategyError, DataError, NoWorker, Conflict.
+    notify: the address that is mailed when it has ended. Raises StrategyError, DataError, NoWorker, NoMail, TooLarge, Conflict.
     """
     # What was said, not what it means today: a stored strategy may have got a new version since the first try.
     said = found.version.strategy.name if found.version else found.text
     digest = hashlib.sha256(json.dumps([said, options], sort_keys=True, default=str).encode()).hexdigest()
     if task_id and (former := Operation.objects.filter(task_id=task_id).first()):
         return _same_request(former, digest), False
+    checked_address(notify)
     spec = effective_spec(found.text, options)
     queue = "" if inline else queues.choose_queue()
     try:
@@ -120,6 +128,7 @@ def start_training(
                 user=actor.user,
                 queue=queue,
                 task_id=task_id or None,
+                notify=notify,
                 request_sha256=digest,
                 **({} if queue else operations.owner()),
             )

@@ -25,6 +25,7 @@ from training import checkpoints, operations
 from training.failures import TRANSIENT, Moment, category_of, failure_of
 from training.footprint import MemoryWatch
 from training.logs import log_path, write_traceback
+from training.mails import mail_end
 from training.models import Operation, Status, TrainedModel
 from training.patience import patiently
 from training.progress import Progress, Watcher, learned_weights
@@ -61,6 +62,7 @@ def train_operation(operation_id: str, attempt: int) -> str:
         log.info("nothing to do: %s", refusal)  # cancelled, or taken over, while it waited
     finally:
         publisher.close(status)
+    mail_end(operation_id)
     log.info("%s attempt %s: %s", operation_id, attempt, status)
     return status
 
