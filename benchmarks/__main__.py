@@ -18,11 +18,25 @@ def main() -> None:
     """Pipeline first: its processes are measured without torch."""
     if sys.argv[1:]:
         sys.exit("benchmarks takes no arguments: it measures everything and writes docs/performance.md")
-    from benchmarks import checks, dashboard, indicators, jobs, labels, memory, pipeline, recurrent, symbols, trainer
+    from benchmarks import (
+        analytics,
+        checks,
+        dashboard,
+        indicators,
+        jobs,
+        labels,
+        memory,
+        pipeline,
+        recurrent,
+        safeguards,
+        symbols,
+        trainer,
+    )  # fmt: skip
 
     first = [*_head(), *_pipeline(pipeline.run()), *symbols.table(symbols.run())]
     first += [*indicators.table(indicators.run()), *labels.table(labels.run())]
-    learning = [*_trainer(trainer.run()), *recurrent.table(recurrent.run()), *checks.table(checks.run())]
+    learning = [*_trainer(trainer.run()), *recurrent.table(recurrent.run())]
+    learning += [*checks.table(checks.run()), *safeguards.table(safeguards.run()), *analytics.table(analytics.run())]
     learning += memory.table(memory.run())
     page = "\n".join([*first, *learning, *_jobs(jobs.run()), *dashboard.table(dashboard.run())]) + "\n"
     PAGE.write_text(page, encoding="utf-8")

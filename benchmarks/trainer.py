@@ -72,7 +72,7 @@ def seconds(work: Callable[[], object]) -> tuple[float, float]:
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
-def _strategy(size: int) -> StrategySpec:
+def strategy_of(size: int) -> StrategySpec:
     return StrategySpec.model_validate(
         {
             "name": "benchmark",
@@ -90,7 +90,7 @@ def _strategy(size: int) -> StrategySpec:
 
 
 def _ours(features: NDArray[np.float32], labels: NDArray[np.int64], size: int) -> Callable[[], object]:
-    spec = _strategy(size)
+    spec = strategy_of(size)
     network = build_network(spec, FEATURES, CLASSES, np.zeros(FEATURES, np.float32), np.ones(FEATURES, np.float32))
     engine = Reference(network, spec.training, place(features, labels, "cpu"), torch.ones(CLASSES), True)
     metrics = BatchMetrics(1, batches.batch_count(len(labels), size))
@@ -106,7 +106,7 @@ def _ours(features: NDArray[np.float32], labels: NDArray[np.int64], size: int) -
 
 def _textbook(features: NDArray[np.float32], labels: NDArray[np.int64], size: int) -> Callable[[], object]:
     """What a tutorial shows: DataLoader over a TensorDataset, Adam, clip_grad_norm_, loss.item() per batch."""
-    training = _strategy(size).training
+    training = strategy_of(size).training
     layers: list[nn.Module] = []
     width = FEATURES
     for hidden in HIDDEN:

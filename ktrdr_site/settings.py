@@ -44,6 +44,18 @@ def _names(name: str, default: list[str]) -> list[str]:
     return [part.strip() for part in os.environ.get(name, "").split(",") if part.strip()] or default
 
 
+def _keys(name: str) -> dict[str, tuple[str, str]]:
+    """`exchange=key:secret, …` in environment variable `name`; what is wrong is said without a secret."""
+    found = {}
+    for number, part in enumerate(_names(name, []), 1):
+        exchange, _, both = part.partition("=")
+        key, _, secret = both.partition(":")
+        if not (exchange.strip() and key.strip() and secret.strip()):
+            raise ImproperlyConfigured(f"{name}: entry {number} is not exchange=key:secret")
+        found[exchange.strip()] = (key.strip(), secret.strip())
+    return found
+
+
 def _cores() -> int:
     """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -130,6 +142,8 @@ CHECKPOINT_DIR = _folder("CHECKPOINT_DIR", HOME_DIR / "checkpoints")
 BUNDLE_DIR = HOME_DIR / "bundles"
 CACHE_DIR = _folder("KTRDR_CACHE_DIR", HOME_DIR / "cache")
 LOG_DIR = HOME_DIR / "logs"
+#: What runs with detailed analytics tell of their insides.
+ANALYTICS_DIR = HOME_DIR / "analytics"
 #: Files of bars that were uploaded and are not loaded yet.
 UPLOAD_DIR = HOME_DIR / "uploads"
 
@@ -156,6 +170,10 @@ MEMORY_LIMIT = int(_memory) if math.isfinite(_memory) else None
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_100
 #: A larger file of bars is not taken by the web site; `load_data` takes any.
 UPLOAD_LIMIT_BYTES = int(_number("KTRDR_UPLOAD_LIMIT_BYTES", 200_000_000, low=0, whole=True))
+#: For exchanges that give bars only to who is known. From the environment alone: never stored, never shown, never logged.
+EXCHANGE_KEYS = _keys("KTRDR_EXCHANGE_KEYS")
+#: Who may read /metrics besides users and their API tokens: a scraper with this token; empty: nobody.
+METRICS_TOKEN = os.environ.get("KTRDR_METRICS_TOKEN", "").strip()
 FILE_UPLOAD_HANDLERS = [
     "training.uploads.Capped",
     "django.core.files.uploadhandler.MemoryFileUploadHandler",

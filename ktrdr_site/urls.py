@@ -7,6 +7,7 @@ from django.urls import URLPattern, URLResolver, include, path
 
 from strategies_app import urls as writing
 from training.api import api
+from training.metrics import metrics
 from training.pages import strategies as looking
 
 admin.autodiscover()  # here, since at start it would cost every command
@@ -22,5 +23,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("training.urls")),
     path("strategies/", include((strategies, writing.app_name))),
     path("api/v1/", api.urls),
+    path("metrics", metrics),
     path("admin/", admin.site.urls),
 ]

@@ -232,7 +232,8 @@ TRAINING = (
             "class_weights": "`balanced`: rows / (classes · rows of the class), learned on the training rows; a class without "
             "training rows weighs 0 and is reported; without effect on labels that are numbers",
             "sampling": "`balanced`: every symbol weighs the same in an epoch",
-            "precision": "of the arithmetic",
+            "precision": "of the products of a training step. `bfloat16` on CUDA, with float32 weights, optimizer, loss, "
+            "validation and predictions; on another device the run computes in float32 and says so",
             "stability": "`off`, or the keys below",
         },
         EXAMPLE["training"],
@@ -270,7 +271,11 @@ TRAINING = (
     ),
     Section(
         "stability", schema.Stability, ("training", "stability"),
-        {"rollback": "times to go back to the last good epoch with a lower rate after divergence; 0: fail at once"},
+        {
+            "rollback": "times to go back to the last good epoch and halve the learning rate when the run diverges: a loss, "
+            "gradient or weight that is no finite number, or a training loss that rises for 3 epochs; 0: only numbers that are "
+            "not finite end the run"
+        },
     ),
 )  # fmt: skip
 

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from strategies_app.overrides import option_of, overridden
 from strategies_app.references import reference_findings, warnings_of
-from strategies_app.schema import Path, StrategySpec, not_available
+from strategies_app.schema import Path, StrategySpec
 from strategies_app.wording import MAX_FINDINGS, Finding, dotted, schema_findings, seen
 from strategies_app.yaml_text import MAX_SIZE, Document, Place, UnreadableText, read_document, text_of, too_large
 
@@ -131,9 +131,8 @@ def _validated(data: dict[str, Any]) -> tuple[StrategySpec | None, list[Finding]
     except ValidationError as error:
         findings = schema_findings(error, data)
         taken = {f.path for f in findings}
-        partial = _sound_parts(data)
-        return None, [*findings, *(f for f in references if f.path not in taken), *_not_available_findings(partial)]
-    return spec, [*references, *_not_available_findings(spec)]
+        return None, [*findings, *(f for f in references if f.path not in taken)]
+    return spec, references
 
 
 def _overridden(spec: StrategySpec, data: dict[str, Any], given: dict[str, Any]) -> StrategySpec:
@@ -144,40 +143,6 @@ def _overridden(spec: StrategySpec, data: dict[str, Any], given: dict[str, Any])
         if result is not None and not findings:
             return result
     raise StrategyError(Problem(*option_of(finding, given)) for finding in findings)
-
-
-def _not_available_findings(spec: StrategySpec) -> list[Finding]:
-    return [Finding(path, f"{what} is not available yet") for path, what in not_available(spec)]
-
-
-_LEAST = {
-    "name": "x",
-    "training_data": {"symbols": {"mode": "single", "symbol": "X"}, "timeframes": {"mode": "single", "timeframe": "1d"}},
-    "indicators": {"x": {"type": "rsi"}},
-    "fuzzy_sets": {"x": {"indicator": "x", "x": [0, 1, 2]}},
-    "nn_inputs": [{"fuzzy_set": "x", "timeframes": "all"}],
-    "model": {"type": "mlp"},
-    "training": {"labels": {"source": "zigzag"}},
-}
-
-
-def _sound_parts(data: dict[str, Any]) -> StrategySpec:
-    """A strategy of those parts that are right by themselves, to say of them too what is not available."""
-    whole: dict[str, Any] = dict(_LEAST)
-    indicators = data.get("indicators")
-    parts = (
-        [("indicators", {key: value}) for key, value in islice(indicators.items(), MAX_FINDINGS)]
-        if isinstance(indicators, dict)
-        else []
-    )
-    parts += [(key, data[key]) for key in ("model", "decisions", "training") if key in data]
-    for key, value in parts:
-        try:
-            StrategySpec.model_validate({**_LEAST, key: value})
-        except ValidationError:
-            continue
-        whole[key] = {**whole[key], **value} if key == "indicators" else value
-    return StrategySpec.model_validate(whole)
 
 
 def _older_spelling(document: Document) -> list[Finding]:

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 
 from strategies_app import vocabulary
 from strategies_app.meanings import DECISIONS, FUZZY_SETS, LABELS, MODEL, NN_INPUTS, TOP, TRAINING, TRAINING_DATA
-from strategies_app.reference_keys import NOT_YET, section_blocks
+from strategies_app.reference_keys import section_blocks
 from strategies_app.reference_tables import feature_blocks, indicator_blocks, membership_blocks, timeframe_blocks
 from strategies_app.yaml_text import MAX_SIZE
 
-__all__ = ["COMMAND", "NOT_YET", "reference_markdown"]
+__all__ = ["COMMAND", "reference_markdown"]
 
 COMMAND = "python -m strategies_app.reference > docs/strategy-reference.md"
 
@@ -38,8 +38,6 @@ New here? The [tutorial](tutorial.md) builds a strategy step by step, and the [s
 - All problems are reported at once, with line, column, path and the nearest valid name: `ktrdr strategies validate FILE`.
 - An **id** is of your choice: a letter, then letters, digits, `_` and `-`, at most 100. These are reserved:
   {", ".join(f"`{word}`" for word in sorted(vocabulary.RESERVED_IDS))}.
-- {NOT_YET} marks what has its place in the grammar but cannot be trained by this version. It is read and
-  checked, then refused in one sentence.
 - A default of – means that the key may be left out; the last column says what happens then, if anything does."""
 
 

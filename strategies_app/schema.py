@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, create_model, field_validator, model_validator
@@ -69,7 +68,7 @@ __all__ = [
     "Multiplier", "Name", "NetworkInput", "Path", "PluginArchitecture", "PluginLabels", "PluginModel", "Point", "RawInput",
     "Recurrent", "RecurrentArchitecture", "RegimeLabels", "Scheduler", "SeveralSymbols", "SeveralTimeframes", "SingleSymbol",
     "SingleTimeframe", "Stability", "StrategySpec", "Strict", "Symbol", "Timeframe", "Training", "TrainingData",
-    "TripleBarrierLabels", "ZigzagLabels", "ask_plugin", "feature_names", "highest_frequency", "not_available", "output_of",
+    "TripleBarrierLabels", "ZigzagLabels", "ask_plugin", "feature_names", "highest_frequency", "output_of",
     "parameter_field",
 ]  # fmt: skip
 
@@ -336,11 +335,3 @@ def feature_names(spec: StrategySpec) -> list[str]:
                 names += [f"{timeframe}_{entry.fuzzy_set}_{m}" for m in spec.fuzzy_sets[entry.fuzzy_set].memberships]
     lags = range(1, spec.model.features.lookback_periods + 1)
     return names + [f"{name}_lag{k}" for k in lags for name in names]
-
-
-def not_available(spec: StrategySpec) -> Iterator[tuple[Path, str]]:
-    """Parts of the grammar that this version reads but cannot train yet: (path, what)."""
-    if spec.training.precision == "bfloat16":
-        yield ("training", "precision"), "precision bfloat16"
-    if isinstance(spec.training.stability, Stability) and spec.training.stability.rollback:
-        yield ("training", "stability"), "stability rollback"

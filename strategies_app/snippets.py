@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from strategies_app import catalogue, schema, vocabulary
 from strategies_app.meanings import EXAMPLE
-from strategies_app.schema import StrategySpec, not_available
+from strategies_app.schema import StrategySpec
 from strategies_app.vocabulary import IndicatorKind, MembershipKind
 
 #: What the editor puts in place of these: the id of an indicator or of a fuzzy set that the text has.
@@ -126,13 +126,13 @@ def _models() -> Iterator[Snippet]:
 
 
 def _available(whole: dict[str, Any]) -> StrategySpec | None:
-    """The strategy if it is right and can be trained with."""
+    """The strategy if it is right."""
     try:
         spec = StrategySpec.model_validate(whole)
     except ValidationError:
         return None
     needs_numbers = not spec.class_names and spec.decisions.output_format == "classification"
-    return None if needs_numbers or any(not_available(spec)) else spec
+    return None if needs_numbers else spec
 
 
 def _flow(values: dict[str, Any]) -> str:

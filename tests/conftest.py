@@ -11,6 +11,7 @@ from django.conf import settings
 
 from tests import plugin
 from tests.api_examples import Examples, make_examples
+from tests.bar_servers import NOW, BarServer, bar_server, opener
 from tests.homes import Home, made_home
 from tests.outsiders import install_outsider
 
@@ -48,6 +49,20 @@ def empty_redis() -> Iterator[Any]:
 def examples(db: None) -> Examples:
     """Users of every role, and something of everything that the API shows."""
     return make_examples()
+
+
+@pytest.fixture
+def server(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[BarServer]:
+    """A server on this machine in the place of the bar sources; and a fetch's clock stands where all its bars are over."""
+    from training import fetching
+
+    settings.STORE_DIR, settings.HOME_DIR = tmp_path / "bars", tmp_path
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(fetching, "clock", lambda: NOW)
+    monkeypatch.setattr(fetching, "rest", lambda seconds: None)
+    with bar_server() as served:
+        monkeypatch.setattr(fetching, "opened", opener(served, tmp_path / "sources"))
+        yield served
 
 
 def pytest_configure() -> None:

@@ -32,6 +32,8 @@ TABLE: dict[tuple[str, str], tuple[frozenset[str], Any, set[int]]] = {
     ("GET", "/operations/{operation_id}/metrics"): (READERS, None, {200}),
     ("GET", "/operations/{operation_id}/checks"): (READERS, None, {200}),
     ("GET", "/operations/{operation_id}/log"): (READERS, None, {200}),
+    ("GET", "/operations/{operation_id}/analytics"): (READERS, None, {200}),
+    ("GET", "/operations/{operation_id}/analytics/{name}"): (READERS, None, {404}),  # it keeps none
     ("POST", "/operations/{operation_id}/cancel"): (OWNERS, {}, {200}),
     ("POST", "/operations/{operation_id}/resume"): (OWNERS, {}, {202}),
     ("GET", "/workers"): (READERS, None, {200}),

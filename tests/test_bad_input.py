@@ -34,7 +34,7 @@ GOOD = STRATEGY.format(name="bad_input", epochs=1, batch_size=128)
         (["GOOD", "--inline", "--resume", "op_training_1"], 2, "not both"),
         (["--inline", "--resume", "op_training_1"], 2, "no operation 'op_training_1'"),
         (["GOOD", "--inline", "--allow-inexact"], 2, "--allow-inexact goes with --resume"),
-        (["GOOD", "--inline", "--detailed-analytics"], 2, "--detailed-analytics is not available yet"),
+        (["--inline", "--resume", "op_training_1", "--detailed-analytics"], 2, "without --detailed-analytics"),
         (["GOOD", "--inline", "--symbols", "APPL"], 1, "no bars of APPL are stored, did you mean AAPL?"),
         (["GOOD", "--inline", "--timeframes", "1d,3w"], 2, "1w"),
         (["GOOD", "--inline", "--timeframes", "1h,1d"], 1, "no bars of AAPL at 1h or finer are stored, only 1d"),
@@ -90,8 +90,6 @@ def test_a_refusal_is_a_line_on_the_error_stream_and_an_exit_code(home: Home) ->
             "did you mean 'macro_atr_mult'",
         ),
         ("batch_size: 128", "batch_sise: 128", "did you mean 'batch_size'"),
-        ("batch_size: 128", "batch_size: 128\n  precision: bfloat16", "not available yet"),
-        ("batch_size: 128", "batch_size: 128\n  stability: {rollback: 2}", "not available yet"),
         ("name: bad_input", "name: &a bad_input", "anchor"),
     ],
 )

@@ -168,3 +168,24 @@ def test_the_time_of_each_stage_is_kept(operation: Operation) -> None:
         progress.on_stage(name, 0.0)
         now[0] += seconds
     assert progress.stage_seconds == {"load": 2.0, "train": 6.0}
+
+
+def test_a_run_that_went_back_leaves_the_rows_and_checkpoints_of_its_new_way_alone(operation: Operation) -> None:
+    progress = Progress(operation.pk, 1, checkpoints.Schedule(1, 1e9))
+    told = {"kind": "rollback", "since": 3, "seen": "it diverged", "advice": "", "text": "epoch 4: it diverged; went back"}
+
+    def epoch(number: int, loss: float, **more: object) -> None:
+        metrics = {"epoch": number, "train_loss": loss, "val_loss": loss, "samples_per_second": 1.0, **more}
+        progress.on_epoch_end(metrics, lambda: {"state.json": b"%d %f" % (number, loss)})
+
+    for number in range(3):
+        epoch(number, 9.0 + number)
+    progress.write()
+    epoch(1, 0.5, rollbacks=1, findings=[told])
+    progress.write()
+    assert list(operation.epoch_metrics.values_list("epoch", "train_loss")) == [(0, 9.0), (1, 0.5)]
+    assert list(operation.checkpoints.values_list("epoch", flat=True)) == [1]
+    row, parts, _ = checkpoints.newest(operation)
+    assert row is not None and row.epoch == 1 and parts["state.json"] == b"1 0.500000"
+    operation.refresh_from_db()
+    assert operation.notes == ["epoch 4: it diverged; went back"], "what terminal, API and page say of it"

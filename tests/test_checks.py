@@ -178,6 +178,7 @@ def test_a_feature_that_drifts_is_named_with_its_index_and_worst_first() -> None
         "2 of 5 features are distributed otherwise on the test rows than on the training rows, large drift (PSI): 1h_feature_0 ("
     )
     assert moderate.columns == ("1h_feature_4",) and moderate.severity == "info"
+    assert moderate.sentence.startswith("1 of 5 features is distributed otherwise")
 
 
 def test_without_test_rows_drift_is_measured_to_validation() -> None:

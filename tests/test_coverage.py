@@ -9,15 +9,12 @@ import importlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from django.core.management import load_command_class
 
-from strategies_app import schema, vocabulary
-from strategies_app.meanings import EXAMPLE, SECTIONS
-from strategies_app.reference_keys import is_not_yet
-from strategies_app.schema import StrategySpec, not_available
+from strategies_app import vocabulary
+from strategies_app.meanings import SECTIONS
 
 TESTS = Path(__file__).resolve().parent
 PAGE = (TESTS.parent / "docs" / "coverage.md").read_text(encoding="utf-8")
@@ -80,27 +77,9 @@ def test_everything_has_a_row_and_every_row_is_of_something(heading: str) -> Non
     assert {"missing": expected(heading) - there, "unknown": there - expected(heading)} == {"missing": set(), "unknown": set()}
 
 
-def refused(change: dict[str, Any]) -> bool:
-    return any(not_available(StrategySpec.model_validate(EXAMPLE | change)))
-
-
-def awaited(heading: str, subject: tuple[str, ...]) -> bool:
-    """Whether it cannot be trained yet, so that no test can show it."""
-    recurrent = refused({"model": {"type": "lstm", "architecture": {"sequence_length": 2}}})
-    if heading == "Keys":
-        section = next(s for s in SECTIONS if s.title == subject[0])
-        return is_not_yet(section) or (section.model is schema.RecurrentArchitecture and recurrent)
-    if heading == "Networks":
-        return subject[0] != "mlp" and recurrent
-    costs = {"round_trip_cost": 0.001, "min_edge_multiplier": 1.0}
-    return subject[0] == "regression" and refused({
-        "decisions": {"output_format": "regression", "cost_model": costs}, "training": {"labels": {"source": "forward_return"}},
-    })  # fmt: skip
-
-
 @pytest.mark.parametrize("heading", HEADINGS)
-def test_only_what_cannot_be_trained_yet_has_no_test(heading: str) -> None:
-    assert [subject for subject, tests in rows(heading).items() if not tests and not awaited(heading, subject)] == []
+def test_everything_has_a_test(heading: str) -> None:
+    assert [subject for subject, tests in rows(heading).items() if not tests] == []
 
 
 @functools.cache

@@ -16,7 +16,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 OPERATIONS = (PROJECT / "docs" / "operations.md").read_text(encoding="utf-8")
 PAGES = [PROJECT / "README.md", PROJECT / "CHANGELOG.md", *sorted((PROJECT / "docs").rglob("*.md"))]
 #: How settings.py reads an environment variable, by the name of the function.
-READERS = {"_number", "_flag", "_names", "_folder", "get", "setdefault", "getenv"}
+READERS = {"_number", "_flag", "_names", "_keys", "_folder", "get", "setdefault", "getenv"}
 
 
 def settings_read() -> set[str]:

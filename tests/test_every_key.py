@@ -15,7 +15,6 @@ from pydantic.fields import FieldInfo
 from strategies_app import schema, vocabulary
 from strategies_app.meanings import EXAMPLE, SECTIONS, Section
 from strategies_app.reader import StrategyError, read_strategy
-from strategies_app.reference_keys import is_not_yet
 from strategies_app.schema import StrategySpec
 
 #: Where the maps stand that the meanings name no place for, and what they hold besides the key in question.
@@ -43,7 +42,7 @@ OTHER: dict[str, Any] = {
     "fuzzy_set": "rsi_zone", "raw_indicator": "macd_1.signal", "hidden_layers": [7], "train": 0.7, "validation": 0.15,
     "test": 0.15, "cusum_threshold": 0.01, "gamma": 0.25, "stability": "off", "round_trip_cost": 0.25, "loss": "focal",
     "bullish_threshold": 0.5, "bearish_threshold": -0.5, "epochs": 7, "sequence_length": 9, "min_edge_multiplier": 2.5, "output_format": "classification",
-    "rollback": 0, "precision": "float32",
+    "rollback": 5, "precision": "bfloat16",
 }  # fmt: skip
 #: Maps, told by the rows of what they hold.
 MAPS = {
@@ -62,15 +61,10 @@ def place(section: Section) -> tuple[tuple[str | int, ...], dict[str, Any]]:
 def keys() -> Iterator[Any]:
     for section in SECTIONS:
         where, rest = place(section)
-        awaited = is_not_yet(section) or ("Recurrent" in section.model.__name__ and _recurrent_is_awaited())
         for name, information in section.model.model_fields.items():
             key = information.alias or name
-            if not awaited and key not in MAPS:
+            if key not in MAPS:
                 yield pytest.param(where, rest, key, information, id=f"{section.title}: {key}")
-
-
-def _recurrent_is_awaited() -> bool:
-    return any(is_not_yet(section) for section in SECTIONS if section.model is schema.Recurrent)
 
 
 def with_value(where: tuple[str | int, ...], rest: dict[str, Any], key: str, value: Any) -> dict[str, Any]:

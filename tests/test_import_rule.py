@@ -25,13 +25,15 @@ JOBS = ["models", "operations", "checkpoints", "progress"]
 PAGES = ["api", "api_errors", "api_library", "api_pages", "api_shapes", "authentication", "estimates", "questions", "sign_ins",
          "standing", "tokens", "views", "websockets", "admin", "urls", "apps",
          "admin_access", "admin_kept", "admin_operations", "admin_parts", "admin_site", "admin_verbs", "admin_workers",
-         "bundles", "deletions", "logs", "audience", "broadcast", "verdict", "kept", "comparing", "annotations", "uploads", "measure_words", "signals"]  # fmt: skip
+         "bundles", "deletions", "logs", "audience", "broadcast", "verdict", "kept", "comparing", "annotations", "uploads", "measure_words", "signals",
+         "fetches", "fetch_state", "metrics", "figures_use", "analytics", "analytics_files", "analytics_keeping"]  # fmt: skip
 HEAVY = ("torch", "pandas", "talib", "numba")
 
 # What stands in the tree, as files or folders; what it must never import, anywhere in its text.
 NEVER = {
     "the schema layer": (SCHEMA, (*WEB, *HEAVY, "numpy", "pyarrow", "training", "ktrdr_site", "strategies_app.models")),
     "the pipeline": (["training/pipeline"], (*WEB, "torch", "training.trainer", "training.models", "strategies_app.models")),
+    "the sources": (["training/sources"], (*WEB, "torch", "training.trainer", "training.models", "strategies_app.models")),
     "the values": (["training/values.py"], (*WEB, *HEAVY, "pyarrow", "pydantic", "strategies_app", "training")),
     "the trainer": (["training/trainer"], (*WEB, "pandas", "talib", "pyarrow", "training.pipeline", "training.models", "strategies_app.models")),
     "what other packages compute": (["training/plugin_code.py"], (*WEB, *HEAVY, "training.pipeline", "training.trainer", "training.models")),
@@ -41,7 +43,7 @@ NEVER = {
     "the queues": (["training/queues.py"], ("training.workers", "training.trainer", *HEAVY)),
     "the pages": ([*(f"training/{name}.py" for name in PAGES), "training/pages"], (*HEAVY, "training.workers")),
     "the figures": (
-        [f"training/{name}.py" for name in ("figures", "figures_compare", "figures_preview", "figures_bars", "figures_returns")], ("django", *HEAVY)),
+        [f"training/{name}.py" for name in ("figures", "figures_compare", "figures_preview", "figures_bars", "figures_returns", "figures_use", "figures_analytics")], ("django", *HEAVY)),
     "the upstream app": (["strategies_app"], ("training", *HEAVY)),
 }  # fmt: skip
 
@@ -49,7 +51,7 @@ NEVER = {
 LAZY = [
     "training/workers.py", "training/worker.py", "training/devices.py", "training/supervisor.py", "training/caretaker.py",
     "training/everything.py", "training/processes.py", "training/quick.py", "training/plans.py", "training/explain.py",
-    "training/previews.py", "training/upload_answers.py", "training/management",
+    "training/previews.py", "training/upload_answers.py", "training/fetch_job.py", "training/machine_use.py", "training/management",
     "strategies_app/management", "ktrdr_site",
 ]  # fmt: skip
 

@@ -238,11 +238,9 @@ ERRORS = [
         "unknown key 'vol_lookbak', did you mean 'vol_lookback'?")]),
     ("source: zigzag", "source: triple_barrier, cusum_threshold: 2", [
         ("training.labels.cusum_threshold", 21, 53, "seen 2, wanted at most 1")]),
-    # in the grammar, not in this version
     ("type: mlp", "type: gru\n  architecture: {sequence_length: 1}", [
         ("model.architecture.sequence_length", 18, 35, "seen 1, wanted at least 2")]),
-    ("epochs: 3", "epochs: 3\n  precision: bfloat16", [("training.precision", 23, 14, "precision bfloat16 is not available yet")]),
-    ("epochs: 3", "epochs: 3\n  stability: {rollback: 2}", [("training.stability", 23, 14, "stability rollback is not available yet")]),
+    ("epochs: 3", "epochs: 3\n  stability: {rollback: -1}", [("training.stability.rollback", 23, 25, "seen -1, wanted at least 0")]),
 ]  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from strategies_app import schema, vocabulary
 from strategies_app.meanings import SECTIONS
-from strategies_app.reference import COMMAND, NOT_YET, reference_markdown
+from strategies_app.reference import COMMAND, reference_markdown
 
 COMMITTED = Path(__file__).resolve().parent.parent / "docs" / "strategy-reference.md"
 
@@ -78,12 +78,3 @@ def test_every_label_is_there_with_its_classes(source: str, text: str) -> None:
 
 def test_every_timeframe_is_there(text: str) -> None:
     assert all(f"| `{name}` | {seconds:,} |" in text for name, seconds in vocabulary.TIMEFRAMES.items())
-
-
-def test_what_cannot_be_trained_yet_is_marked(text: str) -> None:
-    marked = {
-        "`bfloat16`", "`rollback`",
-    }  # fmt: skip
-    lines = [line for line in text.splitlines() if NOT_YET in line]
-    assert {word for word in marked if not any(word in line for line in lines)} == set()
-    assert not any(NOT_YET in line for line in text.splitlines() if line.startswith(("| `epochs`", "| `optimizer`", "### rsi")))

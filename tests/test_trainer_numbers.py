@@ -85,7 +85,10 @@ def test_a_run_that_leaves_the_finite_numbers_ends_before_its_state_is_offered(f
             features[splits.train[0]] = np.nan
 
     other = dataclasses.replace(rows, rows=dataclasses.replace(rows.rows, features=features))
-    with pytest.raises(Diverged, match=r"epoch 2: the training loss is nan; try a lower learning_rate"):
+    with pytest.raises(
+        Diverged,
+        match=r"epoch 2: the training loss is nan since batch \d of 6; epoch 1 ended .*; try a lower learning_rate \(now 0.01\)",
+    ):
         fit(other, splits, strategy(), Poison(), fused=fused)
     assert len(recorder.states) == 1
     assert b"NaN" not in recorder.states[0]()["state.json"]

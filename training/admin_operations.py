@@ -145,7 +145,7 @@ class OperationAdmin(ReadOnlyAdmin):
     change_list_template = "admin/training/operation_list.html"
     fieldsets = (
         ("Run", {"fields": ("strategy", "symbols", "timeframes", "user", "created_at", "started_at", "finished_at", "heard_of",
-                            "tries", "runs_on", "owner", "task_id", "reason", "trained")}),
+                            "tries", "runs_on", "owner", "task_id", "reason", "trained", "analytics")}),
         ("Effective strategy", {"classes": ("collapse",), "fields": ("settings_yaml",)}),
         ("Bars", {"classes": ("collapse",), "description": "sha256 of exactly the bars that were used",
                   "fields": ("bars_used",)}),
@@ -263,6 +263,14 @@ class OperationAdmin(ReadOnlyAdmin):
     @admin.display(description="Model")
     def trained(self, operation: Operation) -> SafeString | str:
         return link(getattr(operation, "trained_model", None))
+
+    @admin.display(description="Detailed analytics")
+    def analytics(self, operation: Operation) -> SafeString | str:
+        if not operation.detailed_analytics:
+            return "not kept"
+        return format_html(
+            '<a href="{}#analytics">kept, on the page of the run</a>', reverse("site:operation", args=[operation.pk])
+        )
 
     @admin.display(description="Settings")
     def settings_yaml(self, operation: Operation) -> SafeString | str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db.models import Count, F, Max, QuerySet
-from django.http import FileResponse, HttpRequest
+from django.http import FileResponse, HttpRequest, HttpResponse
 from django.urls import reverse
 from ninja import Query, Router
 from ninja.responses import Status as Answer
@@ -18,17 +18,21 @@ from strategies_app.reader import StrategyError, read_strategy, warnings_of
 from strategies_app.schema import feature_names
 from strategies_app.stored import FoundStrategy, stored_strategy
 from training import api_shapes
+from training.analytics import Record, judged
+from training.analytics_files import FILES, TYPES, as_file, read_journal
+from training.analytics_keeping import folder_of
 from training.api_errors import ApiError, not_found
 from training.api_pages import page
 from training.authentication import Access
 from training.bundles import bundle_zip
 from training.files import FolderError
-from training.models import BarSeries, TrainedModel
+from training.models import BarSeries, Operation, TrainedModel
 from training.questions import Reply, ask, look
 from training.requests import audit
 
 router = Router()
 ERRORS = dict.fromkeys((400, 401, 403, 404, 409, 413, 422, 429, 500, 503), api_shapes.ErrorBody)
+BINARY = {"description": "OK", "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
 ZIP = {"description": "OK", "content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}
 VIEW_STRATEGIES, VIEW_MODELS = Access("strategies_app.view_strategy"), Access("training.view_trainedmodel")
 VIEW_BARS, VIEW = Access("training.view_barseries"), Access("training.view_operation")
@@ -82,6 +86,36 @@ def strategy_features(request: HttpRequest, name: str) -> dict[str, Any]:
 def _stored(name: str, number: int | None = None) -> tuple[FoundStrategy, Any]:
     found = stored_strategy(name, number)
     return found, found.version
+
+
+# --- analytics ---------------------------------------------------------------------------------
+
+
+def _records(operation_id: str) -> list[Record]:
+    if not Operation.objects.filter(pk=operation_id).exists():
+        raise not_found(f"operation {operation_id}")
+    return read_journal(folder_of(operation_id))
+
+
+@router.get(
+    "/operations/{operation_id}/analytics", auth=VIEW, tags=["operations"], response={200: api_shapes.Analytics, **ERRORS}
+)
+def operation_analytics(request: HttpRequest, operation_id: str) -> dict[str, Any]:
+    """What happened inside the network, epoch by epoch, with alerts; no epochs if it was not asked for."""
+    return judged(_records(operation_id))
+
+
+@router.get(
+    "/operations/{operation_id}/analytics/{name}",
+    auth=VIEW, tags=["operations"], response=ERRORS, openapi_extra={"responses": {200: BINARY}},
+)  # fmt: skip
+def operation_analytics_file(request: HttpRequest, operation_id: str, name: str) -> HttpResponse:
+    """The same as a file: analytics.json, or layers and epochs as csv or parquet."""
+    records = _records(operation_id)
+    if name not in FILES or not records:
+        raise not_found(f"{name} of {operation_id}, wanted one of {', '.join(FILES)} of a run that keeps analytics")
+    audit(request.auth.actor, "export", operation_id, kind=name)  # type: ignore[attr-defined]
+    return HttpResponse(as_file(name, records), content_type=TYPES[name.rpartition(".")[2]])
 
 
 # --- models ------------------------------------------------------------------------------------

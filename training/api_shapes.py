@@ -49,15 +49,13 @@ class Start(Request):
     start_date: dt.date | None = Field(None, description="first UTC day")
     end_date: dt.date | None = Field(None, description="last UTC day")
     validation_split: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)] | None = None
-    detailed_analytics: bool = False
+    detailed_analytics: bool = Field(False, description="keep what happens inside the network, epoch by epoch")
     notify: bool = Field(False, description="mail me when it has ended")
 
     @model_validator(mode="after")
     def _one_strategy(self) -> Start:
         if (self.strategy_name is None) == (self.strategy_yaml is None):
             raise ValueError("wanted strategy_name or strategy_yaml, and not both")
-        if self.detailed_analytics:
-            raise ValueError("detailed_analytics is not available yet")
         return self
 
     def options(self) -> dict[str, Any]:
@@ -68,6 +66,7 @@ class Start(Request):
             "start": self.start_date and self.start_date.isoformat(),
             "end": self.end_date and self.end_date.isoformat(),
             "validation_split": self.validation_split,
+            "detailed_analytics": self.detailed_analytics or None,
         }
         return {name: value for name, value in given.items() if value is not None}
 
@@ -214,6 +213,7 @@ class OperationDetail(OperationLine):
     notes: list[str]
     certificate: str
     allow_inexact: bool
+    detailed_analytics: bool
     heartbeat: dt.datetime | None
     host: str
     device: str
@@ -232,6 +232,12 @@ class OperationDetail(OperationLine):
     @staticmethod
     def resolve_spec(row: Any) -> dict[str, Any]:
         return dict(json.loads(row.spec))
+
+
+class Analytics(Schema):
+    best_epoch: int | None = Field(description="counted from 0")
+    alerts: list[dict[str, str]] = Field(description="kind, head, what was seen, what it means, what to try")
+    epochs: list[dict[str, Any]]
 
 
 class TrainingStatus(Schema):

@@ -90,13 +90,17 @@ def store_frame(
     notes: list[str] | None = None,
     replace: bool = False,
     calendar: str | None = None,
+    whole: bool = False,
 ) -> Loaded:
-    """Merge bars into the store and record the series. Bars that are there already change nothing."""
+    """Merge bars into the store and record the series. Bars that are there already change nothing.
+
+    With `whole` the frame takes the place of all that is stored.
+    """
     root = Path(settings.STORE_DIR)
     row = BarSeries.objects.filter(symbol=symbol, timeframe=timeframe).first()  # fails here, not after writing, without tables
     with locked(root, symbol, timeframe):
         path = series_path(root, symbol, timeframe)
-        stored = read_bars(root, symbol, timeframe) if path.exists() else empty_frame()
+        stored = read_bars(root, symbol, timeframe) if path.exists() and not whole else empty_frame()
         before = series_calendar(root, symbol, timeframe) if path.exists() else ""
         calendar = before if calendar is None else calendar
         try:

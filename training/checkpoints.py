@@ -121,6 +121,12 @@ def remove(row: Checkpoint) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def remove_after(operation_id: str, attempt: int, epoch: int) -> None:
+    """The run went back to before these epochs: what is saved of them would be taken for newer than what it does now."""
+    for row in Checkpoint.objects.filter(operation_id=operation_id, attempt=attempt, epoch__gt=epoch):
+        remove(row)
+
+
 def remove_all(operation_id: str) -> None:
     """A completed operation needs none of its checkpoints."""
     Checkpoint.objects.filter(operation_id=operation_id).delete()

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 def delete_operation(operation_id: str, actor: Actor, *, with_model: bool = False) -> None:
-    """Remove an operation with its metrics, checkpoints, logs and bundle folders. Raises OperationError.
+    """Remove an operation with its metrics, checkpoints, analytics, logs and bundle folders. Raises OperationError.
 
     A trained model is only removed with it when that was asked for.
     """
@@ -81,6 +81,7 @@ def _delete_model(model: TrainedModel, actor: Actor) -> None:
 def _files_of(operation_id: str) -> list[Path]:
     name = glob.escape(operation_id)
     found = [Path(settings.CHECKPOINT_DIR) / operation_id]
+    found.append(Path(settings.ANALYTICS_DIR) / operation_id)
     found += Path(settings.BUNDLE_DIR).glob(f"{name}-*")
     return found + list(Path(settings.LOG_DIR).glob(f"{name}-*.log*"))
 

@@ -35,6 +35,10 @@ def new_operation_id(now: datetime | None = None) -> str:
     return f"op_training_{(now or timezone.now()):%Y%m%d_%H%M%S}_{secrets.token_hex(4)}"
 
 
+def new_key() -> str:
+    return secrets.token_hex(16)
+
+
 class Operation(models.Model):
     """One requested training. `attempt` counts the tries at it and fences off the writes of earlier ones."""
 
@@ -47,6 +51,7 @@ class Operation(models.Model):
     )
     request_sha256 = models.CharField(max_length=64, blank=True, help_text="of the request, to tell a repeated one from another")
     allow_inexact = models.BooleanField(default=False, help_text="the present attempt may continue where it is not bit for bit")
+    detailed_analytics = models.BooleanField(default=False, help_text="its attempts keep what happens inside the network")
     queue = models.CharField(max_length=16, blank=True, help_text="empty for a run in the starter's own process")
     reason = models.TextField(blank=True, help_text="why it was cancelled, in the words of who did")
     strategy_version = models.ForeignKey(StrategyVersion, on_delete=models.PROTECT, related_name="operations")
@@ -190,7 +195,10 @@ class BarSeries(models.Model):
     rows = models.PositiveBigIntegerField()
     sha256 = models.CharField(max_length=64, help_text="of the file")
     quality = models.JSONField(default=dict, help_text="missing values, gaps, stretches, jumps; `warnings` in words")
-    source = models.CharField(max_length=255, blank=True, help_text="name of the file that was loaded last")
+    source = models.CharField(max_length=255, blank=True, help_text="what was loaded last: a file's name, a source's market")
+    feed = models.JSONField(
+        default=dict, blank=True, help_text="where more is fetched: source, market, and spans (µs) that are empty there"
+    )
     updated = models.DateTimeField(auto_now=True)
 
     class Meta:
@@ -200,6 +208,48 @@ class BarSeries(models.Model):
 
     def __str__(self) -> str:
         return f"{self.symbol} {self.timeframe}"
+
+
+class BarFetch(models.Model):
+    """Bars asked of a source from the browser. Short jobs one after the other work on it; `turn` fences off a lost one."""
+
+    key = models.CharField(max_length=32, primary_key=True, default=new_key, editable=False)
+    symbol = models.CharField(max_length=32)
+    timeframe = models.CharField(max_length=4)
+    source = models.CharField(max_length=64)
+    status = models.CharField(max_length=12, choices=Status.choices, default=Status.PENDING, db_index=True)
+    turn = models.PositiveIntegerField(default=0)
+    state = models.JSONField(default=dict, help_text="what is wanted, and how far it came")
+    due = models.DateTimeField(default=timezone.now, help_text="not asked before: the source wants a pause")
+    error = models.TextField(blank=True)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    created = models.DateTimeField(default=timezone.now)
+    updated = models.DateTimeField(default=timezone.now, help_text="when it was last worked on")
+
+    class Meta:
+        ordering: ClassVar = ["-created"]
+        verbose_name_plural = "bar fetches"
+
+    def __str__(self) -> str:
+        return f"{self.symbol} {self.timeframe} from {self.source}"
+
+
+class ResourceUse(models.Model):
+    """What one attempt used of its machine, by time: a bounded number of points, further apart the longer it runs."""
+
+    operation = models.ForeignKey(Operation, on_delete=models.CASCADE, related_name="resource_use")
+    attempt = models.PositiveIntegerField()
+    began = models.DateTimeField(help_text="of the first point")
+    seconds = models.FloatField(help_text="between two points")
+    points = models.JSONField(help_text="name → values, null where one was not to be had")
+    facts = models.JSONField(default=dict, help_text="cores, memory and device of the machine")
+
+    class Meta:
+        ordering: ClassVar = ["attempt"]
+        constraints: ClassVar = [models.UniqueConstraint(fields=["operation", "attempt"], name="one_use_per_attempt")]
+
+    def __str__(self) -> str:
+        return f"{self.operation_id} attempt {self.attempt}"
 
 
 class ApiToken(models.Model):

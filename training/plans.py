@@ -32,6 +32,7 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str = "") -> di
         return_figures,
         split_ledger,
     )
+    from training.trainer import precision
     from training.trainer.device import choose_device, device_name
     from training.trainer.networks import build_network, parameter_count
     from training.trainer.targets import learn_target
@@ -45,7 +46,8 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str = "") -> di
     _, warnings = learn_target(dataset, splits, spec.training)  # refuses what training would refuse
     ones = np.ones(len(dataset.feature_names), dtype=np.float32)
     network = build_network(spec, len(ones), spec.output_count, 0 * ones, ones)
-    device = choose_device()
+    device, wanted = choose_device(), spec.training.precision
+    told = precision.forecast(wanted, network) if worker else precision.remark(wanted, device, network)
     return {
         "strategy": f"{spec.name} ({label})",
         "symbols": _names(dataset.symbols),
@@ -64,7 +66,7 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str = "") -> di
         "longest_look_ahead": longest_look_ahead(spec, dataset),
         "label_report": label_report(spec, bars, dataset, splits),
         "checks": dict(prepared.checks),
-        "notes": [*prepared.notes, *warnings],
+        "notes": [*prepared.notes, *warnings, *([told] if told else [])],
     }
 
 

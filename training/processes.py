@@ -7,8 +7,10 @@ import fcntl
 import os
 import signal
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from training.values import Refusal
@@ -72,3 +74,19 @@ def end_in_words(code: int) -> str:
     if code < 0:
         return f"was ended by signal {-code} ({signal.Signals(-code).name})"
     return f"ended with exit code {code}"
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Inside, Ctrl-C waits: what belongs together is written together."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    asked: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: asked.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if asked:
+        raise KeyboardInterrupt

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from django.db import DatabaseError, close_old_connections
+from django.db import DatabaseError, close_old_connections, transaction
 
 from training import checkpoints, operations
 from training.models import EpochMetric, Operation, Status
@@ -71,6 +71,8 @@ class Progress:
         self._batch: BatchMetrics | None = None
         self._state: Callable[[], Parts] | None = None
         self._saved_epoch: int | None = None
+        self._replaced: int | None = None
+        self._ahead = False  # checkpoints of epochs that the run went back over may be there
 
     @property
     def epoch_under_way(self) -> tuple[int | None, int]:
@@ -113,6 +115,9 @@ class Progress:
         self._look(now)
 
     def on_epoch_end(self, metrics: EpochMetrics, state: Callable[[], Parts]) -> None:
+        went_back = self.epoch is not None and metrics["epoch"] <= self.epoch
+        if went_back:
+            self._forget_from(metrics["epoch"])
         self.epoch, self._state = metrics["epoch"], state
         self._unwritten.append(_row(self.operation_id, self.attempt, metrics))
         for watcher in self.watchers:
@@ -120,9 +125,20 @@ class Progress:
         self._fallen, news = collapse(self._fallen, metrics)
         if news:
             self.note(news)
-        if self.schedule.due(metrics["epoch"]):
+        for finding in metrics.get("findings", ()):
+            self.note(finding["text"])
+        if went_back or self.schedule.due(metrics["epoch"]):
             self.save("periodic")
         self._look(self.clock())
+
+    def _forget_from(self, epoch: int) -> None:
+        """The run went back to a good epoch: what was told of those from `epoch` on is not part of it any more.
+
+        Their rows go when this epoch's row comes, so that nobody reads a history with a hole.
+        """
+        self._unwritten = [row for row in self._unwritten if row.epoch < epoch]
+        self._replaced = epoch if self._replaced is None else min(epoch, self._replaced)
+        self._saved_epoch, self._ahead = None, True
 
     # --- what it leads to ---
 
@@ -149,6 +165,8 @@ class Progress:
         try:
             if operations.live_status(self.operation_id, self.attempt) is None:
                 return False  # what an attempt that lost its operation saves would never be swept
+            if self._ahead:
+                checkpoints.remove_after(self.operation_id, self.attempt, self.epoch)
             checkpoints.save(self.operation_id, self.attempt, self.epoch, kind, self._state())
         except DatabaseError as error:
             log.warning("the checkpoint of epoch %d could not be recorded: %s", self.epoch, error)
@@ -158,7 +176,7 @@ class Progress:
             self.note(str(error))
             self.schedule.saved()
             return False
-        self._saved_epoch = self.epoch
+        self._saved_epoch, self._ahead = self.epoch, False
         self.schedule.saved()
         return True
 
@@ -179,10 +197,18 @@ class Progress:
         if status is None:
             raise Cancelled(SUPERSEDED, kind="superseded")
         if self._unwritten:
-            EpochMetric.objects.bulk_create(self._unwritten, ignore_conflicts=True)
-            self._unwritten = []
+            self._write_epochs()
         if status == Status.CANCELLING:
             self._stop = self._stop or "cancellation"
+
+    def _write_epochs(self) -> None:
+        with transaction.atomic():
+            if self._replaced is not None:
+                EpochMetric.objects.filter(
+                    operation_id=self.operation_id, attempt=self.attempt, epoch__gte=self._replaced
+                ).delete()
+            EpochMetric.objects.bulk_create(self._unwritten, ignore_conflicts=True)
+        self._unwritten, self._replaced = [], None
 
     def _look(self, now: float) -> None:
         """Write what is due, and stop if asked to."""

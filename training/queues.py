@@ -21,6 +21,9 @@ QUEUES = ("gpu", "cpu", "quick")
 JOB = "training.workers.train_operation"
 #: What the quick queue runs: a question by its name, answered in seconds.
 QUICK_JOB = "training.quick.answer"
+#: One turn of a fetch of bars; it ends by itself after some seconds and queues the next one, so that questions come between.
+FETCH_JOB = "training.fetch_job.work"
+FETCH_TIMEOUT_SECONDS = 120
 #: A quick job is worth nothing to anyone later: it leaves the queue after so long, and its answer is kept as long.
 QUICK_TTL_SECONDS = 300
 #: A worker that has not been heard of for longer is gone; its heartbeat comes at least every 25 s.
@@ -167,6 +170,14 @@ def enqueue_quick(question: str, arguments: dict[str, Any], owner: int) -> str:
         ttl=QUICK_TTL_SECONDS, result_ttl=QUICK_TTL_SECONDS, failure_ttl=QUICK_TTL_SECONDS,
     )  # fmt: skip
     return str(job.id)
+
+
+def enqueue_fetch(key: str, turn: int) -> None:
+    """Put the next turn of a fetch of bars behind what waits in the quick queue."""
+    queue_of("quick").enqueue_call(
+        FETCH_JOB, args=(key, turn), job_id=f"fetch-{key}-{turn}", timeout=FETCH_TIMEOUT_SECONDS,
+        result_ttl=QUICK_TTL_SECONDS, failure_ttl=QUICK_TTL_SECONDS,
+    )  # fmt: skip
 
 
 def must_answer_quickly() -> None:

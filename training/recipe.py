@@ -31,6 +31,7 @@ from training.pipeline.quality import MINIMUM_ROWS
 from training.pipeline.remarks import gathered
 from training.pipeline.splits import check_splits, cut_rows
 from training.signals import SIGNALS, signals_of, signals_of_returns
+from training.trainer.analytics import Sink
 from training.trainer.bundle import Bundle
 from training.trainer.device import choose_device, environment
 from training.trainer.evaluation import evaluate, predicted_returns, probabilities
@@ -244,12 +245,14 @@ def train_strategy(
     cache: FeatureCache | None = None,
     resident_limit: int | None = None,
     memory_limit: int | None = None,
+    on_analytics: Sink | None = None,
 ) -> Bundle:
     """Train on the bars from the first epoch, or from a checkpoint's parts, and evaluate on validation, then on test.
 
     threads: of the network, which may change its last bits; data_threads: symbols that are worked out at a time, which
     changes nothing. Rows of more bytes than `resident_limit` are moved to the device batch by batch, with the same result.
     memory_limit: see `prepare`.
+    `on_analytics` gets a record of the inside of every epoch; it changes nothing.
     on_checks gets what `prepare` found of bars, features and labels, before the first epoch.
     Raises DataError, TrainingError, Diverged and CheckpointError in one sentence each, and whatever
     the callback raises.
@@ -261,7 +264,7 @@ def train_strategy(
     on_checks(prepared.checks)
     fitted = fit(
         prepared.dataset, prepared.splits, spec, callback, device=device or choose_device(), threads=threads, resume=resume,
-        resident_limit=resident_limit,
+        resident_limit=resident_limit, on_analytics=on_analytics,
     )  # fmt: skip
     for text in fitted.warnings:
         note(text)
@@ -318,6 +321,7 @@ def _bundle(
         predictions={name: e.predictions for name, e in evaluations.items()},
         notes=[*prepared.notes, *fitted.warnings],
         plugins=spec.plugins,
+        precision=fitted.precision,
     )
 
 
@@ -329,6 +333,7 @@ def _training(fitted: Fitted) -> dict[str, Any]:
             "best_epoch": fitted.best_epoch,
             "epochs_completed": fitted.epochs_completed,
             "early_stopped": fitted.early_stopped,
+            **({"rollbacks": list(fitted.rollbacks)} if fitted.rollbacks else {}),
             "train_loss": best["train_loss"],
             "val_loss": best["val_loss"],
             **{name: best.get(f"val_{name}") for name in ("accuracy", *RETURN_MEASURES) if f"val_{name}" in best},

@@ -155,7 +155,9 @@ def provenance_table(bundle: Any) -> RenderableType:
     facts.add_row("dates", f"{day_of(ledger['start'])} to {day_of(ledger['end'] - 1)}")
     facts.add_row("features", str(len(bundle.feature_names)))
     facts.add_row("rows", ", ".join(f"{name} {count:,}" for name, count in ledger["rows"].items()))
-    facts.add_row("computed on", f"{bundle.device}, {bundle.threads} thread, engine {bundle.engine}, seed {bundle.seed}")
+    facts.add_row(
+        "computed on", f"{bundle.device}, {bundle.threads} thread, engine {bundle.engine}, {bundle.precision}, seed {bundle.seed}"
+    )
     facts.add_row("versions", ", ".join(f"{name} {version}" for name, version in bundle.versions.items()))
     for name, of in bundle.plugins.items():
         facts.add_row(name, f"{of['package']} {of['version']}, code {of['code']}")

@@ -23,6 +23,8 @@ from training.models import AuditEntry, BarSeries, Operation, Status
 from training.pipeline.coverage import Ranges, check_stored, check_windows, resolve_dates
 from training.values import Refusal
 
+#: Options of a request that change no value of the strategy.
+RUN_OPTIONS = ("detailed_analytics",)
 log = logging.getLogger(__name__)
 
 
@@ -65,11 +67,17 @@ def recorded_rows() -> dict[str, dict[str, int]]:
     return rows
 
 
+def of_strategy(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that stand in place of the strategy's values; the others are about the run."""
+    return {name: value for name, value in options.items() if name not in RUN_OPTIONS}
+
+
 def effective_spec(text: str, options: dict[str, Any]) -> StrategySpec:
     """The strategy with the request's options, and with days in place of open dates: what is stored with the operation.
 
     What is wrong with the request, the strategy or the store is said here, before anything is started.
     """
+    options = of_strategy(options)
     spec = read_strategy(text, **options)
     ranges = recorded_ranges()
     start, end = resolve_dates(spec, ranges)
@@ -125,6 +133,7 @@ def start_training(
                 version,
                 spec.plain(),
                 plugins=spec.plugins,
+                detailed_analytics=bool(options.get("detailed_analytics")),
                 user=actor.user,
                 queue=queue,
                 task_id=task_id or None,

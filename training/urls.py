@@ -5,8 +5,10 @@ from __future__ import annotations
 from django.urls import path, re_path
 
 from training.pages import (
+    analytics,
     compare,
     data,
+    fetching,
     home,
     loading,
     marks,
@@ -34,6 +36,7 @@ urlpatterns = [
     path("operations/<str:operation_id>/cancel/", operations.cancel, name="cancel"),
     path("operations/<str:operation_id>/resume/", operations.resume, name="resume"),
     path("operations/<str:operation_id>/log/", operations.log, name="log"),
+    path("operations/<str:operation_id>/use/", operations.use, name="use"),
     path("operations/<str:operation_id>/checkpoints/", operations.checkpoints, name="checkpoints"),
     path("train/", start.train, name="train"),
     path("train/plan/", start.plan, name="plan"),
@@ -49,6 +52,8 @@ urlpatterns = [
     path("operations/<str:operation_id>/epochs/", result_files.epochs, name="epochs"),
     path("operations/<str:operation_id>/predictions/", result_files.predictions, name="predictions"),
     path("operations/<str:operation_id>/results/", result_files.as_json, name="results-json"),
+    path("operations/<str:operation_id>/analytics/", analytics.analytics, name="analytics"),
+    path("operations/<str:operation_id>/analytics/<str:name>/", analytics.analytics_file, name="analytics-file"),
     path("compare/", compare.compare, name="compare"),
     path("data/", data.data, name="data"),
     path("data/sample/", loading.sample, name="sample"),
@@ -57,6 +62,9 @@ urlpatterns = [
     re_path(rf"^data/upload/{KEY}/$", loading.uploaded, name="uploaded"),
     re_path(rf"^data/upload/{KEY}/preview/$", loading.preview, name="upload-preview"),
     re_path(rf"^data/upload/{KEY}/loading/(?P<job>quick-[0-9a-f]{{32}})/$", loading.upload_loading, name="upload-loading"),
+    path("data/fetch/", fetching.fetch, name="fetch"),
+    re_path(rf"^data/fetch/{KEY}/$", fetching.fetched, name="fetched"),
+    path("data/<str:symbol>/<str:timeframe>/update/", fetching.update, name="series-update"),
     path("data/<str:symbol>/<str:timeframe>/", data.series, name="series"),
     path("data/<str:symbol>/<str:timeframe>/candles/", data.candles, name="candles"),
     path("models/", models.models, name="models"),

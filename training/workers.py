@@ -22,9 +22,11 @@ from django.utils import timezone
 
 from strategies_app import plugins
 from training import checkpoints, operations
+from training.analytics_keeping import analytics_of
 from training.failures import TRANSIENT, Moment, category_of, failure_of
 from training.footprint import MemoryWatch
 from training.logs import log_path, write_traceback
+from training.machine_use import MachineUse
 from training.mails import mail_end
 from training.models import Operation, Status, TrainedModel
 from training.patience import patiently
@@ -115,7 +117,8 @@ def run_operation(
     on_start(progress)
     if not patiently(lambda: operations.claim(operation_id, attempt), operation_id):
         raise operations.OperationError(f"{operation_id} is not waiting for attempt {attempt}: another process has taken it")
-    with Pulse(operation_id, attempt, progress.request_stop, MemoryWatch(settings.MEMORY_LIMIT, progress.note).look):
+    watch = MemoryWatch(settings.MEMORY_LIMIT, progress.note)
+    with Pulse(operation_id, attempt, progress.request_stop, watch.look), MachineUse(operation_id, attempt, device):
         try:
             progress.on_stage("load", 0.0)
             _train(operation_id, attempt, progress, allow_inexact, device)
@@ -145,12 +148,13 @@ def _train(operation_id: str, attempt: int, progress: Progress, allow_inexact: b
     patiently(lambda: Operation.objects.filter(pk=operation_id, attempt=attempt).update(device=device), operation_id)
 
     cache = FeatureCache(Path(settings.CACHE_DIR), settings.CACHE_LIMIT_BYTES)
-    with memory_errors():
+    with memory_errors(), analytics_of(operation, progress.note) as on_analytics:
         bundle = train_strategy(
             spec, bars, strategy_text=operation.strategy_version.text, callback=progress, note=progress.note,
             on_checks=progress.on_checks,
             device=device, threads=THREADS, data_threads=settings.DATA_THREADS, resume=resume, cache=cache,
             resident_limit=settings.RESIDENT_LIMIT_BYTES, memory_limit=settings.MEMORY_LIMIT,
+            on_analytics=on_analytics,
         )  # fmt: skip
 
     progress.on_stage("save", 0.0)

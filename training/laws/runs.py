@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from strategies_app.schema import StrategySpec, not_available
+from strategies_app.schema import StrategySpec
 from training.laws.law import Law, Subject, broken, first_difference, fresh_process
 from training.laws.markets import Columns
 from training.pipeline.bars import write_bars
@@ -64,8 +64,6 @@ def strategy(
 
 def laws(subject: Subject, asked: Asked, *, serve: bool, regression: bool = False) -> Iterator[Law]:
     """resume, and serve = train where the kind plays a part in predicting."""
-    if list(not_available(strategy(asked, regression=regression))):
-        return
 
     def resume() -> None:
         with _stored_bars(SYMBOLS) as root:

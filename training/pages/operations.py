@@ -8,11 +8,11 @@ from typing import Any
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.db.models import Case, IntegerField, Q, QuerySet, Value, When
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST
 
-from training import requests
+from training import figures_use, requests
 from training.estimates import names_in
 from training.logs import log_tail
 from training.models import LIVE, RESUMABLE, AuditEntry, Operation, Status
@@ -137,6 +137,16 @@ def log(request: HttpRequest, operation_id: str) -> HttpResponse:
         "site/_log.html",
         {"operation": shown, "lines": log_tail(shown.pk, shown.attempt, 60), "is_open": shown.status in OPEN},
     )
+
+
+@page("training.view_operation")
+def use(request: HttpRequest, operation_id: str) -> JsonResponse:
+    """What its attempts used of their machines: figures, and the same as lines of a table."""
+    shown = operation_or_404(operation_id)
+    uses = list(shown.resource_use.values("began", "seconds", "points", "facts"))
+    figures = {"processor": figures_use.processor(uses), "memory": figures_use.memory(uses)} if uses else {}
+    told = {"figures": figures, "rows": figures_use.table(uses), "facts": figures_use.facts(uses)}
+    return JsonResponse(told | {"is_open": shown.status in OPEN})
 
 
 @page("training.view_operation")

@@ -193,8 +193,9 @@ def _provenance(operation: Operation, model: TrainedModel, origin: Metrics) -> l
     if operation.certificate:
         found.append(("Resumed", operation.certificate))
     if origin:
+        how = f"{origin['threads']} thread, engine {origin['engine']}, {origin.get('precision', 'float32')}"
         found += [
-            ("Computed on", f"{origin['device']}, {origin['threads']} thread, engine {origin['engine']}, seed {origin['seed']}"),
+            ("Computed on", f"{origin['device']}, {how}, seed {origin['seed']}"),
             ("Features", f"{len(origin['feature_names']):,}"),
             ("Versions", ", ".join(f"{name} {version}" for name, version in origin["versions"].items())),
         ]

@@ -62,6 +62,8 @@ def _as_before(operation: Operation) -> QueryDict:
     given["start"] = data.start.isoformat() if data.start else ""
     given["end"] = data.end.isoformat() if data.end else ""
     given["validation_split"] = f"{spec.training.data_split.validation:g}"
+    if operation.detailed_analytics:
+        given["detailed_analytics"] = "1"
     return given
 
 
@@ -116,6 +118,7 @@ def _fields(spec: StrategySpec, series: dict[str, list[Any]], given: QueryDict |
         "start": value("start", data.start.isoformat() if data.start else ""),
         "end": value("end", data.end.isoformat() if data.end else ""),
         "validation_split": value("validation_split", f"{spec.training.data_split.validation:g}"),
+        "detailed_analytics": bool(value("detailed_analytics", "")),
         "test_share": f"{spec.training.data_split.test:g}",
     }
 
@@ -273,7 +276,8 @@ def _start(request: HttpRequest) -> HttpResponse:
         return _form(request, value, given, problems)
     task = f"web-{given.get('task_id', '')[:64]}" if given.get("task_id") else None
     try:
-        operation, is_new = start_training(strategy, options, actor_of(request), task_id=task)
+        of_run = {"detailed_analytics": True} if given.get("detailed_analytics") == "1" else {}
+        operation, is_new = start_training(strategy, options | of_run, actor_of(request), task_id=task)
     except Conflict:
         former = Operation.objects.filter(task_id=task).values_list("pk", flat=True).first()
         told = f"This form has started {former} already. Press Start again to start another one as it stands here."

@@ -241,10 +241,10 @@ def _of_drift(
         own = [int(c) for c in order if words[c] == word]
         if own:
             shown = named([f"{names[c]} ({drift[c]:.2f})" for c in own])
-            noun = "feature is" if len(own) == 1 else "features are"
+            verb = "is" if len(own) == 1 else "are"
             sentence = (
-                f"{len(own):,} of {len(names):,} {noun} distributed otherwise on the {against} rows than on the training rows, "
-                f"{word} drift (PSI): {shown}"
+                f"{len(own):,} of {len(names):,} features {verb} distributed otherwise on the {against} rows than on the "
+                f"training rows, {word} drift (PSI): {shown}"
             )
             found.append(Finding(f"{word}_drift", sentence, len(own), None, severity, columns=tuple(names[c] for c in own)))
     if label and label["drift_word"] == "large":

@@ -80,6 +80,7 @@ class Bundle:
     notes: list[str]
     target_scale: float | None = None
     plugins: dict[str, dict[str, str]] = field(default_factory=dict)
+    precision: str = "float32"
 
     def require_features(self, names: Sequence[str]) -> None:
         """BundleError naming the first feature that is not the one the network was trained with at that place."""

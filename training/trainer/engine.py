@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
@@ -17,14 +18,20 @@ from training.trainer.gradients import Gradients
 from training.trainer.losses import row_weights
 from training.trainer.optimizers import Clip, Flat, make_clip, make_optimizer, optimizer_tensors, restore_optimizer
 from training.trainer.placement import Placed
+from training.trainer.stability import not_finite
+from training.trainer.step_watch import StepWatch
 from training.values import BatchMetrics
 
 
 class EpochSums(NamedTuple):
-    """What an epoch leaves: the mean weighted training loss and the largest gradient norm before clipping."""
+    """What an epoch leaves: the mean weighted training loss and the largest gradient norm before clipping.
+
+    broken: the first step that left the finite numbers, in words; the epoch may have ended soon after it.
+    """
 
     loss: float
     gradient_norm: float
+    broken: str | None = None
 
 
 class Engine(Protocol):
@@ -33,6 +40,7 @@ class Engine(Protocol):
     name: str
     network: nn.Module
     micro_batch: int  # rows computed at once; part of the state, because it decides the last bits
+    watch: StepWatch | None  # looks at some steps, changes none
 
     def set_rate(self, rate: float) -> None:
         """The learning rate of the steps to come."""
@@ -71,6 +79,7 @@ class Reference:
         self.training = training
         self.rows = rows
         self.class_weights = class_weights
+        self.watch: StepWatch | None = None
         self.flat = Flat(network) if fused else None
         self.optimizer = make_optimizer(training, self.flat.tensors if self.flat else list(network.parameters()), fused)
         clear = self.flat.gradient.zero_ if self.flat else self.optimizer.zero_grad
@@ -103,6 +112,9 @@ class Reference:
         metrics.batches, metrics.samples = len(sums.losses), 0
         metrics.loss = lambda: sums.mean_loss(metrics.batch + 1)
         self.network.train()
+        watch = self.watch
+        if watch is not None:
+            watch.begin(len(sums.losses))
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             _seed(device, seed)
             batch, of_rows = 0, self.rows.weights_of(order)
@@ -111,17 +123,26 @@ class Reference:
                 sums.add_weights(batch, self._batch_weights(labels, weights))
                 parts = itertools.repeat(None) if weights is None else torch.split(weights, size)
                 for x, y, w in zip(torch.split(features, size), torch.split(labels, size), parts, strict=False):
-                    sums.losses[batch], sums.norms[batch] = self._step(x, y, w)
+                    seen = watch if watch is not None and watch.due(batch) else None
+                    sums.losses[batch], sums.norms[batch] = self._step(x, y, w, seen)
                     metrics.batch = batch
                     metrics.samples += len(y)
                     batch += 1
                     on_batch_end(metrics)
-        return EpochSums(sums.mean_loss(batch), float(sums.norms.max()))
+                    if sums.broken:  # seen when somebody read the loss: what follows would be thrown away
+                        return sums.whole(batch)
+        return sums.whole(batch)
 
-    def _step(self, x: torch.Tensor, y: torch.Tensor, w: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+    def _step(
+        self, x: torch.Tensor, y: torch.Tensor, w: torch.Tensor | None, watch: StepWatch | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         loss = self.gradients.of(x, y, w)
+        if watch is not None:
+            watch.before_update()
         norm = self.clip()
         self.optimizer.step()
+        if watch is not None:
+            watch.after_update()
         return loss, norm
 
     def _batch_weights(self, labels: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
@@ -133,12 +154,17 @@ class Reference:
 
 
 class _Sums:
-    """Loss, gradient norm and Σ w of every batch of an epoch, on the device until someone reads them."""
+    """Loss, gradient norm and Σ w of every batch of an epoch, on the device until someone reads them.
+
+    Loss and norm are the flag of their step: whichever step left the finite numbers first is found in them later,
+    without a word between device and host in between. broken: a loss that was read was not finite.
+    """
 
     def __init__(self, count: int, device: torch.device) -> None:
         self.losses = torch.zeros(count, device=device)
         self.norms = torch.zeros(count, device=device)
         self.weights = torch.zeros(count, device=device)
+        self.broken = False
 
     def add_weights(self, first: int, weights: torch.Tensor) -> None:
         self.weights[first : first + len(weights)] = weights
@@ -146,7 +172,16 @@ class _Sums:
     def mean_loss(self, count: int) -> float:
         """Σ w·l / Σ w over the first `count` batches."""
         losses, weights = self.losses[:count].cpu().double(), self.weights[:count].cpu().double()
-        return float((losses * weights).sum() / weights.sum())
+        loss = float((losses * weights).sum() / weights.sum())
+        self.broken = self.broken or not math.isfinite(loss)
+        return loss
+
+    def whole(self, count: int) -> EpochSums:
+        """Over the `count` batches that were trained."""
+        loss, norms = self.mean_loss(count), self.norms[:count].cpu()
+        finite = bool(torch.isfinite(norms).all()) and not self.broken
+        broken = None if finite else not_finite(self.losses[:count].tolist(), norms.tolist(), len(self.losses))
+        return EpochSums(loss, float(norms.max()), broken)
 
 
 def _seed(device: torch.device, seed: int) -> None:

@@ -13,6 +13,7 @@ from training.trainer.losses import make_loss, row_weights, summed_loss
 from training.trainer.networks import Dropout, NotEnoughMemory
 from training.trainer.placement import Placed
 from training.trainer.plugin_network import PluginNetwork
+from training.trainer.precision import forward, used
 
 
 class Gradients:
@@ -34,6 +35,7 @@ class Gradients:
         self.class_weights = class_weights
         self.clear = clear
         self.loss = make_loss(training, class_weights)
+        self.forward = forward(network, used(training.precision, str(rows.device), network), rows.device)
         self.micro_batch = training.batch_size
         # Asking for the generator's state costs as much as a small layer: only for networks that draw from it.
         self.draws = any(isinstance(layer, Dropout | nn.Dropout | nn.RNNBase | PluginNetwork) for layer in network.modules())
@@ -64,7 +66,7 @@ class Gradients:
         return None
 
     def _whole(self, x: torch.Tensor, y: torch.Tensor, w: torch.Tensor | None) -> torch.Tensor:
-        loss = self.loss(self.network(self.rows.moved(x)), y, w)
+        loss = self.loss(self.forward(self.rows.moved(x)), y, w)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
@@ -73,7 +75,7 @@ class Gradients:
         weights, loss = row_weights(y, self.class_weights, w), torch.zeros((), device=y.device)
         total = weights.sum()
         for rows, labels, of_rows in zip(*(torch.split(part, self.micro_batch) for part in (x, y, weights)), strict=True):
-            part = summed_loss(self.network(self.rows.moved(rows)), labels, self.training, of_rows) / total
+            part = summed_loss(self.forward(self.rows.moved(rows)), labels, self.training, of_rows) / total
             part.backward()  # type: ignore[no-untyped-call]
             loss += part.detach()
         return loss

@@ -12,20 +12,18 @@ from numpy.typing import NDArray
 from torch import nn
 
 from strategies_app.schema import StrategySpec
-from training.trainer import batches, state
+from training.trainer import batches, precision, rollback, stability, state
+from training.trainer.analytics import Analyst, Sink
 from training.trainer.classes import learn_row_weights, weights_digest
 from training.trainer.device import repeatable
-from training.trainer.engine import Engine, EpochSums, Reference
+from training.trainer.engine import Engine, Reference
 from training.trainer.networks import build_network, fit_normalization
 from training.trainer.placement import place
+from training.trainer.rollback import Diverged
 from training.trainer.schedule import Monitor, Schedule
 from training.trainer.targets import Target, learn_target
 from training.trainer.validation import Validation
-from training.values import BatchMetrics, Callback, Dataset, EpochMetrics, Parts, Refusal, Splits, collapse_notes
-
-
-class Diverged(Refusal):
-    """Training left the finite numbers; the message says when, what, and what to try."""
+from training.values import BatchMetrics, Callback, Dataset, EpochMetrics, Parts, Splits, collapse_notes
 
 
 @dataclass(frozen=True)
@@ -36,6 +34,7 @@ class Fitted:
     and scale float32 (f,), and target_scale (the deviation of the returns, None for classes) were learned on the
     training rows. seed, threads, engine, fused, device and
     micro_batch (rows at once: the batch size, or less after memory ran out) say how it was computed.
+    rollbacks: every return to a good epoch after the run diverged (see `rollback.go_back`).
     """
 
     network: nn.Module
@@ -54,6 +53,8 @@ class Fitted:
     device: str
     micro_batch: int
     target_scale: float | None = None
+    rollbacks: tuple[EpochMetrics, ...] = ()
+    precision: str = "float32"
 
 
 def fit(
@@ -67,14 +68,17 @@ def fit(
     threads: int = 1,
     resume: Parts | None = None,
     resident_limit: int | None = None,
+    on_analytics: Sink | None = None,
 ) -> Fitted:
     """Train, from the first epoch or from a checkpoint; both ways end in the same bits.
 
     Each epoch gives a dict: epoch (from 0), train_loss, val_loss, val_accuracy, val_balanced_accuracy,
     val_mcc, predicted_shares (per class, on validation; for returns others, see `Validation.measure`),
-    learning_rate, gradient_norm (largest before clipping), seconds, samples_per_second, and micro_batch
-    if it is smaller than the batch. Rows of more bytes than `resident_limit`, or than the device has
-    room for, are streamed: the bits are the same.
+    learning_rate, gradient_norm (largest before clipping), seconds, samples_per_second, micro_batch if it is
+    smaller than the batch, rollbacks if there were any, and findings (see `stability`). Rows of more bytes than
+    `resident_limit`, or than the device has room for, are streamed: the bits are the same. `on_analytics` gets a
+    record of the inside of every epoch (see `analytics.Analyst`) before `on_epoch_end` hears of it; the bits are
+    the same with it and without.
     Raises TrainingError, Diverged, CheckpointError, and whatever the callback raises.
     """
     callback.on_stage("train", 0.0)
@@ -82,19 +86,25 @@ def fit(
     training = spec.training
     target, warnings = learn_target(dataset, splits, training)
     row_weights = learn_row_weights(dataset, splits)
+    guessing = stability.guessing_loss(training, len(dataset.class_names))
     last_bars = dataset.rows.last_bars(splits.train)
     offset, scale, constant = fit_normalization(dataset.rows.features, dataset.normalization, last_bars)
     warnings += [_named(text, dataset.feature_names) for text in constant]
 
     with repeatable(device):
         network = build_network(spec, len(dataset.feature_names), spec.output_count, offset, scale).to(device)
+        computed = precision.used(training.precision, device, network)
+        warnings += [text for text in [precision.remark(training.precision, device, network)] if text]
         rows = place(
             dataset.rows.features, target.labels, device, resident_limit, row_weights, dataset.rows.ends, dataset.window
         )  # fmt: skip
         validation = Validation(dataset, splits, rows, target)
         engine: Engine = Reference(network, training, rows, target.step_weights(training, device), fused)
-        facts = _facts(dataset, splits, spec, target, weights_digest(row_weights), device, threads, engine.name, fused)
-        at = _first_state(engine, training.learning_rate) if resume is None else _restored(resume, facts, engine)
+        analyst = Analyst(network, validation) if on_analytics is not None else None
+        engine.watch = analyst.steps if analyst is not None else None
+        facts = _facts(dataset, splits, spec, target, weights_digest(row_weights), device, threads, engine.name, fused, computed)
+        first = _first_state(engine, training.learning_rate)
+        at = first if resume is None else rollback.put(state.from_parts(resume, facts, engine.network.state_dict()), engine)
         symbols = dataset.rows.symbols[splits.train]
         batch = BatchMetrics(training.epochs, batches.batch_count(len(splits.train), training.batch_size))
         callback.on_stage("train", at.epochs_completed / max(training.epochs, at.epochs_completed))
@@ -106,20 +116,29 @@ def fit(
             started = time.perf_counter()
             sums = engine.train_epoch(order, batches.torch_seed(training.seed, epoch), batch, callback.on_batch_end)
             seconds = time.perf_counter() - started
-            _refuse_divergence(epoch, sums, network)
-            metrics: EpochMetrics = {
-                "epoch": epoch,
-                "train_loss": sums.loss,
-                **validation.measure(network, training),
-                "learning_rate": at.schedule.rate,
-                "gradient_norm": sums.gradient_norm,
-                "seconds": seconds,
-                "samples_per_second": len(order) / seconds,
-                **({"micro_batch": engine.micro_batch} if engine.micro_batch < training.batch_size else {}),
-            }
-            if not np.isfinite(metrics["val_loss"]):
-                raise Diverged(f"epoch {epoch + 1}: the validation loss is {metrics['val_loss']}; try a lower learning_rate")
-            at = _next_state(at, spec, engine, metrics)
+            try:
+                rollback.require_finite(epoch, sums, network)
+                logits = validation.logits(network)
+                metrics: EpochMetrics = {
+                    "epoch": epoch,
+                    "train_loss": sums.loss,
+                    **validation.measure(logits, training),
+                    "learning_rate": at.schedule.rate,
+                    "gradient_norm": sums.gradient_norm,
+                    "seconds": seconds,
+                    "samples_per_second": len(order) / seconds,
+                    **({"micro_batch": engine.micro_batch} if engine.micro_batch < training.batch_size else {}),
+                }
+                rollback.require_finite_validation(metrics)
+                metrics.update(rollback.told(at, metrics, guessing))
+                following = rollback.with_good(_next_state(at, spec, engine, metrics), at, training, guessing)
+                rollback.require_way_back(following, training, guessing)
+            except Diverged as problem:
+                at = rollback.go_back(at, problem, training, engine)
+                continue
+            at = following
+            if analyst is not None and on_analytics is not None:
+                on_analytics(analyst.record(metrics, logits, at.monitor.best_epoch))
             callback.on_epoch_end(dict(metrics), functools.partial(state.to_parts, at, facts))
             callback.on_stage("train", at.epochs_completed / training.epochs)
 
@@ -134,7 +153,12 @@ def fit(
         class_weights=target.class_weights,
         offset=offset,
         scale=scale,
-        warnings=warnings + _memory_warnings(at.history, training.batch_size) + collapse_notes(at.history),
+        warnings=[
+            *warnings,
+            *_memory_warnings(at.history, training.batch_size),
+            *collapse_notes(at.history),
+            *rollback.told_in_all(at),
+        ],
         seed=training.seed,
         threads=threads,
         engine=engine.name,
@@ -142,6 +166,8 @@ def fit(
         device=device,
         micro_batch=at.micro_batch,
         target_scale=target.scale,
+        rollbacks=at.rollbacks,
+        precision=computed,
     )
 
 
@@ -155,29 +181,30 @@ def _facts(
     threads: int,
     engine: str,
     fused: bool,
+    computed: str,
 ) -> state.Facts:
     plain = spec.plain()
     sections = {name: plain[name] for name in ("model", "training")}
     names = (dataset.feature_names, dataset.class_names)
     learned = (tuple(target.class_weights), target.scale)
     rows = (len(splits.train), row_weights)
-    return state.Facts(sections, *names, *learned, *rows, device, threads, engine, fused, spec.plugins)
+    return state.Facts(
+        sections,
+        *names,
+        *learned,
+        *rows,
+        device,
+        threads,
+        engine,
+        fused,
+        computed,
+        spec.plugins,
+    )
 
 
 def _first_state(engine: Engine, rate: float) -> state.State:
     model = state.clone(engine.network.state_dict())
     return state.State(0, model, {}, model, Schedule(rate), Monitor(), (), engine.micro_batch)
-
-
-def _restored(parts: Parts, facts: state.Facts, engine: Engine) -> state.State:
-    at = state.from_parts(parts, facts, engine.network.state_dict())
-    engine.network.load_state_dict(at.model)
-    engine.micro_batch = at.micro_batch
-    try:
-        engine.restore_optimizer(at.optimizer)
-    except ValueError as problem:
-        raise state.CheckpointError(f"the checkpoint does not fit this network: {problem}") from None
-    return at
 
 
 def _next_state(at: state.State, spec: StrategySpec, engine: Engine, metrics: EpochMetrics) -> state.State:
@@ -186,23 +213,11 @@ def _next_state(at: state.State, spec: StrategySpec, engine: Engine, metrics: Ep
     schedule, monitor = replace(at.schedule), replace(at.monitor)
     model = state.clone(engine.network.state_dict())
     improved = monitor.see(training.early_stopping, metrics["epoch"], metrics[training.early_stopping.monitor])
-    schedule.advance(training.lr_scheduler, training.learning_rate, done, training.epochs, metrics["val_loss"])
+    first_rate = rollback.first_rate(at, training)
+    schedule.advance(training.lr_scheduler, first_rate, done, training.epochs, metrics["val_loss"])
     best = model if improved else at.best_model
     history, optimizer = (*at.history, metrics), state.clone(engine.optimizer_tensors())
-    return state.State(done, model, optimizer, best, schedule, monitor, history, engine.micro_batch)
-
-
-def _refuse_divergence(epoch: int, sums: EpochSums, network: nn.Module) -> None:
-    """Before anything is offered for saving, so that every saved state is finite."""
-    what = None
-    if not np.isfinite(sums.loss):
-        what = f"the training loss is {sums.loss}"
-    elif not np.isfinite(sums.gradient_norm):
-        what = f"the gradient norm is {sums.gradient_norm}"
-    elif any(not bool(torch.isfinite(parameter).all()) for parameter in network.parameters()):
-        what = "a weight is not a finite number"
-    if what:
-        raise Diverged(f"epoch {epoch + 1}: {what}; try a lower learning_rate or a gradient_clip of 1")
+    return state.State(done, model, optimizer, best, schedule, monitor, history, engine.micro_batch, at.rollbacks)
 
 
 def _memory_warnings(history: tuple[EpochMetrics, ...], batch_size: int) -> list[str]:

@@ -14,11 +14,14 @@ from safetensors.torch import load, save
 
 from strategies_app import plugins
 from training.trainer.device import device_name, environment
+from training.trainer.precision import used_again
 from training.trainer.schedule import Monitor, Schedule
 from training.values import EpochMetrics, Parts, Refusal
 
 FORMAT = 1
 PARTS = ("model.safetensors", "optimizer.safetensors", "scheduler.json", "best_model.safetensors", "state.json")
+#: Parts of the last good epoch, where that is not the last one, are named so before their own name.
+GOOD = "good_"
 Tensors = dict[str, torch.Tensor]
 
 
@@ -43,6 +46,7 @@ class Facts:
     threads: int
     engine: str
     fused: bool
+    precision: str = "float32"  # of a step, as it was computed
     plugins: plugins.Record = field(default_factory=dict)  # kinds of other packages that the strategy uses
 
 
@@ -58,6 +62,8 @@ class State:
     monitor: Monitor
     history: tuple[EpochMetrics, ...]
     micro_batch: int  # rows computed at once: the batch size, or less after memory ran out
+    rollbacks: tuple[EpochMetrics, ...] = ()  # every return to a good epoch: from, to, why, and the rate since
+    good: State | None = None  # the last good epoch's end, None if it is this one
 
 
 def clone(tensors: Mapping[str, torch.Tensor]) -> Tensors:
@@ -79,6 +85,7 @@ def to_parts(state: State, facts: Facts) -> Parts:
         "early_stopping": state.monitor.as_dict(),
         "history": list(state.history),
         "micro_batch": state.micro_batch,
+        "rollbacks": list(state.rollbacks),
         "strategy": facts.strategy,
         "feature_names": list(facts.feature_names),
         "class_names": list(facts.class_names),
@@ -91,6 +98,7 @@ def to_parts(state: State, facts: Facts) -> Parts:
         "threads": facts.threads,
         "engine": facts.engine,
         "fused": facts.fused,
+        "precision": facts.precision,
         "versions": environment(),
         "plugins": {name: dict(of) for name, of in facts.plugins.items()},
     }
@@ -100,6 +108,7 @@ def to_parts(state: State, facts: Facts) -> Parts:
         "scheduler.json": _json(state.schedule.as_dict()),
         "best_model.safetensors": save(state.best_model),
         "state.json": _json(document),
+        **({f"{GOOD}{name}": content for name, content in to_parts(state.good, facts).items()} if state.good else {}),
     }
 
 
@@ -122,6 +131,7 @@ def from_parts(parts: Parts, facts: Facts, model: Mapping[str, torch.Tensor]) ->
     for name in ("normalization.offset", "normalization.scale"):
         if name in model and not torch.equal(tensors["model"][name], model[name].cpu()):
             raise CheckpointError(f"the checkpoint's {name} was learned on other training rows")
+    good = {name.removeprefix(GOOD): content for name, content in parts.items() if name.startswith(GOOD)}
     try:
         return State(
             document["epochs_completed"],
@@ -132,6 +142,8 @@ def from_parts(parts: Parts, facts: Facts, model: Mapping[str, torch.Tensor]) ->
             Monitor(**document["early_stopping"]),
             tuple(document["history"]),
             document.get("micro_batch", facts.strategy["training"]["batch_size"]),
+            tuple(document.get("rollbacks", ())),
+            from_parts(good, facts, model) if good else None,
         )
     except (KeyError, TypeError) as problem:
         raise CheckpointError(f"the checkpoint's state.json or scheduler.json is damaged: {problem}") from None
@@ -142,6 +154,7 @@ def differences(parts: Parts, device: str, threads: int = 1, engine: str = "refe
     document = _read_json(parts, "state.json")
     here = {"device": device, "device name": device_name(device), "threads": threads, "engine": engine, "fused": fused}
     pairs = [(name, document.get(name.replace(" ", "_")), value) for name, value in here.items()]
+    pairs.append(("precision", document.get("precision", "float32"), used_again(document, device)))
     versions = document.get("versions", {})
     pairs += [
         (f"{name} version" if name != "instructions" else name, versions.get(name), value)

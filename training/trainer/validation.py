@@ -26,10 +26,13 @@ class Validation:
         self.class_weights = None if target.scale is not None else torch.tensor(target.class_weights)
         self.class_names = dataset.class_names
 
-    def measure(self, network: nn.Module, training: Training) -> EpochMetrics:
+    def logits(self, network: nn.Module) -> torch.Tensor:
+        """What the network says about the rows: float32 (n, k), or returns in units of the scale (n, 1), on the CPU."""
+        return split_logits(network, self.features, self.last)
+
+    def measure(self, logits: torch.Tensor, training: Training) -> EpochMetrics:
         """val_loss, and for classes val_accuracy, val_balanced_accuracy, val_mcc and predicted_shares by class; for
         returns val_mae, val_rmse, val_r2, val_sign_accuracy, val_ic and val_rank_ic (None where predictions are all the same)."""
-        logits = split_logits(network, self.features, self.last)
         loss = mean_loss(logits, torch.from_numpy(self.labels), training, self.class_weights)
         if self.scale is not None:
             told = returns.measures(in_returns(logits, self.scale), self.realised, self.centre)

@@ -1,23 +1,36 @@
-"""`load_data SYMBOL TIMEFRAME --from FILE`: bars from a CSV or Parquet file into the store."""
+"""`load_data SYMBOL TIMEFRAME --from FILE | --source NAME`, `load_data --update`: bars into the store."""
 
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError
 
 from strategies_app.vocabulary import TIMEFRAMES
 
+if TYPE_CHECKING:
+    from training.fetching import Fetch
+    from training.models import BarSeries
+
+#: Options that only a file has, and only a source.
+OF_FILE, OF_SOURCE = ("tz", "price_scale", "adjust"), ("exchange", "market", "since", "until")
+
 
 class Command(BaseCommand):
-    help = "Loads bars from a CSV or Parquet file; bars that are stored already are merged by time."
+    help = "Loads bars from a file or fetches them from a source; bars that are stored already are merged by time."
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("symbol", metavar="SYMBOL", help="such as AAPL or EURUSD")
-        parser.add_argument("timeframe", metavar="TIMEFRAME", choices=list(TIMEFRAMES), help=", ".join(TIMEFRAMES))
-        parser.add_argument("--from", dest="file", metavar="FILE", type=Path, required=True, help="CSV (also .gz) or Parquet")
+        parser.add_argument("symbol", metavar="SYMBOL", nargs="?", help="such as AAPL or EURUSD")
+        parser.add_argument("timeframe", metavar="TIMEFRAME", nargs="?", choices=list(TIMEFRAMES), help=", ".join(TIMEFRAMES))
+        where = parser.add_mutually_exclusive_group(required=True)
+        where.add_argument("--from", dest="file", metavar="FILE", type=Path, help="CSV (also .gz) or Parquet")
+        where.add_argument("--source", metavar="NAME", help="yahoo, or ccxt with --exchange; each page is stored when it arrives")
+        where.add_argument(
+            "--update", action="store_true", help="fetch what is missing at the end and in gaps, of one series or of all"
+        )
         parser.add_argument("--tz", metavar="ZONE", help="time zone of times that name none, such as Europe/Berlin or UTC")
         parser.add_argument(
             "--price-scale", type=float, default=1.0, metavar="N", help="divide prices by N, such as 100000 for points of EURUSD"
@@ -28,31 +41,145 @@ class Command(BaseCommand):
         parser.add_argument(
             "--calendar", metavar="NAME", help="exchange calendar by which gaps are counted, such as XNYS; `none` takes it away"
         )
+        parser.add_argument("--exchange", metavar="NAME", help="with --source ccxt: such as binance or kraken")
+        parser.add_argument(
+            "--market", metavar="NAME", help="the source's own name where it is not SYMBOL, such as ^GSPC or BTC/USDT:USDT"
+        )
+        parser.add_argument("--since", metavar="DAY", type=dt.date.fromisoformat, help="first UTC day to fetch")
+        parser.add_argument(
+            "--until", metavar="DAY", type=dt.date.fromisoformat, help="last UTC day to fetch; today if not given"
+        )
         parser.add_argument("--replace", action="store_true", help="take the new bars where stored ones of the same time differ")
 
-    def handle(self, *args: Any, symbol: str, timeframe: str, file: Path, **options: Any) -> None:
-        from training.bar_series import load_file, loaded_line
+    def handle(self, *args: Any, symbol: str | None, timeframe: str | None, **options: Any) -> None:
         from training.management.refusals import refusals
         from training.pipeline.bars import DataError, series_path
 
+        if not options["update"] and not (symbol and timeframe):
+            raise CommandError("wanted SYMBOL TIMEFRAME, such as AAPL 1d", returncode=2)
+        self._refuse_other(options)
         try:
-            series_path(Path(), symbol, timeframe)
+            if symbol and timeframe:
+                series_path(Path(), symbol, timeframe)
         except DataError as error:
             raise CommandError(str(error), returncode=2) from None
         with refusals():
-            loaded = load_file(
-                symbol,
-                timeframe,
-                file,
-                tz=options["tz"],
-                price_scale=options["price_scale"],
-                adjust=options["adjust"],
-                replace=options["replace"],
-                calendar="" if options["calendar"] == "none" else options["calendar"],
-            )
+            if options["file"]:
+                self._load(str(symbol), str(timeframe), **options)
+            elif options["source"]:
+                self._fetch(_wanted(str(symbol), str(timeframe), options), _calendar(options))
+            else:
+                self._update(symbol, timeframe)
+
+    def _refuse_other(self, options: dict[str, Any]) -> None:
+        wrong = [name for name in (OF_SOURCE if options["file"] else OF_FILE) if options[name] not in (None, False, 1.0)]
+        wrong += [
+            name for name in (*OF_SOURCE, "replace", "calendar") if options["update"] and options[name] not in (None, False)
+        ]
+        if wrong:
+            how = "--from" if options["file"] else "--source" if options["source"] else "--update"
+            raise CommandError(f"--{wrong[0].replace('_', '-')} does not go with {how}", returncode=2)
+
+    # --- from a file ---
+
+    def _load(self, symbol: str, timeframe: str, *, file: Path, **options: Any) -> None:
+        from training.bar_series import load_file, loaded_line
+
+        given = {name: options[name] for name in (*OF_FILE, "replace")}
+        loaded = load_file(symbol, timeframe, file, **given, calendar=_calendar(options))
         self.stdout.write(loaded_line(loaded))
         for note in loaded.notes:
             self.stdout.write(f"  note: {note}")
         for warning in loaded.warnings:
             if warning not in loaded.notes:
                 self.stdout.write(self.style.WARNING(f"  warning: {warning}"))
+
+    # --- from a source ---
+
+    def _update(self, symbol: str | None, timeframe: str | None) -> None:
+        from training.fetching import Fetch
+        from training.values import Refusal
+
+        chosen = _remembered(symbol, timeframe)
+        failed = 0
+        for series in chosen:
+            try:
+                self._fetch(Fetch(series.symbol, series.timeframe, series.feed["source"], series.feed["market"]))
+            except Refusal as refusal:  # the others can still be updated
+                if len(chosen) == 1:
+                    raise
+                failed += 1
+                self.stderr.write(f"{series}: {refusal}")
+        if failed:
+            raise CommandError(f"{failed} of {len(chosen)} series could not be updated")
+
+    def _fetch(self, fetch: Fetch, calendar: str | None = None) -> None:
+        from training import fetching
+        from training.bar_series import store_frame
+        from training.models import BarSeries
+        from training.pipeline.frames import empty_frame
+
+        try:
+            fetching.run(fetch, fetching.opened(fetch.source), fetching.rest, self._tell)
+        except KeyboardInterrupt:
+            kept = "what is stored stays as it was" if fetch.anew else f"{fetch.added:,} new bars are kept"
+            raise CommandError(
+                f"stopped; {kept}, and fetching {fetch.symbol} {fetch.timeframe} again goes on from there", returncode=130
+            ) from None
+        finally:
+            for note in fetch.notes:
+                self.stdout.write(f"  note: {note}")
+        if calendar is not None:
+            store_frame(fetch.symbol, fetch.timeframe, empty_frame(), source=fetch.label, calendar=calendar)
+        series = BarSeries.objects.get(symbol=fetch.symbol, timeframe=fetch.timeframe)
+        self.stdout.write(
+            f"{series}: {series.rows:,} bars from {series.first:%Y-%m-%d %H:%M} to {series.last:%Y-%m-%d %H:%M} UTC"
+            f" ({fetch.added:,} {'fetched anew' if fetch.anew else 'added'} from {fetch.label})"
+        )
+        for warning in series.quality.get("warnings") or ():
+            self.stdout.write(self.style.WARNING(f"  warning: {warning}"))
+
+    def _tell(self, fetch: Fetch) -> None:
+        if fetch.pause:
+            self.stdout.write(f"  {fetch.problem}, trying again in {fetch.pause:g} s")
+        elif fetch.pages and not fetch.is_done:
+            self.stdout.write(f"  {fetch.percent:.0f} %, page {fetch.pages}, {fetch.added:,} new bars")
+
+
+def _calendar(options: dict[str, Any]) -> str | None:
+    """The calendar's name, "" to take it away, None to leave it as it is."""
+    return "" if options["calendar"] == "none" else options["calendar"]
+
+
+def _wanted(symbol: str, timeframe: str, options: dict[str, Any]) -> Fetch:
+    from training.fetching import Fetch
+    from training.pipeline.coverage import DAY, day_start
+
+    source, exchange = options["source"], options["exchange"]
+    if exchange and source != "ccxt":
+        raise CommandError("--exchange goes with --source ccxt", returncode=2)
+    since, until = options["since"], options["until"]
+    if since and until and since > until:
+        raise CommandError(f"--since {since} is after --until {until}", returncode=2)
+    return Fetch(
+        symbol, timeframe, f"ccxt:{exchange or ''}" if source == "ccxt" else source, options["market"] or "",
+        since=day_start(since) if since else None, until=day_start(until) + DAY if until else None, replace=options["replace"],
+    )  # fmt: skip
+
+
+def _remembered(symbol: str | None, timeframe: str | None) -> list[BarSeries]:
+    """The series that came from a source; CommandError if there is none of the name."""
+    from training.models import BarSeries
+
+    rows = BarSeries.objects.all()
+    rows = rows.filter(symbol=symbol) if symbol else rows
+    rows = rows.filter(timeframe=timeframe) if timeframe else rows
+    found = [row for row in rows if row.feed.get("source")]
+    if found:
+        return found
+    what = " ".join(filter(None, (symbol, timeframe))) or "series"
+    if rows:
+        raise CommandError(
+            f"{what} came from a file ({rows[0].source or 'unknown'}), not from a source: name one with --source", returncode=2
+        )
+    raise CommandError(f"no {what} is stored; fetch it first: load_data SYMBOL TIMEFRAME --source yahoo", returncode=2)

@@ -25,7 +25,7 @@ class Command(BaseCommand):
         )
         parser.add_argument("--timeframes", metavar="1h,4h", type=_names)
         parser.add_argument("--validation-split", metavar="SHARE", type=float, help="share of the validation split, such as .2")
-        parser.add_argument("--detailed-analytics", action="store_true", help="not available yet")
+        parser.add_argument("--detailed-analytics", action="store_true", help="keep what happens inside the network")
         parser.add_argument("--dry-run", action="store_true", help="show the plan and run nothing")
         parser.add_argument("--inline", action="store_true", help="train in this process")
         parser.add_argument(
@@ -52,11 +52,9 @@ class Command(BaseCommand):
         sys.exit(EXIT[status])
 
     def _refuse_unfitting(self, options: dict[str, Any]) -> None:
-        asked = [name for name in ("start", "end", "symbols", "timeframes", "validation_split") if options[name] is not None]
+        asked = list(_request(options))
         problem = None
-        if options["detailed_analytics"]:
-            problem = "--detailed-analytics is not available yet"
-        elif bool(options["strategy"]) == bool(options["resume"]):
+        if bool(options["strategy"]) == bool(options["resume"]):
             problem = "wanted a strategy (a stored name or a path), or --resume OPERATION, and not both"
         elif options["resume"] and (asked or options["dry_run"]):
             problem = f"--resume continues with what was asked for then, without --{(asked or ['dry-run'])[0].replace('_', '-')}"
@@ -119,7 +117,8 @@ def _symbols(text: str) -> list[str]:
 
 def _request(options: dict[str, Any]) -> dict[str, Any]:
     names = ("symbols", "timeframes", "start", "end", "validation_split")
-    return {name: options[name] for name in names if options[name] is not None}
+    given = {name: options[name] for name in names if options[name] is not None}
+    return given | ({"detailed_analytics": True} if options["detailed_analytics"] else {})
 
 
 def program() -> str:

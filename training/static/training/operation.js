@@ -145,8 +145,14 @@
     const same = rows.length && rows.at(-1).metrics.val_ic == null;
     alarm(same ? "The model predicts the same return for every validation row. Look at its inputs, or try another learning rate or activation." : "");
   };
-  const alarm = (text) => {
-    const place = byId("alarm");
+  /** The newest of what the trainer found wrong with the losses; each kind is told once in so many epochs. */
+  const FINDING_EPOCHS = 50;
+  const unstable = () => {
+    const text = lossKept.counted.slice(-FINDING_EPOCHS).flatMap((r) => r.metrics.findings || []).at(-1)?.text;
+    return text ? `${text[0].toUpperCase()}${text.slice(1)}.` : "";
+  };
+  const alarm = (sentence) => {
+    const place = byId("alarm"), text = [sentence, unstable()].filter(Boolean).join(" ");
     if (!place) return;
     if (place.textContent !== text) place.textContent = text;
     place.hidden = !text;

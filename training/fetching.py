@@ -1,0 +1,246 @@
+"""Fetching a series from a bar source, one page at a time: what is missing → page → store. Never in the web process: pandas.
+
+Each page is stored when it arrives, so that stopping loses nothing and going on begins where the store ends. Only
+where prices have changed since they were stored (a split, a dividend) all is fetched beside the store, and takes its
+place at once or not at all: a series is never half in old prices and half in new ones.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+from django.conf import settings
+
+from training.bar_series import store_frame
+from training.fetch_state import Fetch
+from training.models import BarSeries
+from training.pipeline.bars import empty_frame, locked, merge_bars, read_bars, series_path, write_bars
+from training.pipeline.coverage import DAY, day_of
+from training.pipeline.frames import bar_times
+from training.processes import undisturbed
+from training.sources.source import Source, SourceError, Unavailable, open_source
+from training.sources.spans import Span, disagreement, last_whole, missing, only_new, possible_bars, whole_bars
+
+#: Seconds between one try and the next; after the last one the fetch gives up. A source may ask for more, up to MOST_PAUSE.
+PAUSES = (1, 2, 4, 8, 16, 32)
+MOST_PAUSE = 120
+#: A span without a bar is asked for again while it is younger: bars may come late.
+LATE = 7 * DAY
+MOST_EMPTY = 500
+#: Pages of a fetch that was given up go after so long.
+ANEW, ANEW_SECONDS = ".anew", 86_400
+
+
+def opened(name: str) -> Source:
+    """The source of this name, with what this installation has for it."""
+    return open_source(name, Path(settings.HOME_DIR) / "sources", settings.EXCHANGE_KEYS)
+
+
+def clock() -> int:
+    """Now, µs."""
+    return round(time.time() * 1e6)
+
+
+def rest(seconds: float) -> None:
+    """How a command waits."""
+    time.sleep(seconds)
+
+
+def run(fetch: Fetch, source: Source, wait: Callable[[float], None], told: Callable[[Fetch], None]) -> None:
+    """All steps, in this process."""
+    while not fetch.is_done:
+        step(fetch, source)
+        told(fetch)
+        if fetch.pause:
+            wait(fetch.pause)
+
+
+def step(fetch: Fetch, source: Source, now: int | None = None) -> None:
+    """Ask for one page and store it. SourceError where asking again is of no use."""
+    now = clock() if now is None else now
+    fetch.pause, fetch.problem = 0.0, ""
+    try:
+        if fetch.spans is None:
+            _begin(fetch, source, now)
+        elif fetch.spans:
+            _page(fetch, source, now)
+        fetch.tries = 0
+    except Unavailable as problem:
+        fetch.tries += 1
+        if fetch.tries > len(PAUSES):
+            times = f"asked {fetch.tries} times in {sum(PAUSES)} s"
+            raise SourceError(f"{problem}, {times}; what came is kept, and fetching again goes on from there") from None
+        fetch.problem = str(problem)
+        fetch.pause = max(PAUSES[fetch.tries - 1], min(problem.seconds, MOST_PAUSE))
+
+
+# --- beginning ---------------------------------------------------------------------------------
+
+
+def _begin(fetch: Fetch, source: Source, now: int) -> None:
+    series_path(Path(settings.STORE_DIR), fetch.symbol, fetch.timeframe)  # refuses a bad symbol before anybody is asked
+    row = _row(fetch)
+    if not fetch.market:
+        fetch.market = source.market_of(fetch.symbol)
+    source.check(fetch.market, fetch.timeframe)
+    _sweep(fetch)
+    stored = _stored(fetch)
+    until = last_whole(fetch.timeframe, now)
+    until = min(fetch.until or until, until)
+    first = int(bar_times(stored)[0]) if len(stored) else source.earliest(fetch.timeframe, now)
+    since = first if fetch.since is None else fetch.since
+    reach = source.reach(fetch.timeframe, now)
+    if fetch.replace and len(stored):
+        return _begin_anew(fetch, source, stored, min(since, first), now)
+    empty = row.feed.get("empty", []) if row and _is_own(fetch, row) else []
+    found = [_within(span, reach) for span in missing(stored, fetch.timeframe, since, until, empty)]
+    spans = [span for span in found if span.core_start < span.core_end]
+    if since < reach and any(span.core_start == reach for span in spans):
+        fetch.note(f"{source.name} keeps {fetch.timeframe} bars from {day_of(reach)} on only")
+    _set(fetch, spans)
+    if not spans and not len(stored):
+        raise SourceError(_nothing(fetch, max(since, reach), until))
+    return None
+
+
+def _within(span: Span, reach: int) -> Span:
+    return Span(max(span.start, reach), span.end, max(span.core_start, reach), span.core_end)
+
+
+def _begin_anew(fetch: Fetch, source: Source, stored: pd.DataFrame, since: int, now: int) -> None:
+    """Everything up to now beside the store; it takes the store's place at the end."""
+    until = max(last_whole(fetch.timeframe, now), int(bar_times(stored)[-1]))
+    reach = source.reach(fetch.timeframe, now)
+    if since < reach:
+        raise SourceError(
+            f"{fetch.symbol} {fetch.timeframe} is stored from {day_of(since)} on, and {source.name} keeps such bars from "
+            f"{day_of(reach)} on only, so it cannot be fetched anew as a whole; fetch it under another symbol"
+        )
+    shutil.rmtree(_anew_root(fetch), ignore_errors=True)
+    fetch.anew, fetch.added = True, 0
+    _set(fetch, [Span(since, until, since, until)])
+
+
+def _set(fetch: Fetch, spans: list[Span]) -> None:
+    fetch.spans = [[span.start, span.end, span.core_start, span.core_end] for span in spans]
+    fetch.total = sum(span.end - span.start for span in spans)
+    fetch.in_span = 0
+
+
+def _sweep(fetch: Fetch) -> None:
+    """What was fetched beside the store and given up goes."""
+    for folder in _anew_root(fetch).parent.glob("*"):
+        if folder.name == fetch.key or time.time() - folder.stat().st_mtime > ANEW_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+# --- one page ----------------------------------------------------------------------------------
+
+
+def _page(fetch: Fetch, source: Source, now: int) -> None:
+    assert fetch.spans
+    start, end, core_start, core_end = fetch.spans[0]
+    page = source.page(fetch.market, fetch.timeframe, start, end)
+    fetch.pages += 1
+    frame, impossible = possible_bars(whole_bars(page.frame, fetch.timeframe, now))
+    if impossible:
+        fetch.note("some bars were left out, since no bar can have such prices: a high below its low, or none above zero")
+    root = _anew_root(fetch) if fetch.anew else Path(settings.STORE_DIR)
+    stored = _read(root, fetch)
+    if not fetch.anew and (why := disagreement(stored, frame)):
+        return _changed(fetch, source, stored, why, now)
+    new = only_new(stored, frame)
+    fetch.added += len(new)
+    fetch.in_span += len(new)
+    if len(new):
+        _keep(fetch, root, stored, new)
+    elif len(frame) and not fetch.anew:
+        _remember(fetch)
+    if page.until < end:
+        fetch.spans[0] = [page.until, end, core_start, core_end]
+        return None
+    fetch.spans.pop(0)
+    if not fetch.in_span and core_end < now - LATE and not fetch.anew:
+        _remember(fetch, [core_start, core_end])
+    fetch.in_span = 0
+    return _ended(fetch, core_start, core_end) if not fetch.spans else None
+
+
+def _changed(fetch: Fetch, source: Source, stored: pd.DataFrame, why: str, now: int) -> None:
+    """The source has other prices than the store, where both have bars."""
+    row = _row(fetch)
+    if row is None or not _is_own(fetch, row):
+        came = (row.source if row else "") or "elsewhere"
+        raise SourceError(
+            f"the stored bars of {fetch.symbol} {fetch.timeframe} came from {came}, and {fetch.label} has other prices ({why}); "
+            "fetch them under another symbol, or replace the stored ones as a whole with --replace"
+        )
+    fetch.note(f"prices have changed since they were stored ({why}), as after a split or a dividend: all bars are fetched anew")
+    _begin_anew(fetch, source, stored, int(bar_times(stored)[0]), now)
+
+
+def _keep(fetch: Fetch, root: Path, stored: pd.DataFrame, new: pd.DataFrame) -> None:
+    if fetch.anew:
+        with locked(root, fetch.symbol, fetch.timeframe):
+            write_bars(root, fetch.symbol, fetch.timeframe, merge_bars(stored, new).frame)
+        return
+    with undisturbed():
+        store_frame(fetch.symbol, fetch.timeframe, new, source=fetch.label)
+        _remember(fetch)
+
+
+def _ended(fetch: Fetch, since: int, until: int) -> None:
+    if fetch.anew:
+        frame = _read(_anew_root(fetch), fetch)
+        if len(frame):
+            with undisturbed():
+                store_frame(fetch.symbol, fetch.timeframe, frame, source=fetch.label, whole=True)
+                _remember(fetch)
+        shutil.rmtree(_anew_root(fetch), ignore_errors=True)
+        if not len(frame):
+            raise SourceError(f"{_nothing(fetch, since, until)}; what is stored stays")
+    elif _row(fetch) is None:
+        raise SourceError(_nothing(fetch, since, until))
+
+
+# --- what is stored ----------------------------------------------------------------------------
+
+
+def _row(fetch: Fetch) -> BarSeries | None:
+    return BarSeries.objects.filter(symbol=fetch.symbol, timeframe=fetch.timeframe).first()
+
+
+def _is_own(fetch: Fetch, row: BarSeries) -> bool:
+    """Whether the series came from here before."""
+    return (row.feed.get("source"), row.feed.get("market")) == (fetch.source, fetch.market)
+
+
+def _remember(fetch: Fetch, empty: list[int] | None = None) -> None:
+    """The series is asked for here from now on; a span in which there is nothing is not asked for again."""
+    row = _row(fetch)
+    if row is not None:
+        known = row.feed.get("empty", []) if _is_own(fetch, row) and not fetch.anew else []
+        feed = {"source": fetch.source, "market": fetch.market, "empty": [*known, *([empty] if empty else [])][-MOST_EMPTY:]}
+        BarSeries.objects.filter(pk=row.pk).update(feed=feed)
+
+
+def _stored(fetch: Fetch) -> pd.DataFrame:
+    return _read(Path(settings.STORE_DIR), fetch)
+
+
+def _read(root: Path, fetch: Fetch) -> pd.DataFrame:
+    if not series_path(root, fetch.symbol, fetch.timeframe).exists():
+        return empty_frame()
+    return read_bars(root, fetch.symbol, fetch.timeframe)
+
+
+def _anew_root(fetch: Fetch) -> Path:
+    return Path(settings.STORE_DIR) / ANEW / fetch.key
+
+
+def _nothing(fetch: Fetch, since: int, until: int) -> str:
+    return f"{fetch.source} has no {fetch.timeframe} bars of {fetch.market} from {day_of(since)} to {day_of(until)}"
