@@ -40,7 +40,7 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str = "") -> di
     bars = load_bars(spec, Path(settings.STORE_DIR), threads=settings.DATA_THREADS)
     cache = FeatureCache(Path(settings.CACHE_DIR), settings.CACHE_LIMIT_BYTES)
     prepared = prepare(spec, bars, cache=cache, data_threads=settings.DATA_THREADS, memory_limit=settings.MEMORY_LIMIT)
-    told = footprint_of(spec, bars, settings.DATA_THREADS, in_file=is_in_file(prepared))
+    taken = footprint_of(spec, bars, settings.DATA_THREADS, in_file=is_in_file(prepared))
     dataset, splits = prepared.dataset, prepared.splits
     parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
     _, warnings = learn_target(dataset, splits, spec.training)  # refuses what training would refuse
@@ -56,7 +56,7 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str = "") -> di
         "network": f"{spec.model.type}, {parameter_count(network):,} parameters, {len(dataset.feature_names)} features"
         f"{f' in windows of {spec.window} bars' if spec.window > 1 else ''}, "
         + (f"{len(dataset.class_names)} classes" if dataset.class_names else "one predicted return"),
-        "memory": told.words() + device_text(device, told, parameter_count(network)),
+        "memory": taken.words() + device_text(device, taken, parameter_count(network)),
         "worker": worker or f"this process, {device} ({device_name(device)})",
         "features": list(dataset.feature_names),
         "class_names": list(dataset.class_names),
