@@ -25,6 +25,7 @@ def main() -> None:
         indicators,
         jobs,
         labels,
+        memory,
         pipeline,
         recurrent,
         safeguards,
@@ -36,6 +37,7 @@ def main() -> None:
     first += [*indicators.table(indicators.run()), *labels.table(labels.run())]
     learning = [*_trainer(trainer.run()), *recurrent.table(recurrent.run())]
     learning += [*checks.table(checks.run()), *safeguards.table(safeguards.run()), *analytics.table(analytics.run())]
+    learning += memory.table(memory.run())
     page = "\n".join([*first, *learning, *_jobs(jobs.run()), *dashboard.table(dashboard.run())]) + "\n"
     PAGE.write_text(page, encoding="utf-8")
     print(page)

@@ -162,6 +162,10 @@ DATA_THREADS = int(_number("KTRDR_THREADS", min(_cores(), max(2, _cores() - 1)),
 #: A run's rows lie on the device as a whole if they take no more bytes than this; None: as far as there is room.
 _resident = _number("KTRDR_RESIDENT_LIMIT_BYTES", math.inf, low=0, whole=True)
 RESIDENT_LIMIT_BYTES = int(_resident) if math.isfinite(_resident) else None
+#: So many bytes a training may take beside the program itself; features that do not fit are read from the cache's file.
+#: None: as many as are free.
+_memory = _number("KTRDR_MEMORY_LIMIT", math.inf, low=1, whole=True)
+MEMORY_LIMIT = int(_memory) if math.isfinite(_memory) else None
 #: The start form has a box for each stored symbol, and a training takes up to 10,000 of them.
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_100
 #: A larger file of bars is not taken by the web site; `load_data` takes any.
@@ -189,9 +193,21 @@ BEHIND_TLS = _flag("KTRDR_BEHIND_TLS", False)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = BEHIND_TLS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_TLS else None
 
+#: The server that mails go out by; without one nobody can ask for a mail.
+EMAIL_HOST = os.environ.get("EMAIL_HOST", "").strip()
+EMAIL_PORT = int(_number("EMAIL_PORT", 25, low=1, whole=True))
+EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = os.environ.get("EMAIL_HOST_USER", ""), os.environ.get("EMAIL_HOST_PASSWORD", "")
+EMAIL_USE_TLS, EMAIL_USE_SSL = _flag("EMAIL_USE_TLS", False), _flag("EMAIL_USE_SSL", False)
+EMAIL_TIMEOUT = _number("EMAIL_TIMEOUT", 10, low=0.1)
+DEFAULT_FROM_EMAIL = os.environ.get("DEFAULT_FROM_EMAIL", "").strip() or "ktrdr@localhost"
+
 #: A running operation whose heartbeat has not changed for so long has lost its process.
 ORPHAN_TIMEOUT_SECONDS = _number("ORPHAN_TIMEOUT_SECONDS", 60, low=0.1)
 ORPHAN_CHECK_INTERVAL_SECONDS = _number("ORPHAN_CHECK_INTERVAL_SECONDS", 15, low=0.1)
+#: A training on a worker that failed of something passing (a lost connection) is tried again so often, after so many
+#: seconds at first and twice as many each time.
+RETRIES = int(_number("KTRDR_RETRIES", 3, low=0, whole=True))
+RETRY_SECONDS = _number("KTRDR_RETRY_SECONDS", 30, low=0)
 HEARTBEAT_SECONDS = _number("HEARTBEAT_SECONDS", 5, low=0.1)
 
 #: Without REDIS_URL, `up` starts a Redis of its own on this socket; its address is known to every process of this home.

@@ -13,6 +13,7 @@ from ktrdr_site import embedded_redis
 PROJECT = Path(__file__).resolve().parent.parent
 #: Whatever the developer has set must not reach a test.
 SETTINGS = (
+    "EMAIL_HOST",
     "DATABASE_URL",
     "CHECKPOINT_DIR",
     "CHECKPOINT_EPOCH_INTERVAL",

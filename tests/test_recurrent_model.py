@@ -14,6 +14,7 @@ from tests.api_examples import Examples, make_examples, register_worker, send
 from tests.result_examples import completed, sample_bars, text_of, trained
 from training import explain, plans
 from training.estimates import _work, seconds_for
+from training.footprint import batch_bytes
 from training.models import Operation
 from training.pipeline.coverage import DataError, check_windows
 from training.requests import recorded_ranges, recorded_rows
@@ -75,8 +76,8 @@ def test_its_plan_says_what_it_sees_and_takes(db: None) -> None:
     told = plans.plan(memory(), "a test", {})
     parameters = 4 * 8 * (7 + 8 + 2) + 4 * 8 * (8 + 8 + 2) + 9 * 3
     assert told["network"] == f"lstm, {parameters:,} parameters, 7 features in windows of 12 bars, 3 classes"
-    batch = plans.batch_bytes(read_strategy(memory()), 7)
-    assert batch == 4 * 128 * WINDOW * (2 * 7 + (2 * 17 + 5) * 16) and "a batch of windows 3.9 MB" in told["memory"]
+    batch = batch_bytes(read_strategy(memory()), 7)
+    assert batch == 4 * 128 * WINDOW * (2 * 7 + (2 * 17 + 5) * 16) and "a batch 3.9 MB" in told["memory"]
     assert told["split"]["rows"]["crossing"] > 0
     plain = plans.plan(text_of().replace("\n  epochs:", "\n  precision: bfloat16\n  epochs:"), "a test", {}, "a gpu worker")
     assert "crossing" not in plain["split"]["rows"]
@@ -97,7 +98,7 @@ def test_the_memory_of_a_batch_is_about_what_torch_keeps_of_it(kind: str) -> Non
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         network.train()(torch.rand(128, WINDOW, 7))
-    assert 1 <= plans.batch_bytes(spec, 7) / sum(kept.values()) < 2
+    assert 1 <= batch_bytes(spec, 7) / sum(kept.values()) < 2
 
 
 @pytest.mark.parametrize("window", [500, 10_000])

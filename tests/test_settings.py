@@ -117,6 +117,13 @@ def test_rows_are_limited_only_if_that_is_asked_for(tmp_path: Path) -> None:
     assert values(tmp_path, KTRDR_RESIDENT_LIMIT_BYTES="0")["RESIDENT_LIMIT_BYTES"] == 0
 
 
+def test_memory_and_retries_have_their_limits(tmp_path: Path) -> None:
+    found = values(tmp_path)
+    assert (found["MEMORY_LIMIT"], found["RETRIES"], found["RETRY_SECONDS"]) == (None, 3, 30)
+    found = values(tmp_path, KTRDR_MEMORY_LIMIT="4000000000", KTRDR_RETRIES="0", KTRDR_RETRY_SECONDS="1.5")
+    assert (found["MEMORY_LIMIT"], found["RETRIES"], found["RETRY_SECONDS"]) == (4_000_000_000, 0, 1.5)
+
+
 def test_symbols_share_all_cores_but_one_unless_that_is_said_otherwise(tmp_path: Path) -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     assert values(tmp_path)["DATA_THREADS"] == {1: 1, 2: 2}.get(cores, cores - 1)

@@ -114,8 +114,8 @@ def test_memory_that_runs_out_in_the_optimizer_is_told_in_a_sentence(
     settings.STORE_DIR = tmp_path / "bars"
     store_frame("AAPL", "1d", read_bars(SAMPLE_BARS, "AAPL", "1d"), source="sample")
 
-    def step(self: Reference, *batch: Any) -> Any:
-        self.gradients.of(*batch)
+    def step(self: Reference, x: Any, y: Any, w: Any, watch: Any) -> Any:
+        self.gradients.of(x, y, w)
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nGPU 0 has …")
 
     monkeypatch.setattr(Reference, "_step", step)

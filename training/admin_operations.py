@@ -44,7 +44,21 @@ from training.standing import remaining_seconds
 MOST_SELECTED = 200
 METRICS_PER_PAGE = 200
 #: Of the row's many texts the list needs only the effective strategy, for symbols and timeframes.
-UNSEEN_IN_LISTS = ("notes", "checks", "fingerprints", "sources", "first_bars", "error", "certificate", "strategy_version__text")
+UNSEEN_IN_LISTS = (
+    "notes",
+    "checks",
+    "fingerprints",
+    "sources",
+    "first_bars",
+    "error",
+    "failure",
+    "certificate",
+    "strategy_version__text",
+)
+
+
+def _failure_lines(operation: Operation) -> list[str]:
+    return [f"{word.capitalize()}: {text}" for word, text in operation.failure_lines.items()]
 
 
 class StrategyFilter(admin.SimpleListFilter):
@@ -285,7 +299,7 @@ class OperationAdmin(ReadOnlyAdmin):
             "verbs": [(verb, address_of(operation, verb.name)) for verb in buttons(request.user, operation)],
             "notes": bullets(operation.notes) if operation.notes else "",
             "findings": checks.findings_of(operation),
-            "error": block(operation.error) if operation.error else "",
+            "error": block("\n".join([operation.error, *_failure_lines(operation)])) if operation.error else "",
             "metrics": page,
             "metrics_columns": [word for _, word, _ in _epoch_columns(page[0].metrics if len(page) else {})],
             "metrics_lines": [_metric_line(row) for row in page],

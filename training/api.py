@@ -19,6 +19,7 @@ from training.api_pages import page
 from training.authentication import Access, identify
 from training.estimates import seconds_for
 from training.logs import log_tail
+from training.mails import own_address
 from training.models import LIVE, Checkpoint, Operation, Status
 from training.operations import OperationError
 from training.questions import ask
@@ -59,7 +60,8 @@ def start_training(request: HttpRequest, body: api_shapes.Start) -> Answer[dict[
     caller = request.auth  # type: ignore[attr-defined]
     if body.strategy_yaml is not None:
         caller.must("strategies_app.add_strategyversion")
-    operation, is_new = requests.start_training(_found(body), body.options(), caller.actor, task_id=body.task_id)
+    wish = {"task_id": body.task_id, "notify": own_address(caller.user) if body.notify else ""}
+    operation, is_new = requests.start_training(_found(body), body.options(), caller.actor, **wish)
     line = api_shapes.OperationLine.from_orm(_operation(operation.pk)).dict()
     return Answer(202 if is_new else 200, line | {"estimated_duration_seconds": seconds_for(json.loads(operation.spec))})
 

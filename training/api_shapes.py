@@ -50,6 +50,7 @@ class Start(Request):
     end_date: dt.date | None = Field(None, description="last UTC day")
     validation_split: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)] | None = None
     detailed_analytics: bool = Field(False, description="keep what happens inside the network, epoch by epoch")
+    notify: bool = Field(False, description="mail me when it has ended")
 
     @model_validator(mode="after")
     def _one_strategy(self) -> Start:
@@ -194,7 +195,19 @@ class OperationLine(Changed):
         return model.name if model else None
 
 
+class Failure(Schema):
+    category: Literal["transient", "data", "strategy", "resources", "bug"]
+    cause: str
+    happening: str = Field(description="what the run was doing")
+    kept: str = Field(description="the checkpoint that a resumed run continues from")
+    advice: str = Field(description="what to do")
+    resuming_helps: bool
+
+
 class OperationDetail(OperationLine):
+    failure: Failure | None = Field(description="of a failed run")
+    retries: int = Field(description="attempts made by themselves after something passing")
+    retry_at: dt.datetime | None = Field(description="when a failed run is tried again by itself")
     task_id: str | None
     reason: str
     notes: list[str]
@@ -207,6 +220,10 @@ class OperationDetail(OperationLine):
     strategy_path: str
     spec: dict[str, Any]
     fingerprints: dict[str, Any]
+
+    @staticmethod
+    def resolve_failure(row: Any) -> dict[str, Any] | None:
+        return row.failure or None
 
     @staticmethod
     def resolve_strategy_path(row: Any) -> str:
@@ -236,6 +253,7 @@ class TrainingStatus(Schema):
     metrics: dict[str, Any] = Field(description="those of the last completed epoch")
     warnings: list[str]
     error: str
+    failure: Failure | None = Field(description="of a failed run")
 
 
 class Finding(Schema):

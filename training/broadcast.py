@@ -9,18 +9,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import re
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 from redis.exceptions import RedisError
 
+from training.memory import own_memory
 from training.values import BatchMetrics, EpochMetrics
 
 #: A message costs 0.7 ms of CPU time: at ten a second alone a third of what reporting may take of a training.
@@ -32,16 +31,6 @@ log = logging.getLogger(__name__)
 
 def group_of(operation_id: str) -> str:
     return f"operation.{operation_id}"
-
-
-def own_memory() -> int | None:
-    """Bytes of this process's own memory, without mapped files; None where the system does not tell."""
-    try:
-        status = Path("/proc/self/status").read_text(encoding="ascii")
-    except OSError:
-        return None
-    found = re.search(r"^RssAnon:\s+(\d+) kB$", status, re.MULTILINE)
-    return int(found[1]) * 1024 if found else None
 
 
 class Pace:

@@ -28,6 +28,8 @@ _FOLDER = re.compile(r"epoch_(\d+)_([a-z]+)$")
 class CheckpointError(Refusal):
     """A checkpoint cannot be written or read: one sentence."""
 
+    category = "resources"
+
 
 class Schedule:
     """Whether a periodic checkpoint is due: after so many epochs, or so many seconds since the last one."""

@@ -29,6 +29,8 @@ print(json.dumps([{"device": d, "name": device_name(d), "memory": device_memory(
 class NoDevice(Refusal):
     """The device that a worker is for is not there: one sentence."""
 
+    category = "resources"
+
 
 @dataclass(frozen=True)
 class Device:

@@ -13,9 +13,9 @@ from training.requests import Actor
 from training.terminal import Display, console_on
 
 
-def dispatch(strategy: str, request: dict[str, object], stream: TextIO, *, program: str, follow: bool) -> str:
+def dispatch(strategy: str, request: dict[str, object], stream: TextIO, *, program: str, follow: bool, notify: str = "") -> str:
     """Start on a worker; `dispatched`, or with follow the final status."""
-    operation, _ = requests.start_training(find_strategy(strategy), request, Actor())
+    operation, _ = requests.start_training(find_strategy(strategy), request, Actor(), notify=notify)
     return _handed_over(operation, stream, program, follow)
 
 

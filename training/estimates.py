@@ -23,10 +23,7 @@ def seconds_for(spec: Mapping[str, Any]) -> float | None:
     shortens it. Small networks take their time by the batch, so runs with other batches say little; recurrent ones
     take theirs by the bar of the window, so only runs of the same kind and similar windows and widths count.
     """
-    stored = {
-        (symbol, timeframe): (first.timestamp(), last.timestamp(), rows)
-        for symbol, timeframe, first, last, rows in BarSeries.objects.values_list("symbol", "timeframe", "first", "last", "rows")
-    }
+    stored = _stored()
     size = _bars(spec, stored)
     batch, network = spec["training"]["batch_size"], spec["model"]["type"]
     rates = [
@@ -38,6 +35,22 @@ def seconds_for(spec: Mapping[str, Any]) -> float | None:
         and _similar(_work(earlier), _work(spec), SIMILAR)
     ]
     return round(median(rates) * spec["training"]["epochs"] * size, 1) if rates else None
+
+
+def base_bars(spec: Mapping[str, Any]) -> dict[str, int]:
+    """About how many base bars a run has of each symbol, by what is stored."""
+    stored = _stored()
+    data = spec["training_data"]
+    symbols = names_in(data["symbols"], "symbol")
+    alone = ({**spec, "training_data": {**data, "symbols": {"mode": "single", "symbol": symbol}}} for symbol in symbols)
+    return {symbol: round(_bars(plain, stored)) for symbol, plain in zip(symbols, alone, strict=True)}
+
+
+def _stored() -> Stored:
+    return {
+        (symbol, timeframe): (first.timestamp(), last.timestamp(), rows)
+        for symbol, timeframe, first, last, rows in BarSeries.objects.values_list("symbol", "timeframe", "first", "last", "rows")
+    }
 
 
 def _work(spec: Mapping[str, Any]) -> float:

@@ -22,6 +22,8 @@ MANIFEST = "manifest.json"
 class FolderError(Refusal):
     """A folder whose content cannot be trusted; the message is one sentence."""
 
+    category = "resources"
+
 
 def sync_folder(path: Path) -> None:
     """Make renames inside a folder last; a file's own fsync does not."""

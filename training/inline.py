@@ -17,6 +17,7 @@ from strategies_app.stored import find_strategy
 from strategies_app.vocabulary import TIMEFRAMES
 from training import checkpoints, operations
 from training.logs import log_path
+from training.mails import mail_end
 from training.models import Operation, Status
 from training.progress import SUPERSEDED, Progress
 from training.requests import Actor, resume, start_training
@@ -26,11 +27,11 @@ from training.workers import run_operation
 Hand = Callable[[Progress], None]
 
 
-def start_inline(strategy: str, request: dict[str, Any], stream: TextIO, program: str) -> str:
+def start_inline(strategy: str, request: dict[str, Any], stream: TextIO, program: str, notify: str = "") -> str:
     """Store the strategy and the operation, then train; gives the final status."""
     found = find_strategy(strategy)
     with signals_handed_over() as hand:
-        operation, _ = start_training(found, request, Actor(), inline=True)
+        operation, _ = start_training(found, request, Actor(), inline=True, notify=notify)
         return _run(operation, operation.attempt, stream, program, hand)
 
 
@@ -57,6 +58,7 @@ def _run(operation: Operation, attempt: int, stream: TextIO, program: str, hand:
     with LogFile(log_path(operation.pk, attempt)) as log, Display(title, console) as display:
         display.state.best = _best_so_far(operation)
         status = run_operation(operation.pk, attempt, [display, log], allow_inexact=allow_inexact, on_start=hand)
+    mail_end(operation.pk)
     tell(operation.pk, status, console, program)
     return status
 
@@ -86,7 +88,9 @@ def tell(operation_id: str, status: str, console: Console, program: str) -> None
     newest = operation.checkpoints.first()
     inline = "" if operation.queue else " --inline"
     console.print(f"{status}: {operation.error or operation.reason or 'stopped on request'}", markup=False)
-    if status == Status.FAILED and newest is None:
+    for word, text in operation.failure_lines.items():
+        console.print(f"{word:13} {text}", markup=False)
+    if status == Status.FAILED and (newest is None or operation.failure.get("resuming_helps") is False):
         return  # nothing to continue: what was said has to be mended first
     kept = f"the end of epoch {newest.epoch + 1} is saved" if newest else "no epoch was completed, so nothing had to be saved"
     console.print(f"{kept}; continue with: {program} train --resume {operation_id}{inline}", markup=False)

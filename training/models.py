@@ -69,6 +69,12 @@ class Operation(models.Model):
     notes = models.JSONField(default=list, help_text="warnings and notes of the run, in order")
     checks = models.JSONField(default=dict, help_text="what was found of the bars, the features and the labels, as values")
     error = models.TextField(blank=True)
+    failure = models.JSONField(
+        default=dict, help_text="of a failed run: category, cause, happening, kept, advice, resuming_helps"
+    )
+    retries = models.PositiveSmallIntegerField(default=0, help_text="attempts since a person asked that were made by themselves")
+    retry_at = models.DateTimeField(null=True, help_text="when a run that failed of something passing is tried again")
+    notify = models.EmailField(blank=True, help_text="who is mailed when it ends")
     certificate = models.TextField(blank=True, help_text="what is known of the exactness of the last resume")
     tags = models.CharField(max_length=400, blank=True, help_text="words to find it by, each between spaces")
     comment = models.TextField(blank=True, help_text="what people noted about it")
@@ -97,6 +103,12 @@ class Operation(models.Model):
     @property
     def name(self) -> str:
         return str(self.strategy_version.strategy.name)
+
+    @property
+    def failure_lines(self) -> dict[str, str]:
+        """What is known of a failure beside its sentence, under the words that pages and terminals put before it."""
+        words = {"category": "kind of fault", "happening": "happened", "kept": "kept", "advice": "what to do"}
+        return {words[part]: text for part, text in self.failure.items() if part in words}
 
     @property
     def tag_list(self) -> list[str]:

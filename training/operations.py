@@ -26,6 +26,15 @@ from training.values import Refusal
 class OperationError(Refusal):
     """The verb does not fit the operation's state: one sentence with the state that was seen."""
 
+    category = "resources"
+
+
+class OtherBars(OperationError):
+    """The stored bars are not those that the operation began with."""
+
+    category = "data"
+    resuming_helps = True
+
 
 class UnknownOperation(OperationError):
     """No operation, or several, of an id."""
@@ -93,8 +102,9 @@ def finish(operation_id: str, attempt: int, **fields: Any) -> bool:
     return _change(operation_id, attempt, LIVE, Status.COMPLETED, finished=timezone.now(), percent=100.0, **fields)
 
 
-def fail(operation_id: str, attempt: int, error: str) -> bool:
-    return _change(operation_id, attempt, (*LIVE, Status.PENDING), Status.FAILED, finished=timezone.now(), error=error)
+def fail(operation_id: str, attempt: int, error: str, **fields: Any) -> bool:
+    live = (*LIVE, Status.PENDING)
+    return _change(operation_id, attempt, live, Status.FAILED, finished=timezone.now(), error=error, **fields)
 
 
 def stop(operation_id: str, attempt: int, status: Status, reason: str) -> bool:
@@ -114,8 +124,8 @@ def refuse_other_plugins(operation: Operation, *, allow_inexact: bool = False) -
         )
 
 
-def resume(operation_id: str, queue: str = "", *, allow_inexact: bool = False) -> int:
-    """failed, cancelled or interrupted → pending with the next attempt, whose number it gives."""
+def resume(operation_id: str, queue: str = "", *, allow_inexact: bool = False, by_itself: bool = False) -> int:
+    """failed, cancelled or interrupted → pending with the next attempt, whose number it gives. by_itself: nobody asked."""
     seen = Operation.objects.filter(pk=operation_id).values_list("attempt", flat=True).first()
     changed = Operation.objects.filter(pk=operation_id, attempt=seen, status__in=RESUMABLE).update(
         status=Status.PENDING,
@@ -125,6 +135,9 @@ def resume(operation_id: str, queue: str = "", *, allow_inexact: bool = False) -
         allow_inexact=allow_inexact,
         reason="",
         error="",
+        failure={},
+        retry_at=None,
+        retries=F("retries") + 1 if by_itself else 0,
         **({} if queue else owner()),
     )
     if seen is None or not changed:

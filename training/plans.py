@@ -7,8 +7,13 @@ from typing import Any
 
 from django.conf import settings
 
-from strategies_app.schema import Recurrent, StrategySpec
+from strategies_app.schema import StrategySpec
+from training.footprint import Footprint
+from training.memory import size_text
 from training.requests import effective_spec
+
+#: Copies of the weights on the device: themselves, gradients and two moments.
+ON_DEVICE = 4
 
 
 def plan(text: str, label: str, options: dict[str, Any], worker: str = "") -> dict[str, Any]:
@@ -17,7 +22,16 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str = "") -> di
     import numpy as np
 
     from training.pipeline.label_report import label_report
-    from training.recipe import FeatureCache, class_shares, load_bars, prepare, return_figures, split_ledger
+    from training.recipe import (
+        FeatureCache,
+        class_shares,
+        footprint_of,
+        is_in_file,
+        load_bars,
+        prepare,
+        return_figures,
+        split_ledger,
+    )
     from training.trainer import precision
     from training.trainer.device import choose_device, device_name
     from training.trainer.networks import build_network, parameter_count
@@ -25,7 +39,8 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str = "") -> di
 
     bars = load_bars(spec, Path(settings.STORE_DIR), threads=settings.DATA_THREADS)
     cache = FeatureCache(Path(settings.CACHE_DIR), settings.CACHE_LIMIT_BYTES)
-    prepared = prepare(spec, bars, cache=cache, data_threads=settings.DATA_THREADS)
+    prepared = prepare(spec, bars, cache=cache, data_threads=settings.DATA_THREADS, memory_limit=settings.MEMORY_LIMIT)
+    taken = footprint_of(spec, bars, settings.DATA_THREADS, in_file=is_in_file(prepared))
     dataset, splits = prepared.dataset, prepared.splits
     parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
     _, warnings = learn_target(dataset, splits, spec.training)  # refuses what training would refuse
@@ -41,7 +56,7 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str = "") -> di
         "network": f"{spec.model.type}, {parameter_count(network):,} parameters, {len(dataset.feature_names)} features"
         f"{f' in windows of {spec.window} bars' if spec.window > 1 else ''}, "
         + (f"{len(dataset.class_names)} classes" if dataset.class_names else "one predicted return"),
-        "memory": memory_text(dataset.rows.features.nbytes, parameter_count(network), batch_bytes(spec, len(ones))),
+        "memory": taken.words() + device_text(device, taken, parameter_count(network)),
         "worker": worker or f"this process, {device} ({device_name(device)})",
         "features": list(dataset.feature_names),
         "class_names": list(dataset.class_names),
@@ -61,31 +76,17 @@ def _names(symbols: tuple[str, ...]) -> str:
     return ", ".join(symbols) if len(symbols) <= MOST_NAMES else f"{len(symbols):,}: {named(symbols)}"
 
 
-#: Numbers that torch's layers keep per unit and bar until their gradients are known; units are counted in steps.
-KEPT_BY, LAYER_STEP = {"lstm": 17, "gru": 8}, 16
+def device_text(device: str, told: Footprint, weights: int) -> str:
+    """What a graphics card has to hold, beside what is free on it; empty for the processor."""
+    from training.trainer.device import free_memory
+    from training.trainer.placement import fits
 
-
-def memory_text(features: int, parameters: int, batch: int = 0) -> str:
-    """Features, the network (weights, gradients, two moments, and copies of the best, last and saved state), and a batch."""
-    network = 4 * parameters * 10
-    parts = [f"features {_size(features)}", f"network {_size(network)}"]
-    parts += [f"a batch of windows {_size(batch)}"] if batch else []
-    return f"about {_size(features + network + batch)}: {', '.join(parts)}"
-
-
-def batch_bytes(spec: StrategySpec, features: int) -> int:
-    """What a step takes for a batch of windows, 0 for single bars: the bars twice (gathered and normalized), what torch keeps
-    of every layer for the way back, and the gradients of one of them."""
-    if not isinstance(spec.model, Recurrent):
-        return 0
-    wanted = spec.model.architecture
-    width = -(-wanted.hidden_size // LAYER_STEP) * LAYER_STEP
-    per_bar = 2 * features + (wanted.num_layers * KEPT_BY[spec.model.type] + 5) * width
-    return 4 * spec.training.batch_size * spec.window * per_bar
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e6:,.1f} MB" if count >= 1e5 else f"{count / 1e3:,.1f} kB"
+    free = free_memory(device)
+    if free is None:
+        return ""
+    rows = told.features if fits(device, told.features, settings.RESIDENT_LIMIT_BYTES) else 0
+    where = "rows included" if rows else "rows moved there batch by batch"
+    return f"; on {device} about {size_text(rows + ON_DEVICE * 4 * weights + told.batch)} of {size_text(free)} free, {where}"
 
 
 def longest_look_ahead(spec: StrategySpec, dataset: Any) -> int:

@@ -24,6 +24,8 @@ Columns = Mapping[str, NDArray[np.float64]]
 class PluginFailed(Refusal):
     """Another package's code raised, or gave what it must not give; the message is one sentence."""
 
+    category = "bug"
+
 
 @functools.cache
 def _function(module: str, name: str) -> Callable[..., Any]:

@@ -68,10 +68,16 @@ class Progress:
         self._stop: str | None = None
         self._next_watch = self._next_row = clock()
         self._unwritten: list[EpochMetric] = []
+        self._batch: BatchMetrics | None = None
         self._state: Callable[[], Parts] | None = None
         self._saved_epoch: int | None = None
         self._replaced: int | None = None
         self._ahead = False  # checkpoints of epochs that the run went back over may be there
+
+    @property
+    def epoch_under_way(self) -> tuple[int | None, int]:
+        """The epoch that is trained now, counted from 1 (None before the first batch), and how many there are to be."""
+        return (None, 0) if self._batch is None else (self._batch.epoch + 1, self._batch.epochs)
 
     def request_stop(self, kind: str) -> None:
         """Ask the run to end at its next report: `cancellation`, `shutdown` or `superseded` (another attempt owns it).
@@ -101,7 +107,7 @@ class Progress:
         now = self.clock()
         if now < self._next_watch and self._stop is None:
             return
-        self._next_watch = now + WATCH_SECONDS
+        self._next_watch, self._batch = now + WATCH_SECONDS, metrics
         inside = (metrics.batch + 1) / metrics.batches
         self._fractions["train"] = max(self._fractions["train"], (metrics.epoch + inside) / metrics.epochs)
         for watcher in self.watchers:

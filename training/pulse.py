@@ -20,10 +20,12 @@ log = logging.getLogger(__name__)
 
 
 class Pulse:
-    """A context; inside, `on_stop` is called once with `cancellation` or `superseded` when the row says so."""
+    """A context; inside, `on_stop` is called once with `cancellation` or `superseded` when the row says so, and `look` often."""
 
-    def __init__(self, operation_id: str, attempt: int, on_stop: Callable[[str], None]) -> None:
-        self.operation_id, self.attempt, self.on_stop = operation_id, attempt, on_stop
+    def __init__(
+        self, operation_id: str, attempt: int, on_stop: Callable[[str], None], look: Callable[[], None] = lambda: None
+    ) -> None:
+        self.operation_id, self.attempt, self.on_stop, self.look = operation_id, attempt, on_stop, look
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
 
@@ -44,6 +46,7 @@ class Pulse:
     def _watch(self) -> None:
         beaten = time.monotonic()
         while not self._ended.wait(LOOK_SECONDS):
+            self.look()
             try:
                 if time.monotonic() - beaten >= settings.HEARTBEAT_SECONDS:
                     status = operations.beat(self.operation_id, self.attempt)

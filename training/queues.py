@@ -33,6 +33,8 @@ ALIVE_SECONDS = 35
 class NoWorker(Refusal):
     """Nobody is there to train: one sentence with the command that starts a worker."""
 
+    category = "resources"
+
 
 @dataclass(frozen=True)
 class WorkerState:

@@ -14,7 +14,8 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from training import operations, queues
+from training import operations, queues, requests
+from training.failures import Moment, failure_of
 from training.models import LIVE, Operation, Status
 
 #: A pending operation is left alone for so long: its job may be on the way.
@@ -44,7 +45,7 @@ class Reaper:
 
     def look(self) -> list[str]:
         """One pass; gives a sentence for everything that was changed."""
-        return [*self._orphans(), *self._forgotten()]
+        return [*self._orphans(), *self._forgotten(), *retried()]
 
     def _orphans(self) -> list[str]:
         """running → interrupted, cancelling → cancelled, where nothing beats any more."""
@@ -104,8 +105,9 @@ class Reaper:
         try:
             queue = queues.choose_queue()
         except queues.NoWorker as error:
+            failure = failure_of(error, Moment(kept=_kept_epoch(operation)))
             if seconds >= settings.ORPHAN_TIMEOUT_SECONDS and pending.update(
-                status=Status.FAILED, finished=timezone.now(), error=str(error)
+                status=Status.FAILED, finished=timezone.now(), error=failure.cause, failure=failure.plain()
             ):
                 queues.forget(operation.pk, operation.attempt)
                 yield f"{operation.pk}: no worker for {seconds:.0f} s, failed"
@@ -114,6 +116,26 @@ class Reaper:
             queues.forget(operation.pk, operation.attempt)
             queues.enqueue(operation.pk, operation.attempt, queue)
             yield f"{operation.pk}: no worker on {operation.queue}, moved to {queue}"
+
+
+def retried() -> Iterator[str]:
+    """Runs that failed of something passing go on as their next attempt, once their pause is over."""
+    for operation in Operation.objects.filter(status=Status.FAILED, retry_at__lte=timezone.now()):
+        again = {"allow_inexact": operation.allow_inexact, "by_itself": True}
+        try:
+            attempt = requests.resume(operation, requests.Actor(via="retry"), **again)
+        except queues.NoWorker:
+            return  # a later look finds them
+        except operations.OperationError as refusal:
+            Operation.objects.filter(pk=operation.pk, attempt=operation.attempt, status=Status.FAILED).update(retry_at=None)
+            yield f"{operation.pk} is not tried again: {refusal}"
+        else:
+            yield f"{operation.pk} is tried again as attempt {attempt}, retry {operation.retries + 1} of {settings.RETRIES}"
+
+
+def _kept_epoch(operation: Operation) -> int | None:
+    newest = operation.checkpoints.first()
+    return newest.epoch + 1 if newest else None
 
 
 def _since(before: Mapping[Key, Seen], now: Mapping[Key, object], at: float) -> dict[Key, Seen]:

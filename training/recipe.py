@@ -7,6 +7,7 @@ bundle = train_strategy(spec, bars, strategy_text=text)
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +19,12 @@ from numpy.typing import NDArray
 
 from strategies_app.reader import warnings_of
 from strategies_app.schema import StrategySpec, feature_names
+from training.footprint import PER_BAR, Footprint, exceeds, footprint, must_fit, program_now
+from training.memory import free_room, size_text
 from training.pipeline import cache as feature_cache
 from training.pipeline.checks import check_rows, set_columns
 from training.pipeline.coverage import DataError, day_of, duration
-from training.pipeline.dataset import build_dataset, build_features
+from training.pipeline.dataset import MatrixOf, build_dataset, build_features, matrix_rows
 from training.pipeline.findings import kept
 from training.pipeline.loading import RunBars, load_bars
 from training.pipeline.quality import MINIMUM_ROWS
@@ -90,14 +93,17 @@ def prepare(
     on_stage: OnStage = lambda name, fraction: None,
     cache: FeatureCache | None = None,
     data_threads: int = 1,
+    memory_limit: int | None = None,
 ) -> Prepared:
     """Rows of features and labels, from the cache if they are there, cut into splits that were checked twice.
 
-    data_threads: symbols that are worked out at a time; it changes no row.
+    data_threads: symbols that are worked out at a time; it changes no row. memory_limit: bytes that the run may take
+    beside the program, None: as many as are free. Features that do not fit go straight into the cache's file; TooLarge
+    if the rest does not fit either.
     """
     _refuse_few(spec, bars)
     notes = [*bars.notes, *warnings_of(spec)]
-    dataset = _rows(spec, bars, on_stage, cache, notes, data_threads)
+    dataset = _rows(spec, bars, on_stage, cache, notes, data_threads, memory_limit)
     on_stage("split", 0.0)
     splits = cut_rows(dataset, spec.training.data_split)
     check_splits(dataset, splits)
@@ -138,11 +144,34 @@ def _absent_symbols(dataset: Dataset, splits: Splits) -> list[str]:
     ]
 
 
+def footprint_of(spec: StrategySpec, bars: RunBars, threads: int = 1, *, in_file: bool = False) -> Footprint:
+    """What a run on these bars takes."""
+    series = {symbol: [len(frame) for frame in frames.values()] for symbol, frames in bars.frames.items()}
+    held = PER_BAR * sum(map(sum, series.values()))
+    program = max(0, program_now() - held)
+    return footprint(spec, series, matrix_rows(spec, bars), program=program, threads=threads, in_file=in_file)
+
+
+def is_in_file(prepared: Prepared) -> bool:
+    """Whether the features lie in a file, and so take no memory of the process's own."""
+    return isinstance(prepared.dataset.rows.features.base, np.memmap | mmap.mmap)
+
+
 def _rows(
-    spec: StrategySpec, bars: RunBars, on_stage: OnStage, cache: FeatureCache | None, notes: list[str], threads: int
+    spec: StrategySpec,
+    bars: RunBars,
+    on_stage: OnStage,
+    cache: FeatureCache | None,
+    notes: list[str],
+    threads: int,
+    memory_limit: int | None,
 ) -> Dataset:
+    room = free_room(memory_limit)
+    resident, in_file = footprint_of(spec, bars, threads), footprint_of(spec, bars, threads, in_file=True)
     if cache is None:
+        must_fit(resident, room, loaded=True)
         return build_dataset(spec, bars, on_stage, threads)
+    must_fit(in_file, room, loaded=True)
     key = feature_cache.cache_key(spec, bars)
     found = feature_cache.find(cache.folder, key, spec)
     if found is not None:
@@ -150,6 +179,16 @@ def _rows(
             on_stage(stage, 1.0)
         notes.append(f"features and labels of {len(found.rows):,} rows taken from the cache")
         return found
+    if room is not None and exceeds(resident, room, loaded=True):
+        notes.append(
+            f"the features take {size_text(resident.features)}, and with the rest that is more than the {size_text(room.size)} "
+            f"{room.whose}: they lie in the cache's file and are read from there, with the same result"
+        )
+
+        def build(matrix_of: MatrixOf) -> Dataset:
+            return build_dataset(spec, bars, on_stage, threads, matrix_of)
+
+        return feature_cache.build_in_file(cache.folder, key, spec, build, cache.limit)
     dataset = build_dataset(spec, bars, on_stage, threads)
     if not feature_cache.keep(cache.folder, key, dataset, cache.limit):
         notes.append(f"features could not be kept in {cache.folder}: the next run computes them again")
@@ -205,19 +244,21 @@ def train_strategy(
     resume: Parts | None = None,
     cache: FeatureCache | None = None,
     resident_limit: int | None = None,
+    memory_limit: int | None = None,
     on_analytics: Sink | None = None,
 ) -> Bundle:
     """Train on the bars from the first epoch, or from a checkpoint's parts, and evaluate on validation, then on test.
 
     threads: of the network, which may change its last bits; data_threads: symbols that are worked out at a time, which
     changes nothing. Rows of more bytes than `resident_limit` are moved to the device batch by batch, with the same result.
+    memory_limit: see `prepare`.
     `on_analytics` gets a record of the inside of every epoch; it changes nothing.
     on_checks gets what `prepare` found of bars, features and labels, before the first epoch.
     Raises DataError, TrainingError, Diverged and CheckpointError in one sentence each, and whatever
     the callback raises.
     """
     callback = callback or Silent()
-    prepared = prepare(spec, bars, callback.on_stage, cache, data_threads)
+    prepared = prepare(spec, bars, callback.on_stage, cache, data_threads, memory_limit)
     for text in prepared.notes:
         note(text)
     on_checks(prepared.checks)

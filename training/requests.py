@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.conf import settings
+from django.db import IntegrityError, connection, transaction
 from redis.exceptions import RedisError
 
 from strategies_app.models import Strategy
@@ -17,6 +18,7 @@ from strategies_app.reader import read_strategy
 from strategies_app.schema import StrategySpec
 from strategies_app.stored import FoundStrategy
 from training import operations, queues
+from training.mails import checked_address
 from training.models import AuditEntry, BarSeries, Operation, Status
 from training.pipeline.coverage import Ranges, check_stored, check_windows, resolve_dates
 from training.values import Refusal
@@ -82,21 +84,45 @@ def effective_spec(text: str, options: dict[str, Any]) -> StrategySpec:
     spec = read_strategy(text, **options | {"start": start, "end": end})
     check_stored(spec, ranges)
     check_windows(spec, ranges, recorded_rows())
+    refuse_too_large(spec)
     return spec
 
 
+def refuse_too_large(spec: StrategySpec) -> None:
+    """TooLarge if the run cannot fit where it trains, as far as that is known here: KTRDR_MEMORY_LIMIT, and with a database
+    that only this machine has also the machine's memory, all of it."""
+    from training.estimates import base_bars
+    from training.footprint import footprint, must_fit
+    from training.memory import Room, whole_room
+
+    counts = base_bars(spec.plain())
+    told = footprint(spec, {symbol: [count] for symbol, count in counts.items()}, sum(counts.values()), in_file=True)
+    allowed = None if settings.MEMORY_LIMIT is None else Room(settings.MEMORY_LIMIT, "allowed by KTRDR_MEMORY_LIMIT")
+    is_alone = connection.vendor == "sqlite"
+    must_fit(
+        told, whole_room(settings.MEMORY_LIMIT) if is_alone else allowed, what=f"a run of about {sum(counts.values()):,} bars"
+    )
+
+
 def start_training(
-    found: FoundStrategy, options: dict[str, Any], actor: Actor, *, task_id: str | None = None, inline: bool = False
+    found: FoundStrategy,
+    options: dict[str, Any],
+    actor: Actor,
+    *,
+    task_id: str | None = None,
+    inline: bool = False,
+    notify: str = "",
 ) -> tuple[Operation, bool]:
     """An operation for the request, queued unless inline; the former one and False if the task_id was used for the same request.
 
-    Raises StrategyError, DataError, NoWorker, Conflict.
+    notify: the address that is mailed when it has ended. Raises StrategyError, DataError, NoWorker, NoMail, TooLarge, Conflict.
     """
     # What was said, not what it means today: a stored strategy may have got a new version since the first try.
     said = found.version.strategy.name if found.version else found.text
     digest = hashlib.sha256(json.dumps([said, options], sort_keys=True, default=str).encode()).hexdigest()
     if task_id and (former := Operation.objects.filter(task_id=task_id).first()):
         return _same_request(former, digest), False
+    checked_address(notify)
     spec = effective_spec(found.text, options)
     queue = "" if inline else queues.choose_queue()
     try:
@@ -111,6 +137,7 @@ def start_training(
                 user=actor.user,
                 queue=queue,
                 task_id=task_id or None,
+                notify=notify,
                 request_sha256=digest,
                 **({} if queue else operations.owner()),
             )
@@ -150,7 +177,9 @@ def cancel(operation: Operation, actor: Actor, *, reason: str = "", force: bool 
     return status
 
 
-def resume(operation: Operation, actor: Actor, *, inline: bool = False, allow_inexact: bool = False) -> int:
+def resume(
+    operation: Operation, actor: Actor, *, inline: bool = False, allow_inexact: bool = False, by_itself: bool = False
+) -> int:
     """Continue a stopped operation from its last checkpoint as its next attempt, whose number it gives.
 
     OperationError if a package that it was started with is not there, or, unless allowed, is another version.
@@ -158,8 +187,9 @@ def resume(operation: Operation, actor: Actor, *, inline: bool = False, allow_in
     operations.refuse_other_plugins(operation, allow_inexact=allow_inexact)
     queue = "" if inline else queues.choose_queue()
     with transaction.atomic():
-        attempt = operations.resume(operation.pk, queue, allow_inexact=allow_inexact)
-        audit(actor, "resume", operation.pk, attempt=attempt, queue=queue)
+        attempt = operations.resume(operation.pk, queue, allow_inexact=allow_inexact, by_itself=by_itself)
+        after = {"after": operation.error} if operation.error else {}
+        audit(actor, "resume", operation.pk, attempt=attempt, queue=queue, **after)
         if queue:
             transaction.on_commit(lambda: queues.enqueue(operation.pk, attempt, queue))
     return attempt

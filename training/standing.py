@@ -31,6 +31,7 @@ def standing_of(operation: Operation) -> dict[str, Any]:
         "metrics": last.metrics if last else {},
         "warnings": operation.notes,
         "error": operation.error,
+        "failure": operation.failure or None,
     }
 
 

@@ -11,18 +11,23 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.db import DatabaseError, IntegrityError, close_old_connections, connections, transaction
+from django.utils import timezone
 
 from strategies_app import plugins
 from training import checkpoints, operations
 from training.analytics_keeping import analytics_of
-from training.logs import log_path
+from training.failures import TRANSIENT, Moment, category_of, failure_of
+from training.footprint import MemoryWatch
+from training.logs import log_path, write_traceback
 from training.machine_use import MachineUse
+from training.mails import mail_end
 from training.models import Operation, Status, TrainedModel
 from training.patience import patiently
 from training.progress import Progress, Watcher, learned_weights
@@ -59,6 +64,7 @@ def train_operation(operation_id: str, attempt: int) -> str:
         log.info("nothing to do: %s", refusal)  # cancelled, or taken over, while it waited
     finally:
         publisher.close(status)
+    mail_end(operation_id)
     log.info("%s attempt %s: %s", operation_id, attempt, status)
     return status
 
@@ -111,21 +117,16 @@ def run_operation(
     on_start(progress)
     if not patiently(lambda: operations.claim(operation_id, attempt), operation_id):
         raise operations.OperationError(f"{operation_id} is not waiting for attempt {attempt}: another process has taken it")
-    with Pulse(operation_id, attempt, progress.request_stop), MachineUse(operation_id, attempt, device):
+    watch = MemoryWatch(settings.MEMORY_LIMIT, progress.note)
+    with Pulse(operation_id, attempt, progress.request_stop, watch.look), MachineUse(operation_id, attempt, device):
         try:
             progress.on_stage("load", 0.0)
             _train(operation_id, attempt, progress, allow_inexact, device)
             return Status.COMPLETED
         except Cancelled as stop:
             return _stopped(progress, stop)
-        except Refusal as refusal:
-            return _failed(progress, str(refusal))
-        except MemoryError as error:
-            return _failed(progress, f"there is not enough memory for this run ({error}); wanted a smaller network or fewer rows")
-        except Exception as error:
-            _failed(progress, f"{type(error).__name__}: {error}")
-            log.exception("operation %s, attempt %s", operation_id, attempt)
-            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, the row says it, and the log holds the way to it
+            return _failed(progress, error)
 
 
 def _train(operation_id: str, attempt: int, progress: Progress, allow_inexact: bool, device: str | None) -> None:
@@ -152,7 +153,8 @@ def _train(operation_id: str, attempt: int, progress: Progress, allow_inexact: b
             spec, bars, strategy_text=operation.strategy_version.text, callback=progress, note=progress.note,
             on_checks=progress.on_checks,
             device=device, threads=THREADS, data_threads=settings.DATA_THREADS, resume=resume, cache=cache,
-            resident_limit=settings.RESIDENT_LIMIT_BYTES, on_analytics=on_analytics,
+            resident_limit=settings.RESIDENT_LIMIT_BYTES, memory_limit=settings.MEMORY_LIMIT,
+            on_analytics=on_analytics,
         )  # fmt: skip
 
     progress.on_stage("save", 0.0)
@@ -176,7 +178,7 @@ def _same_bars(operation: Operation, bars: RunBars) -> None:
     for symbol, timeframes in operation.fingerprints.items():
         for timeframe, digest in timeframes.items():
             if seen.get(symbol, {}).get(timeframe) != digest:
-                raise operations.OperationError(
+                raise operations.OtherBars(
                     f"the stored bars of {symbol} {timeframe} are not those that {operation.pk} was started with; "
                     "load the former bars again, or start a new training"
                 )
@@ -259,10 +261,28 @@ def _stopped(progress: Progress, stop: Cancelled) -> str:
     return status
 
 
-def _failed(progress: Progress, error: str) -> str:
+def _failed(progress: Progress, error: Exception) -> str:
+    """Save what can be saved, and record what it was; when it is tried again, the reaper does it."""
+    identity = (progress.operation_id, progress.attempt)
+    if not isinstance(error, Refusal):
+        write_traceback(*identity, error)
     _keep(progress, "failure")
-    patiently(lambda: operations.fail(progress.operation_id, progress.attempt, error), progress.operation_id)
+    operation = patiently(lambda: Operation.objects.get(pk=progress.operation_id), progress.operation_id)
+    newest = patiently(operation.checkpoints.first, progress.operation_id)
+    pause = _pause(operation, error)
+    epoch, epochs = progress.epoch_under_way
+    failure = failure_of(error, Moment(progress.stage, epoch, epochs, newest.epoch + 1 if newest else None, pause))
+    log.warning("%s attempt %s failed (%s): %s", *identity, failure.category, failure.cause)
+    told = {"failure": failure.plain(), "retry_at": None if pause is None else timezone.now() + timedelta(seconds=pause)}
+    patiently(lambda: operations.fail(*identity, failure.cause, **told), progress.operation_id)
     return Status.FAILED
+
+
+def _pause(operation: Operation, error: Exception) -> float | None:
+    """Seconds until it is tried again: only what passes by itself, only on a worker, so often and each time twice as late."""
+    if category_of(error) != TRANSIENT or not operation.queue or operation.retries >= settings.RETRIES:
+        return None
+    return float(settings.RETRY_SECONDS * 2**operation.retries)
 
 
 def _keep(progress: Progress, kind: str) -> None:

@@ -17,15 +17,18 @@ import os
 import secrets
 import shutil
 import time
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from strategies_app import schema, vocabulary
 from strategies_app.schema import StrategySpec
 from training.files import sync_folder
+from training.pipeline.dataset import MatrixOf
 from training.pipeline.features import plan_features
 from training.pipeline.labels import weighs_rows
 from training.pipeline.loading import RunBars
@@ -128,10 +131,47 @@ def keep(folder: Path, key: str, dataset: Dataset, limit: int) -> bool:
     return True
 
 
-def _write(entry: Path, dataset: Dataset) -> None:
+def build_in_file(folder: Path, key: str, spec: StrategySpec, build: Callable[[MatrixOf], Dataset], limit: int) -> Dataset:
+    """Rows that are too many for memory: `build` writes the features straight into the entry's file; gives them
+    memory-mapped. OSError if the disk has no room for them: it is reserved first, so that no write can fail later.
+    """
+    entry, temporary = folder / key, folder / f".new-{secrets.token_hex(6)}"
+    temporary.mkdir(parents=True)
+
+    def matrix_of(rows: int, columns: int) -> NDArray[np.float32]:
+        path = temporary / "features.npy"
+        matrix = np.lib.format.open_memmap(path, "w+", np.dtype(np.float32), (rows, columns))
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        return matrix
+
+    try:
+        dataset = build(matrix_of)
+        _cut(temporary / "features.npy", *dataset.rows.features.shape)
+        _write(temporary, dataset, written=("features",))
+        with contextlib.suppress(OSError):  # another process may have kept the same rows meanwhile
+            os.rename(temporary, entry)
+        sync_folder(folder)
+        evict(folder, limit)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return find(folder, key, spec) or dataset
+
+
+def _cut(path: Path, rows: int, columns: int) -> None:
+    """Shorten a file of float32 to its first rows. Its head keeps its length: numpy leaves room for the longest number."""
+    with path.open("r+b") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (rows, columns)})
+        file.truncate(file.tell() + rows * columns * 4)
+        os.fsync(file.fileno())
+
+
+def _write(entry: Path, dataset: Dataset, written: tuple[str, ...] = ()) -> None:
     columns = {name: getattr(dataset.rows, name) for name in _ROWS} | {"clock": dataset.clock}
     arrays = {name: array for name, array in columns.items() if array is not None}
     for name, array in arrays.items():
+        if name in written:
+            continue
         with (entry / f"{name}.npy").open("xb") as file:
             np.save(file, array, allow_pickle=False)
             file.flush()

@@ -28,6 +28,8 @@ Ranges = Mapping[str, Mapping[str, tuple[int, int]]]
 class DataError(Refusal):
     """Bars that cannot be used, in one sentence: what was seen, what was wanted, what helps."""
 
+    category = "data"
+
 
 def duration(timeframe: str) -> int:
     """Length of one bar in µs."""

@@ -28,12 +28,18 @@ from training.pipeline.together import Step, in_order
 from training.values import Dataset, Rows
 
 OnStage = Callable[[str, float], None]
+MatrixOf = Callable[[int, int], NDArray[np.float32]]
 #: Why a base bar inside the dates gives no row.
 WARM_UP, MISSING, NO_LABEL, NO_VALUE = "warm-up", "missing feature", "without a whole look-ahead", "missing value"
 NO_EVENT, NO_WINDOW = "no event of the CUSUM filter", "without a whole window"
 STAGES = ("indicators", "memberships", "features", "labels")
 #: So much of the matrix is moved at a time.
 MOVE_BYTES = 1 << 20
+
+
+def in_memory(rows: int, columns: int) -> NDArray[np.float32]:
+    """Room for features in this process's own memory."""
+    return np.empty((rows, columns), dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -69,15 +75,20 @@ class _SymbolPart:
 
 
 def build_dataset(
-    spec: StrategySpec, bars: RunBars, on_stage: OnStage = lambda name, fraction: None, threads: int = 1
+    spec: StrategySpec,
+    bars: RunBars,
+    on_stage: OnStage = lambda name, fraction: None,
+    threads: int = 1,
+    matrix_of: MatrixOf = in_memory,
 ) -> Dataset:
     """Rows of all symbols, stacked in the strategy's order of symbols, without any that lacks a feature or a label.
 
+    matrix_of: gives the matrix float32 (rows, features) that they are written into, in memory or in a file.
     So many symbols are worked out at a time as there are threads; the rows are the same, bit for bit, for any number.
     """
     plan, symbols = plan_features(spec), spec.symbols
     places = _places(spec, plan, bars)
-    matrix = np.empty((places[-1], len(plan.names)), dtype=np.float32)
+    matrix = matrix_of(places[-1], len(plan.names))
 
     def one(number: int, stage: Step) -> _SymbolPart:
         place = matrix[places[number] : places[number + 1]]
@@ -147,6 +158,11 @@ def _symbol_part(
         columns |= _windows(rows, keep, number)
         keep, stretch = rows.complete, int(_run_lengths(rows.complete).max(initial=0))
     return _SymbolPart(kernels.compact_rows(block, keep), columns, dropped, stretch)
+
+
+def matrix_rows(spec: StrategySpec, bars: RunBars) -> int:
+    """How many rows `build_dataset` asks room for."""
+    return _places(spec, plan_features(spec), bars)[-1]
 
 
 def _places(spec: StrategySpec, plan: FeaturePlan, bars: RunBars) -> list[int]:

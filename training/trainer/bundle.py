@@ -39,6 +39,8 @@ _ELSEWHERE = ("network", "strategy_text", "predictions", "offset", "scale")
 class BundleError(Refusal):
     """A bundle that cannot be written, or must not be trusted; the message is one sentence."""
 
+    category = "resources"
+
 
 @dataclass(frozen=True)
 class Bundle:

@@ -10,7 +10,7 @@ from torch import nn
 from strategies_app.schema import Training
 from training.trainer.device import out_of_memory, random_state, restore_random_state
 from training.trainer.losses import make_loss, row_weights, summed_loss
-from training.trainer.networks import Dropout, TrainingError
+from training.trainer.networks import Dropout, NotEnoughMemory
 from training.trainer.placement import Placed
 from training.trainer.plugin_network import PluginNetwork
 from training.trainer.precision import forward, used
@@ -46,7 +46,7 @@ class Gradients:
         w float32 (b,): the weights of the rows beside those of their classes, None: all one.
 
         When memory runs out, the batch begins anew in smaller pieces: gradients cleared, random numbers
-        as they were. No update has happened until this returns. TrainingError if one row is too much.
+        as they were. No update has happened until this returns. NotEnoughMemory if one row is too much.
         """
         start = random_state(self.rows.device) if self.draws else None
         while (loss := self._attempt(x, y, w)) is None:
@@ -83,7 +83,7 @@ class Gradients:
     def _halve(self, batch: int) -> None:
         tried = min(self.micro_batch, batch)
         if tried == 1:
-            raise TrainingError(
+            raise NotEnoughMemory(
                 f"there is not enough memory on {self.rows.device} to train even one row at a time; "
                 "wanted a smaller network, or a device with more free memory"
             )

@@ -19,7 +19,7 @@ from training.values import Refusal
 #: Widths are padded to a multiple of this for evaluation, see `padded`.
 WIDTH_STEP = 16
 #: Rows per pass over the training rows when normalization is fitted.
-CHUNK_ROWS = 65_536
+CHUNK_ROWS, CHUNK_COLUMNS = 65_536, 32
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -32,6 +32,12 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 class TrainingError(Refusal):
     """A run that cannot be trained as asked; the message is one sentence."""
+
+
+class NotEnoughMemory(TrainingError):
+    """Memory is out, and nothing smaller can be tried."""
+
+    category = "resources"
 
 
 class Normalization(nn.Module):
@@ -194,7 +200,19 @@ def fit_normalization(
 def _column_statistics(
     features: NDArray[np.float32], columns: NDArray[np.intp], positions: NDArray[np.int64] | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Minimum, maximum, mean and population deviation, float64 (columns,); two passes, so that no digits cancel."""
+    """Minimum, maximum, mean and population deviation, float64 (columns,); two passes, so that no digits cancel.
+
+    A group of columns at a time, so that many columns take no more memory than some; each column's sums are its own.
+    """
+    groups = np.array_split(columns, -(-len(columns) // CHUNK_COLUMNS))
+    found = [_group_statistics(features, group, positions) for group in groups]
+    low, high, mean, deviation = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return low, high, mean, deviation
+
+
+def _group_statistics(
+    features: NDArray[np.float32], columns: NDArray[np.intp], positions: NDArray[np.int64] | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     count = len(features) if positions is None else len(positions)
     low, high = np.full(len(columns), np.inf), np.full(len(columns), -np.inf)
     total, squares = np.zeros(len(columns)), np.zeros(len(columns))
@@ -211,6 +229,7 @@ def _chunks(
     features: NDArray[np.float32], columns: NDArray[np.intp], positions: NDArray[np.int64] | None
 ) -> Iterator[NDArray[np.float64]]:
     count = len(features) if positions is None else len(positions)
+    first, last = columns[0], columns[-1] + 1
     for start in range(0, count, CHUNK_ROWS):
         rows = slice(start, start + CHUNK_ROWS) if positions is None else positions[start : start + CHUNK_ROWS]
-        yield features[rows][:, columns].astype(np.float64)
+        yield features[rows, first:last][:, columns - first].astype(np.float64)

@@ -28,6 +28,8 @@ Tensors = dict[str, torch.Tensor]
 class CheckpointError(Refusal):
     """A checkpoint that cannot continue this run; the message names the difference."""
 
+    category = "resources"
+
 
 @dataclass(frozen=True)
 class Facts:

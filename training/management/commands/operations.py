@@ -67,6 +67,7 @@ class Command(BaseCommand):
             "done": f"{row.percent:.0f} %", "epoch": None if row.epoch is None else row.epoch + 1, "attempt": row.attempt,
             "queue": row.queue or "its starter's process", "device": row.device, "host": row.host, "started": row.started,
             "finished": row.finished, "certificate": row.certificate, "reason": row.reason, "error": row.error,
+            **row.failure_lines,
             "checkpoint": newest and f"epoch {newest.epoch + 1} ({newest.kind}, {newest.size / 1e3:,.0f} kB)",
             "model": getattr(row, "trained_model", None),
         }  # fmt: skip

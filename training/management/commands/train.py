@@ -33,6 +33,7 @@ class Command(BaseCommand):
             action="store_true",
             help="show the run on its worker; Ctrl-C asks it to stop, a second one leaves it alone",
         )
+        parser.add_argument("--mail", metavar="ADDRESS", default="", help="who is mailed when it has ended")
         parser.add_argument("--resume", metavar="OPERATION", help="continue a stopped operation from its last checkpoint")
         parser.add_argument("--allow-inexact", action="store_true", help="with --resume: also where it would not be bit for bit")
 
@@ -59,6 +60,8 @@ class Command(BaseCommand):
             problem = f"--resume continues with what was asked for then, without --{(asked or ['dry-run'])[0].replace('_', '-')}"
         elif options["allow_inexact"] and not options["resume"]:
             problem = "--allow-inexact goes with --resume"
+        elif options["mail"] and (options["resume"] or options["dry_run"]):
+            problem = "--mail goes with the start of a training"
         elif options["dry_run"] and options["follow"]:
             problem = "--dry-run runs nothing that could be followed"
         if problem:
@@ -84,12 +87,13 @@ class Command(BaseCommand):
                 how = {"allow_inexact": options["allow_inexact"], "follow": options["follow"]}
                 return dispatch_resume(options["resume"], self.stdout._out, program=program(), **how)
             request = _request(options)
-            return dispatch(options["strategy"], request, self.stdout._out, program=program(), follow=options["follow"])
+            how = {"follow": options["follow"], "notify": options["mail"]}
+            return dispatch(options["strategy"], request, self.stdout._out, program=program(), **how)
         from training.inline import resume_inline, start_inline
 
         if options["resume"]:
             return resume_inline(options["resume"], self.stdout._out, allow_inexact=options["allow_inexact"], program=program())
-        return start_inline(options["strategy"], _request(options), self.stdout._out, program=program())
+        return start_inline(options["strategy"], _request(options), self.stdout._out, program(), options["mail"])
 
 
 def _names(text: str) -> list[str]:

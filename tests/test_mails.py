@@ -1,0 +1,127 @@
+"""Who asks is mailed when a training has ended, by a real mail server; one that fails costs the run nothing."""
+
+from __future__ import annotations
+
+import email
+import json
+import socket
+from collections.abc import Iterator
+from email.message import Message
+from typing import Any
+
+import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.handlers import Message as Collect
+
+from strategies_app.models import Strategy
+from tests.api_examples import TEXT, Examples, make_examples, register_worker, send, start, store_bars
+from tests.homes import Home, operation_in
+from training.mails import NoMail, checked_address, mail_end
+from training.models import Operation, Status
+
+
+class Letters(Collect):
+    """Keeps what arrives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.arrived: list[Message] = []
+
+    def handle_message(self, message: Message) -> None:
+        self.arrived.append(email.message_from_bytes(message.as_bytes()))
+
+
+def free_port() -> int:
+    with socket.socket() as place:
+        place.bind(("127.0.0.1", 0))
+        return int(place.getsockname()[1])
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[Letters, int]]:
+    letters, port = Letters(), free_port()
+    controller = Controller(letters, hostname="127.0.0.1", port=port)
+    controller.start()
+    yield letters, port
+    controller.stop()
+
+
+@pytest.fixture
+def mailing(settings: Any, server: tuple[Letters, int]) -> Letters:
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", server[1]
+    return server[0]
+
+
+def ended(**fields: Any) -> Operation:
+    return start(Strategy.objects.import_text(TEXT), notify="trader@example.org", **fields)
+
+
+@pytest.mark.django_db
+def test_a_failure_is_mailed_with_what_to_do(mailing: Letters) -> None:
+    failure = {"category": "resources", "cause": "no room", "happening": "While saving the model.", "kept": "Nothing.",
+               "advice": "Make room, then resume.", "resuming_helps": True}  # fmt: skip
+    mail_end(ended(status=Status.FAILED, error="no room", failure=failure).pk)
+    (letter,) = mailing.arrived
+    assert letter["To"] == "trader@example.org" and letter["Subject"].endswith(": failed")
+    text = letter.get_payload()
+    for words in ("no room", "kind of fault: resources", "what to do: Make room, then resume."):
+        assert words in text, text
+
+
+@pytest.mark.django_db
+def test_a_failure_that_is_tried_again_by_itself_is_not_mailed_yet(mailing: Letters) -> None:
+    from django.utils import timezone
+
+    mail_end(ended(status=Status.FAILED, error="away", retry_at=timezone.now()).pk)
+    operation = ended(status=Status.COMPLETED)
+    Operation.objects.filter(pk=operation.pk).update(notify="")
+    mail_end(operation.pk)
+    assert mailing.arrived == []
+
+
+@pytest.mark.django_db
+def test_a_mail_server_that_is_away_costs_one_sentence(settings: Any, caplog: pytest.LogCaptureFixture) -> None:
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", free_port()
+    operation = ended(status=Status.COMPLETED)
+    mail_end(operation.pk)
+    assert [
+        record.getMessage().startswith(f"{operation.pk} could not be mailed to trader@example.org") for record in caplog.records
+    ]
+    assert len(caplog.records) == 1 and "Traceback" not in caplog.text
+
+
+def test_an_address_is_looked_at_before_anything_is_started(settings: Any) -> None:
+    settings.EMAIL_HOST = "mail.example.org"
+    assert checked_address("trader@example.org") == "trader@example.org" and checked_address("") == ""
+    with pytest.raises(NoMail, match=r"'trader' is no mail address, wanted one such as"):
+        checked_address("trader")
+    settings.EMAIL_HOST = ""
+    with pytest.raises(NoMail, match="EMAIL_HOST names no mail server"):
+        checked_address("trader@example.org")
+
+
+@pytest.mark.django_db
+def test_the_api_mails_to_the_address_of_the_account(settings: Any, empty_redis: Any) -> None:
+    settings.EMAIL_HOST = "mail.example.org"
+    examples: Examples = make_examples()
+    store_bars()
+    register_worker("cpu")
+    client = examples.signed_in("trainer")
+    refused = send(client, "post", "/trainings/start", {"strategy_yaml": TEXT, "notify": True})
+    assert refused.status_code == 422 and "has no mail address" in json.loads(refused.content)["error"]["message"]
+    examples.users["trainer"].email = "trader@example.org"
+    examples.users["trainer"].save()
+    started = send(examples.signed_in("trainer"), "post", "/trainings/start", {"strategy_yaml": TEXT, "notify": True})
+    assert started.status_code == 202, started.content
+    assert Operation.objects.get(pk=started.json()["operation_id"]).notify == "trader@example.org"
+
+
+def test_the_command_mails_when_its_training_is_completed(home: Home, server: tuple[Letters, int]) -> None:
+    letters, port = server
+    mail = {"EMAIL_HOST": "127.0.0.1", "EMAIL_PORT": port}
+    done = home.run("train", home.strategy("mailed", epochs=1), "--inline", "--mail", "trader@example.org", **mail)
+    assert done.returncode == 0, done.stderr
+    (letter,) = letters.arrived
+    assert letter["Subject"] == "mailed: completed" and operation_in(done.stdout) in letter.get_payload()
