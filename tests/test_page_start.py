@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 from django.utils.html import escape
@@ -75,6 +76,22 @@ def test_train_again_opens_with_what_that_run_was_started_with(ready: Examples, 
     assert [one["name"] for one in page.context["timeframes"] if one["chosen"]] == ["1d"]
     assert 'name="start" value="2004-05-06"' in text and 'name="validation_split" value="0.2"' in text
     assert f"/train/?again={newest().pk}" in trainer.get(f"/operations/{newest().pk}/").content.decode()
+
+
+def test_a_mail_is_offered_where_one_can_be_sent_and_goes_to_the_accounts_own_address(ready: Examples, settings: Any) -> None:
+    trainer = ready.signed_in("trainer")
+    assert 'name="notify"' not in trainer.get(TRAIN).content.decode()
+    settings.EMAIL_HOST = "localhost"
+    assert 'name="notify" value="1" disabled' in trainer.get(TRAIN).content.decode()
+    before = Operation.objects.count()
+    told = trainer.post(TRAIN, FORM | {"notify": "1"})
+    assert told.status_code == 422 and "has no mail address" in told.content.decode() and Operation.objects.count() == before
+    user = User.objects.get(pk=trainer.session["_auth_user_id"])
+    user.email = "ada@example.org"
+    user.save()
+    trainer.post(TRAIN, FORM | {"notify": "1"})
+    assert newest().notify == "ada@example.org"
+    assert 'name="notify" value="1" checked' in trainer.get(TRAIN, {"again": newest().pk}).content.decode()
 
 
 def test_without_bars_it_says_what_to_do_first(examples: Examples, empty_redis: Any) -> None:

@@ -7,6 +7,7 @@ import json
 import secrets
 from typing import Any
 
+from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, QueryDict
@@ -22,6 +23,7 @@ from strategies_app.vocabulary import TIMEFRAMES
 from training import operations
 from training.estimates import seconds_for
 from training.label_words import COLUMNS, label_lines, label_worth, split_cells, split_columns
+from training.mails import own_address
 from training.models import Operation
 from training.pages import checks
 from training.pages.access import actor_of, page
@@ -64,6 +66,8 @@ def _as_before(operation: Operation) -> QueryDict:
     given["validation_split"] = f"{spec.training.data_split.validation:g}"
     if operation.detailed_analytics:
         given["detailed_analytics"] = "1"
+    if operation.notify:
+        given["notify"] = "1"
     return given
 
 
@@ -91,7 +95,7 @@ def _form(request: HttpRequest, value: str, given: QueryDict | None, problems: d
     else:
         context |= {"strategy": strategy, "spec": spec, "value": strategy.version.strategy.name if strategy.version else value}
         context |= _fields(spec, series, given)
-    context |= {"problems": _said(problems), "any_bars": bool(series)}
+    context |= {"problems": _said(problems), "any_bars": bool(series), "can_mail": bool(settings.EMAIL_HOST)}
     return render(request, "site/train.html", context, status=422 if problems and request.method == "POST" else 200)
 
 
@@ -119,6 +123,7 @@ def _fields(spec: StrategySpec, series: dict[str, list[Any]], given: QueryDict |
         "end": value("end", data.end.isoformat() if data.end else ""),
         "validation_split": value("validation_split", f"{spec.training.data_split.validation:g}"),
         "detailed_analytics": bool(value("detailed_analytics", "")),
+        "notify": bool(value("notify", "")),
         "test_share": f"{spec.training.data_split.test:g}",
     }
 
@@ -277,7 +282,8 @@ def _start(request: HttpRequest) -> HttpResponse:
     task = f"web-{given.get('task_id', '')[:64]}" if given.get("task_id") else None
     try:
         of_run = {"detailed_analytics": True} if given.get("detailed_analytics") == "1" else {}
-        operation, is_new = start_training(strategy, options | of_run, actor_of(request), task_id=task)
+        notify = own_address(request.user) if given.get("notify") == "1" else ""
+        operation, is_new = start_training(strategy, options | of_run, actor_of(request), task_id=task, notify=notify)
     except Conflict:
         former = Operation.objects.filter(task_id=task).values_list("pk", flat=True).first()
         told = f"This form has started {former} already. Press Start again to start another one as it stands here."
