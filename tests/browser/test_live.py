@@ -111,7 +111,7 @@ def test_without_sockets_the_page_asks_and_says_so(site: Site, train: Train) -> 
     page = site.visitor(breaks=True)
     page.route_web_socket("**/ws/operations/", lambda socket: socket.close(code=1011))
     page.goto(f"operations/{operation}/")
-    expect(page.locator("#stale")).to_contain_text("asks every two seconds")
+    expect(page.locator("#stale")).to_contain_text("asks every two seconds", timeout=20_000)
     drawn = points(page)
     until(lambda: page.wait_for_timeout(50) or points(page) > drawn, "more epochs", 20)
     stop(site, operation)
