@@ -20,7 +20,7 @@ from training.pipeline.findings import INFO, Finding, counted
 from training.values import Dataset, Splits
 
 #: Rows that likeness and drift are taken from, fewer of very many features (SAMPLE_VALUES numbers at most).
-SAMPLE, SAMPLE_VALUES = 10_000, 1 << 24
+SAMPLE, SAMPLE_VALUES = 10_000, 1 << 20
 #: A membership says nothing below this degree, and says the same all the time above its complement.
 FIRES = 0.01
 #: A correlation beyond this makes two features one.

@@ -103,20 +103,26 @@ def split_logits(
     inner = (padded_width(network, width),) if window == 1 else (window, padded_width(network, width))
     buffer = torch.zeros(size, *inner, device=next(network.parameters()).device)
     pinned = buffer.device.type == "cuda" and features.device.type == "cpu"
-    parts = []
+    # One place for the rows of every batch and one for all answers: small answers that are kept between large passing ones
+    # make the process grow by every batch.
+    gathered = torch.empty(size if window == 1 and shuffled is None else 0, width, device=features.device)
     with torch.no_grad(), _one_thread():
         network.eval()
         prepared, classes = padded(network), _class_count(network)
+        logits = torch.empty(len(last), classes)
         for start in range(0, len(last), size):
             part = last[start : start + size]
-            rows = gather(features, part, window)
+            if len(gathered):
+                rows = torch.index_select(features, 0, part, out=gathered[: len(part)])
+            else:
+                rows = gather(features, part, window)
             if shuffled is not None:
                 others = gather(features, shuffled.last[start : start + size], window)
                 rows[..., shuffled.columns] = others[..., shuffled.columns]
             buffer[: len(part), ..., :width].copy_(rows.pin_memory() if pinned else rows, non_blocking=pinned)
             buffer[len(part) :] = 0
-            parts.append(prepared(buffer)[: len(part), :classes].cpu())
-    return torch.cat(parts).contiguous() if parts else torch.zeros(0, classes)
+            logits[start : start + len(part)] = prepared(buffer)[: len(part), :classes]
+    return logits
 
 
 def softmax(logits: torch.Tensor) -> torch.Tensor:
