@@ -116,6 +116,7 @@ def planned(client: Client, **changes: Any) -> str:
 def test_the_plan_is_that_of_the_dry_run(ready: Examples, monkeypatch: pytest.MonkeyPatch) -> None:
     client = ready.signed_in("trainer")
     with worked(monkeypatch):
+        send(client, "post", "/trainings/plan", {"strategy_name": "stored"})  # from here on the features lie in the cache
         page = planned(client)
         told = send(client, "post", "/trainings/plan", {"strategy_name": "stored"}).json()
     for name, count in told["split"]["rows"].items():
