@@ -18,6 +18,7 @@ from urllib.parse import urlencode
 
 import psutil
 import pytest
+from django.contrib.admin.utils import quote
 
 from tests.homes import ROOT, Home, made_home, until
 from tests.ups import Up
@@ -131,7 +132,7 @@ def held_in_its_features(home: Home, operation: str) -> psutil.Process:
 
 def cancelled_in_the_admin(home: Home, admin: Admin, operation: str) -> None:
     """While it computes its features: a button on its page, then one on the page that asks whether that is meant."""
-    page = f"admin/training/operation/{operation}/change/"
+    page = f"admin/training/operation/{quote(operation)}/change/"
     horse = held_in_its_features(home, operation)
     try:
         button = re.search(r'href="/([^"]+/cancel/)">Cancel<', admin.page(page))

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.admin.utils import quote
 from django.db import IntegrityError, InterfaceError, OperationalError
 from django.utils import timezone
 from redis.exceptions import ConnectionError as RedisGone
@@ -219,5 +220,5 @@ def test_page_api_and_admin_tell_it(queued: Operation, monkeypatch: pytest.Monke
     told = admin_client.get(f"/api/v1/operations/{queued.pk}").json()
     assert told["failure"]["category"] == "resources" and told["retry_at"] is None
     assert admin_client.get(f"/api/v1/trainings/{queued.pk}/status").json()["failure"] == told["failure"]
-    assert "What to do: Make room" in admin_client.get(f"/admin/training/operation/{queued.pk}/change/").content.decode()
+    assert "What to do: Make room" in admin_client.get(f"/admin/training/operation/{quote(queued.pk)}/change/").content.decode()
     assert log_path(queued.pk, 1).exists()

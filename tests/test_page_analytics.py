@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 import pytest
+from django.contrib.admin.utils import quote
 
 from tests.analytics_examples import record, returns_record
 from tests.api_examples import Examples, register_worker, send, start
@@ -130,7 +131,7 @@ def test_the_api_starts_with_them_and_takes_the_same_task_without_them_for_anoth
 def test_the_admin_says_whether_they_are_kept(examples: Examples) -> None:
     admin = examples.signed_in("admin")
     for operation, words in ((kept(examples), "kept, on the page of the run"), (examples.own, "not kept")):
-        assert words in admin.get(f"/admin/training/operation/{operation.pk}/change/").content.decode()
+        assert words in admin.get(f"/admin/training/operation/{quote(operation.pk)}/change/").content.decode()
 
 
 @pytest.mark.django_db(transaction=True)

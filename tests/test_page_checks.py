@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.admin.utils import quote
 from django.urls import reverse
 
 from strategies_app.models import Strategy
@@ -54,7 +55,9 @@ def test_a_training_keeps_what_was_found_and_every_place_shows_it(examples: Exam
     assert '<td class="mono">1d_zone_nowhere</td>' in page
     report = examples.signed_in("viewer").get(f"/operations/{operation.pk}/report/").content.decode()
     assert SPLIT in report and "1d_zone_nowhere" in report
-    admin = examples.signed_in("admin").get(reverse("admin:training_operation_change", args=[operation.pk])).content.decode()
+    admin = (
+        examples.signed_in("admin").get(reverse("admin:training_operation_change", args=[quote(operation.pk)])).content.decode()
+    )
     assert "<td>splits</td>" in admin and "<td>2005-02-28T00:00:00Z</td>" in admin
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from django.contrib.admin.utils import quote
 from django.test import Client
 from django.urls import reverse
 
@@ -159,7 +160,7 @@ def test_the_admin_shows_them_beside_their_baselines(shown: tuple[Examples, Oper
         )
     page = client.get(f"/admin/training/trainedmodel/{model.pk}/change/").content.decode()
     assert "Rank IC" in page and "Labels right" not in page.partition("Measures")[2]
-    epochs = client.get(f"/admin/training/operation/{operation.pk}/change/").content.decode()
+    epochs = client.get(f"/admin/training/operation/{quote(operation.pk)}/change/").content.decode()
     assert f"{100 * model.metrics['history'][0]['val_mae']:.2f}%" in epochs
     assert "MCC" not in re.sub("<[^>]*>", "", epochs), "a token in a hidden field may hold these letters"
     assert client.get("/admin/training/trainedmodel/").status_code == 200
