@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from benchmarks.trainer import CLASSES, FEATURES, seconds
+from benchmarks.trainer import CLASSES, FEATURES, plain_loop, seconds
 from strategies_app.schema import StrategySpec
 from training.trainer import batches
 from training.trainer.engine import Reference
@@ -162,22 +162,7 @@ def _textbook(spec: StrategySpec, bars: NDArray[np.float32], labels: NDArray[np.
     """DataLoader over windows, Adam, clip_grad_norm_, loss.item() per batch."""
     training, network = spec.training, _plain(spec)
     loader = DataLoader(Windows(bars, labels), batch_size=training.batch_size, shuffle=True)
-    optimizer = torch.optim.Adam(network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay)
-    criterion = nn.CrossEntropyLoss(weight=torch.ones(CLASSES))
-
-    def epoch() -> float:
-        total = 0.0
-        network.train()
-        for x, y in loader:
-            optimizer.zero_grad()
-            loss = criterion(network(x), y)
-            loss.backward()
-            nn.utils.clip_grad_norm_(network.parameters(), training.gradient_clip)
-            optimizer.step()
-            total += loss.item() * len(y)
-        return total
-
-    return epoch
+    return plain_loop(network, loader, training)
 
 
 def _alone(spec: StrategySpec, bars: NDArray[np.float32], labels: NDArray[np.int64]) -> Callable[[], object]:

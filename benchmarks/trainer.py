@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from strategies_app.schema import StrategySpec
+from strategies_app.schema import StrategySpec, Training
 from training.trainer import batches
 from training.trainer.engine import Reference
 from training.trainer.networks import build_network
@@ -114,6 +114,11 @@ def _textbook(features: NDArray[np.float32], labels: NDArray[np.int64], size: in
         width = hidden
     network = nn.Sequential(*layers, nn.Linear(width, CLASSES))
     loader = DataLoader(TensorDataset(torch.from_numpy(features), torch.from_numpy(labels)), batch_size=size, shuffle=True)
+    return plain_loop(network, loader, training)
+
+
+def plain_loop(network: nn.Module, loader: DataLoader[Any], training: Training) -> Callable[[], object]:
+    """An epoch as textbooks write it: Adam, clip_grad_norm_, loss.item() per batch."""
     optimizer = torch.optim.Adam(network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay)
     criterion = nn.CrossEntropyLoss(weight=torch.ones(CLASSES))
 

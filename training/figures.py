@@ -162,6 +162,15 @@ def importance_bars(parts: Mapping[str, Metrics], most: int = 25, what: str = "b
     return {"data": [data], "layout": layout}
 
 
+def price_above(candles: Metrics) -> dict[str, Any]:
+    """The candles of the upper of two pictures."""
+    return {
+        "type": "candlestick", "name": "price", "x": candles["times"], "open": candles["open"], "high": candles["high"],
+        "low": candles["low"], "close": candles["close"], "yaxis": "y2", "showlegend": False,
+        "increasing": {"line": {"color": "--buy", "width": 1}}, "decreasing": {"line": {"color": "--sell", "width": 1}},
+    }  # fmt: skip
+
+
 def probabilities(candles: Metrics | None, said: Metrics, names: Sequence[str]) -> Figure:
     """The price above, what the model said below; both thinned to the same stretches of time.
 
@@ -170,11 +179,7 @@ def probabilities(candles: Metrics | None, said: Metrics, names: Sequence[str]) 
     """
     data: list[dict[str, Any]] = []
     if candles:
-        data.append(
-            {"type": "candlestick", "name": "price", "x": candles["times"], "open": candles["open"], "high": candles["high"],
-             "low": candles["low"], "close": candles["close"], "yaxis": "y2", "showlegend": False,
-             "increasing": {"line": {"color": "--buy", "width": 1}}, "decreasing": {"line": {"color": "--sell", "width": 1}}}
-        )  # fmt: skip
+        data.append(price_above(candles))
         data += [_marks(said.get("marks", ()), name) for name in names if CLASS_COLOURS.get(name) in CLASS_SHAPES]
     for name in names:
         colour = CLASS_COLOURS.get(name, "--accent")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from training.figures import Figure, Metrics, line, title
+from training.figures import Figure, Metrics, line, price_above, title
 
 #: Signals that are drawn on the candles: colour, shape.
 MARKS = {"BUY": ("--buy", "triangle-up"), "SELL": ("--sell", "triangle-down")}
@@ -56,11 +56,7 @@ def predictions(candles: Metrics | None, said: Metrics, edge: float) -> Figure:
     """
     data: list[dict[str, Any]] = []
     if candles:
-        data.append(
-            {"type": "candlestick", "name": "price", "x": candles["times"], "open": candles["open"], "high": candles["high"],
-             "low": candles["low"], "close": candles["close"], "yaxis": "y2", "showlegend": False,
-             "increasing": {"line": {"color": "--buy", "width": 1}}, "decreasing": {"line": {"color": "--sell", "width": 1}}}
-        )  # fmt: skip
+        data.append(price_above(candles))
         data += [_marks(said.get("marks", ()), name) for name in MARKS]
     if said.get("realised"):
         data.append(line("came", said["times"], _percents(said["realised"]), "--hold", "dot", hovertemplate="%{y:.2f} %"))
