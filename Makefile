@@ -11,6 +11,8 @@ else
 TORCH ?= default
 endif
 
+#: Rounds of `make fuzz`, kills of `make faults`.
+N ?= 10
 VENV := .venv
 RUN := $(VENV)/bin/python
 TORCH_VERSION := $(shell sed -n 's/^torch==//p' constraints.txt)
@@ -21,7 +23,7 @@ CHECK_VERSION := import sys; sys.exit(0 if sys.version_info >= (3, 11) else "KTR
 PIP := $(RUN) -m pip --disable-pip-version-check --quiet --quiet
 
 .DELETE_ON_ERROR:
-.PHONY: demo run test lint bench faults setup clean
+.PHONY: demo run test fuzz lint bench faults setup clean
 
 demo: setup
 	@$(RUN) manage.py demo
@@ -32,13 +34,16 @@ run: setup
 test: setup
 	@$(RUN) -m pytest -n 2 --dist loadgroup
 
+# Draws other examples than `make test`, which always draws the same, in each of N rounds.
+fuzz: setup
+	@for round in $$(seq $(N)); do $(RUN) -m pytest -n 2 -q -m hypothesis --hypothesis-profile=search || exit 1; done
+
 lint: setup
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
 	@$(RUN) -m mypy
 
 # N kills at random moments; every run is resumed and compared byte for byte with an undisturbed one.
-N ?= 10
 faults: setup
 	@$(RUN) -m tests.faults $(N)
 

@@ -95,7 +95,7 @@ def _inputs(data: dict[str, Any], kinds: Kinds) -> Iterator[Finding]:
 
 def _input_timeframes(path: Path, timeframes: Any, known: list[str]) -> Iterator[Finding]:
     for index, timeframe in enumerate(_list(timeframes)):
-        if known and timeframe in vocabulary.TIMEFRAMES and timeframe not in known:
+        if known and isinstance(timeframe, str) and timeframe in vocabulary.TIMEFRAMES and timeframe not in known:
             yield Finding((*path, index), f"timeframe '{timeframe}' is not in training_data.timeframes ({', '.join(known)})")
 
 

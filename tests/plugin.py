@@ -8,7 +8,13 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from hypothesis import settings
+
 from ktrdr_site import embedded_redis
+
+# `make test` answers the same for the same code; `make fuzz` draws other examples at every call.
+settings.register_profile("same", derandomize=True)
+settings.register_profile("search", print_blob=True)
 
 PROJECT = Path(__file__).resolve().parent.parent
 #: Whatever the developer has set must not reach a test.

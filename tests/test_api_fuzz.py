@@ -54,9 +54,7 @@ RAW = [
     json.dumps({"strategy_name": "stored", "start_date": "0001-01-01", "end_date": "9999-12-31"}).encode(),
     json.dumps({"strategy_name": "stored", "validation_split": 5e-324}).encode(), json.dumps({"strategy_name": "stored", "task_id": "\x7f"}).encode(),
 ]  # fmt: skip
-FUZZ = settings(
-    deadline=None, database=None, phases=[Phase.generate], derandomize=True, suppress_health_check=list(HealthCheck),
-)  # fmt: skip
+FUZZ = settings(deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@
     if (now && now.attempt === m.attempt && m.seq <= now.seq) return;
     const before = now;
     now = { ...m, heard: performance.now() };
-    later(() => showProgress(before));
+    later(() => { if (now) showProgress(before); }); // the run may have ended before this frame
   };
   const onEpochs = (m) => { if (m.after > since) catchUp().catch(() => {}); else take(m.epochs); };
   const onRow = (m) => {
