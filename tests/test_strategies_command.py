@@ -167,13 +167,25 @@ def test_a_wrong_use_exits_2() -> None:
 
 
 #: Each of them alone takes longer to import than all that a check of a text needs.
-SLOW_TO_IMPORT = {"ccxt", "exchange_calendars", "numba", "numpy", "pandas", "plotly", "pyarrow", "scipy", "talib", "torch", "yfinance"}
+SLOW_TO_IMPORT = {
+    "ccxt",
+    "exchange_calendars",
+    "numba",
+    "numpy",
+    "pandas",
+    "plotly",
+    "pyarrow",
+    "scipy",
+    "talib",
+    "torch",
+    "yfinance",
+}
 
 
 def test_validating_imports_nothing_slow(tmp_path: Path) -> None:
     script = "import sys; from ktrdr_site.cli import main; main(); print(*sys.modules, file=sys.stderr)"
     environment = {**os.environ, "KTRDR_HOME": str(tmp_path)}
-    ended = subprocess.run(  # noqa: S603 - our own command
+    ended = subprocess.run(
         [sys.executable, "-c", script, "strategies", "validate", str(SAMPLES[0])],
         cwd=PROJECT, env=environment, capture_output=True, text=True, check=True,
     )  # fmt: skip
