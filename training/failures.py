@@ -129,6 +129,8 @@ def _happening(moment: Moment) -> str:
 def _kept(moment: Moment) -> str:
     if moment.kept is None:
         return "Nothing: no epoch was saved. Resuming starts at the first one."
+    if moment.stage in ("evaluate", "save") and (moment.epoch is None or moment.kept >= moment.epoch):
+        return f"The checkpoint of epoch {moment.kept}, the last that was trained. Resuming goes on after it."
     return f"The checkpoint of epoch {moment.kept}. Resuming continues in epoch {moment.kept + 1}."
 
 

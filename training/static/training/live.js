@@ -27,7 +27,7 @@ ktrdr.live = (() => {
 
   const connect = () => {
     clearTimeout(timer);
-    if (!ids.length) return;
+    if (!ids.length || socket?.readyState === WebSocket.CONNECTING) return;
     const scheme = location.protocol === "https:" ? "wss" : "ws";
     const mine = new WebSocket(`${scheme}://${location.host}/ws/operations/`);
     socket = mine;
@@ -71,7 +71,11 @@ ktrdr.live = (() => {
   /** Follow these operations with these handlers, in place of whatever was followed before. */
   const follow = (wanted, what) => {
     ids = wanted; handlers = what;
-    if (socket) { const old = socket; socket = null; old.close(); }
+    const old = socket;
+    socket = null;
+    // One that is still opening is closed when it is open: before, the browser would complain.
+    if (old?.readyState === WebSocket.CONNECTING) old.onopen = () => old.close();
+    else old?.close();
     connect();
   };
 

@@ -110,7 +110,7 @@
   const thinned = (rows) => { const step = Math.ceil(rows.length / MOST_POINTS); return step < 2 ? rows : rows.filter((_, i) => i % step === 0 || i === rows.length - 1); };
   const line = (rows, key, name, colour, more = {}) => ({ type: "scatter", mode: "lines", name, x: rows.map((r) => r.epoch + 1), y: rows.map((r) => r.metrics[key]), line: { color: colour, width: 2 }, ...more });
   const epochAxis = () => ({ title: { text: "epoch" }, range: undefined, rangemode: "tozero" });
-  const put = (id, figure) => { const element = byId(id); if (element) ktrdr.charts.update(element, figure).catch((error) => { element.textContent = `This picture could not be drawn: ${error.message}`; }); };
+  const put = (id, figure) => { const element = byId(id); if (element) ktrdr.charts.show(element, figure); };
 
   let lossKept = { counted: [], again: [] };
   let lossDue = 0;
