@@ -257,6 +257,7 @@ def test_bars_of_a_file_with_other_prices_are_not_mixed_with_a_source(server: Ba
     assert "came from mine.csv, and yahoo AAPL has other prices" in said and "--replace" in said
     assert len(stored("AAPL", "1d")) == 10
     assert "came from a file (mine.csv)" in fails("--update", "AAPL", "1d", code=2)
+    assert "no stored series came from a source" in fails("--update", code=2)
     load("AAPL", "1d", "--source", "yahoo", "--replace")
     assert read_bars(settings.STORE_DIR, "AAPL", "1d")["close"].min() > 90
 

@@ -178,6 +178,12 @@ def _remembered(symbol: str | None, timeframe: str | None) -> list[BarSeries]:
     if found:
         return found
     what = " ".join(filter(None, (symbol, timeframe))) or "series"
+    if rows and not symbol:
+        raise CommandError(
+            "no stored series came from a source, so none can be brought up to date; "
+            "fetch one first: load_data SYMBOL TIMEFRAME --source yahoo",
+            returncode=2,
+        )
     if rows:
         raise CommandError(
             f"{what} came from a file ({rows[0].source or 'unknown'}), not from a source: name one with --source", returncode=2
