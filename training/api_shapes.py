@@ -110,7 +110,9 @@ class Problem(Schema):
 class Error(Schema):
     code: str
     message: str
-    details: dict[str, Any]
+    details: dict[str, Any] = Field(
+        description="`problems` of a strategy or a request; `findings` where bars are refused, as under operations/{id}/checks"
+    )
 
 
 class ErrorBody(Schema):
@@ -258,7 +260,7 @@ class TrainingStatus(Schema):
 
 class Finding(Schema):
     kind: str = Field(description="gaps, splits, spikes, never_fires, large_drift and the like")
-    severity: Literal["warning", "info"]
+    severity: Literal["error", "warning", "info"] = Field(description="an error has stopped the training")
     symbol: str = Field(description="empty where it is about features or labels")
     timeframe: str
     count: int = Field(description="bars, rows or features")

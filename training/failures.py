@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -75,7 +76,7 @@ def failure_of(error: BaseException, moment: Moment) -> Failure:
     helps = RESUMING_HELPS[category] if helps is None else helps
     wait = "Resume it." if moment.again is None else f"It is tried again by itself in {_span(moment.again)}."
     advice = ADVICE[category] if category != DATA or not helps else "Bring back what is named, then resume."
-    return Failure(category, cause_of(error), _happening(moment), _kept(moment), advice.format(wait=wait), helps)
+    return Failure(category, cause_of(error), _happening(moment), kept_words(moment.kept), advice.format(wait=wait), helps)
 
 
 def category_of(error: BaseException) -> str:
@@ -121,15 +122,21 @@ def cause_of(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}"
 
 
+def without_retry(failure: Mapping[str, Any]) -> dict[str, Any]:
+    """What there is to say of a failure (as `plain` gives it) that is not tried again by itself after all."""
+    return {**failure, "advice": ADVICE[TRANSIENT].format(wait="Resume it.")} if failure else {}
+
+
+def kept_words(epoch: int | None) -> str:
+    """What is kept of a run that ended early; epoch: the last one that is saved, counted from 1."""
+    if epoch is None:
+        return "Nothing: no epoch was saved. Resuming starts at the first one."
+    return f"The checkpoint of epoch {epoch}. Resuming continues in epoch {epoch + 1}."
+
+
 def _happening(moment: Moment) -> str:
     doing = DOING.get(moment.stage, "beginning")
     return f"While {doing}{f', in epoch {moment.epoch} of {moment.epochs}' if moment.epoch and moment.stage == 'train' else ''}."
-
-
-def _kept(moment: Moment) -> str:
-    if moment.kept is None:
-        return "Nothing: no epoch was saved. Resuming starts at the first one."
-    return f"The checkpoint of epoch {moment.kept}. Resuming continues in epoch {moment.kept + 1}."
 
 
 def _span(seconds: float) -> str:

@@ -23,10 +23,10 @@ from training.footprint import PER_BAR, Footprint, exceeds, footprint, must_fit,
 from training.memory import free_room, size_text
 from training.pipeline import cache as feature_cache
 from training.pipeline.checks import check_rows, set_columns
-from training.pipeline.coverage import DataError, day_of, duration
+from training.pipeline.coverage import DataError, duration
 from training.pipeline.dataset import MatrixOf, build_dataset, build_features, matrix_rows
-from training.pipeline.findings import kept
-from training.pipeline.loading import RunBars, load_bars
+from training.pipeline.finding import kept, refused
+from training.pipeline.loading import RunBars, few_bars, load_bars
 from training.pipeline.quality import MINIMUM_ROWS
 from training.pipeline.remarks import gathered
 from training.pipeline.splits import check_splits, cut_rows
@@ -125,12 +125,11 @@ def prepare(
 
 def _refuse_few(spec: StrategySpec, bars: RunBars) -> None:
     """Bars of the warm-up give no rows: those inside the dates are counted."""
-    for symbol, clock in bars.clock.items():
-        if len(clock) < MINIMUM_ROWS:
-            raise DataError(
-                f"{symbol} {spec.base_timeframe}: {len(clock)} bars between {day_of(bars.start)} and {day_of(bars.end - 1)}, "
-                f"wanted at least {MINIMUM_ROWS}; choose more days"
-            )
+    few = [
+        few_bars(symbol, spec.base_timeframe, clock, bars) for symbol, clock in bars.clock.items() if len(clock) < MINIMUM_ROWS
+    ]
+    if few:
+        raise DataError(refused(few), [*few, *bars.findings])
 
 
 def _absent_symbols(dataset: Dataset, splits: Splits) -> list[str]:

@@ -266,6 +266,10 @@ def _failed(progress: Progress, error: Exception) -> str:
     identity = (progress.operation_id, progress.attempt)
     if not isinstance(error, Refusal):
         write_traceback(*identity, error)
+    if found := getattr(error, "findings", ()):
+        from training.pipeline.finding import kept
+
+        progress.on_checks({"data": kept(found)})
     _keep(progress, "failure")
     operation = patiently(lambda: Operation.objects.get(pk=progress.operation_id), progress.operation_id)
     newest = patiently(operation.checkpoints.first, progress.operation_id)
