@@ -20,6 +20,7 @@ SCHEMA = [
         *("comparison", "json_schema", "symbol_lists"),
     )
 ]  # fmt: skip
+RECIPE = [f"training/{name}.py" for name in ("recipe", "prepared", "split_ledger", "predicted")]
 WEB = ("django", "rq", "django_rq", "redis", "channels", "ninja")
 JOBS = ["models", "operations", "checkpoints", "progress"]
 PAGES = ["api", "api_errors", "api_library", "api_pages", "api_shapes", "api_shapes_checks", "api_shapes_library",
@@ -40,7 +41,7 @@ NEVER = {
     "the trainer": (["training/trainer"], (*WEB, "pandas", "talib", "pyarrow", "training.pipeline", "training.models", "strategies_app.models")),
     "what other packages compute": (["training/plugin_code.py"], (*WEB, *HEAVY, "training.pipeline", "training.trainer", "training.models")),
     "the law kit": (["training/testing.py", "training/laws"], (*WEB, "training.models", "training.operations", "strategies_app.models")),
-    "the recipe": (["training/recipe.py"], (*WEB, "training.models", "training.operations", "strategies_app.models")),
+    "the recipe": (RECIPE, (*WEB, "training.models", "training.operations", "strategies_app.models")),
     "the job layer": ([f"training/{name}.py" for name in JOBS], ("torch", "pandas", "talib", "training.trainer")),
     "the queues": (["training/queues.py"], ("training.workers", "training.trainer", *HEAVY)),
     "the pages": ([*(f"training/{name}.py" for name in PAGES), "training/pages"], (*HEAVY, "training.workers")),
@@ -111,7 +112,7 @@ def test_a_layer_never_imports_what_lies_above_or_beside_it(layer: str) -> None:
 
 
 def test_commands_and_workers_import_heavy_names_only_inside_functions() -> None:
-    never = (*HEAVY, "numpy", "training.recipe", "training.pipeline", "training.trainer")
+    never = (*HEAVY, "numpy", *(f"training.{Path(path).stem}" for path in RECIPE), "training.pipeline", "training.trainer")
     assert [breach for path in modules(LAZY) for breach in breaches(path, never, at_start_only=True)] == []
 
 
