@@ -52,7 +52,8 @@ NEVER = {
 
 #: Where heavy names may be imported inside functions, but never when the module is.
 LAZY = [
-    "training/workers.py", "training/worker.py", "training/devices.py", "training/supervisor.py", "training/caretaker.py",
+    "training/workers.py", "training/continuing.py", "training/endings.py",
+    "training/worker.py", "training/devices.py", "training/supervisor.py", "training/caretaker.py",
     "training/everything.py", "training/processes.py", "training/quick.py", "training/plans.py", "training/explain.py",
     "training/previews.py", "training/upload_answers.py", "training/fetch_job.py", "training/machine_use.py", "training/management",
     "strategies_app/management", "ktrdr_site",
