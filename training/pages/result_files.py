@@ -21,7 +21,8 @@ from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.safestring import mark_safe
 
-from training.api_shapes import TrainingResults, results_of, symbols_of, timeframes_of
+from training.api_shapes_operations import symbols_of, timeframes_of
+from training.api_shapes_trainings import TrainingResults, results_of
 from training.bundles import bundle_zip
 from training.files import FolderError
 from training.kept import kept_predictions
