@@ -29,6 +29,7 @@ from training.admin_verbs import buttons
 from training.logs import log_tail
 from training.models import AuditEntry, Operation
 from training.pages import checks
+from training.replaced import replaced
 
 METRICS_PER_PAGE = 200
 
@@ -98,7 +99,7 @@ class OperationAdmin(OperationList, OperationVerbs):
 
     def _page(self, request: HttpRequest, operation: Operation) -> dict[str, Any]:
         metrics = Paginator(operation.epoch_metrics.order_by("-epoch", "-attempt"), METRICS_PER_PAGE)
-        page = metrics.get_page(request.GET.get("metrics_page"))
+        page, gone = metrics.get_page(request.GET.get("metrics_page")), replaced(operation)
         return {
             "operation": operation,
             "title": f"{operation.name}, {operation.status}",
@@ -110,7 +111,7 @@ class OperationAdmin(OperationList, OperationVerbs):
             "error": block("\n".join([operation.error, *failure_lines(operation)])) if operation.error else "",
             "metrics": page,
             "metrics_columns": [word for _, word, _ in epoch_columns(page[0].metrics if len(page) else {})],
-            "metrics_lines": [metric_line(row) for row in page],
+            "metrics_lines": [metric_line(row, gone) for row in page],
             "checkpoints": [checkpoint_line(row) for row in operation.checkpoints.all()],
             "log": log_tail(operation.pk, operation.attempt),
             "audit": AuditEntry.objects.filter(target=operation.pk)[:50],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Container
 from typing import Any
 
 from django.utils import timezone
@@ -88,9 +89,10 @@ def epoch_columns(metrics: dict[str, Any]) -> tuple[tuple[str, str, str], ...]:
     return _OF_RETURNS if "val_mae" in metrics else _OF_CLASSES
 
 
-def metric_line(row: EpochMetric) -> dict[str, Any]:
+def metric_line(row: EpochMetric, replaced: Container[int]) -> dict[str, Any]:
     of = row.metrics
     return {
+        "replaced": row.pk in replaced,
         "epoch": row.epoch + 1, "attempt": row.attempt, "train_loss": figure(row.train_loss), "val_loss": figure(row.val_loss),
         "measures": [measure(of.get(key), how) for key, _, how in epoch_columns(of)],
         "rate": f"{of['learning_rate']:.3g}" if isinstance(of.get("learning_rate"), float) else NOTHING,

@@ -37,6 +37,7 @@ from training.mails import own_address
 from training.models import LIVE, Checkpoint, Operation, Status
 from training.operations import OperationError
 from training.questions import ask
+from training.replaced import replaced
 from training.standing import standing_of
 
 VIEW = Access("training.view_operation")
@@ -137,7 +138,10 @@ def operation_metrics(
     request: HttpRequest, operation_id: str, since: int = Query(0, ge=0, lt=2**63), limit: int = Query(1000, ge=1, le=5000)
 ) -> dict[str, Any]:
     """What each epoch measured, in the order of measuring; a resumed attempt measures the epochs after its checkpoint again."""
-    rows = list(_operation(operation_id).epoch_metrics.filter(pk__gt=since).order_by("pk")[:limit])
+    operation = _operation(operation_id)
+    rows, gone = list(operation.epoch_metrics.filter(pk__gt=since).order_by("pk")[:limit]), replaced(operation, since)
+    for row in rows:
+        row.counts = row.pk not in gone  # type: ignore[attr-defined]
     return {"metrics": rows, "next": rows[-1].pk if rows else since}
 
 

@@ -139,6 +139,7 @@ class Metric(Schema):
     train_loss: float
     val_loss: float
     metrics: dict[str, Any]
+    counts: bool = Field(description="false where a later row took its place: done again, or gone back to before it")
 
 
 class Metrics(Schema):

@@ -21,6 +21,7 @@ from training.mails import mail_end
 from training.models import Operation, Status
 from training.pipeline.finding import ERROR, findings_of, lines_of
 from training.progress import SUPERSEDED, Progress
+from training.replaced import counted_losses
 from training.requests import Actor, resume, start_training
 from training.terminal import Display, LogFile, console_on
 from training.workers import run_operation
@@ -67,8 +68,7 @@ def _run(operation: Operation, attempt: int, stream: TextIO, program: str, hand:
 
 def _best_so_far(operation: Operation) -> float:
     """The lowest validation loss of earlier attempts, so that a resumed run shows the best of the whole."""
-    losses = operation.epoch_metrics.values_list("val_loss", flat=True)
-    return min(losses, default=float("inf"))
+    return min(counted_losses(operation), default=float("inf"))
 
 
 def tell(operation_id: str, status: str, console: Console, program: str) -> None:
