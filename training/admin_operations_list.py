@@ -138,4 +138,4 @@ class OperationList(ReadOnlyAdmin):
 
 def _literal(word: str) -> str:
     """The word as a regular expression that both databases read alike."""
-    return "".join(letter if letter.isalnum() else f"[{letter}]" if letter not in r"\^]" else rf"\{letter}" for letter in word)
+    return "".join(letter if letter.isalnum() else f"[{letter}]" if letter not in r"\^[]" else rf"\{letter}" for letter in word)
