@@ -69,6 +69,10 @@ def test_by_the_api(waiting: Operation, examples: Examples) -> None:
 
 
 def test_by_the_command(waiting: Operation) -> None:
+    shown = StringIO()
+    with pytest.raises(SystemExit):
+        call_command("operations", "show", waiting.pk, stdout=shown)
+    assert f"retry        by itself at {waiting.retry_at:%Y-%m-%d %H:%M:%S} UTC\n" in shown.getvalue()
     written = StringIO()
     with pytest.raises(SystemExit) as ended:
         call_command("operations", "cancel", waiting.pk, reason="enough", stdout=written)
