@@ -20,6 +20,7 @@ from tests.homes import Home, operation_in
 from training.mails import NoMail, checked_address, mail_end
 from training.models import Operation, Status
 from training.reaper import Reaper
+from training.workers import train_operation
 
 
 class Letters(Collect):
@@ -78,6 +79,14 @@ def test_a_failure_that_is_tried_again_by_itself_is_not_mailed_yet(mailing: Lett
     Operation.objects.filter(pk=operation.pk).update(notify="")
     mail_end(operation.pk)
     assert mailing.arrived == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_job_of_a_worker_mails_at_its_end(mailing: Letters, empty_redis: Any) -> None:
+    operation = ended()
+    assert train_operation(operation.pk, 1) == "failed"  # nothing is stored
+    (letter,) = mailing.arrived
+    assert letter["Subject"].endswith(": failed") and "kind of fault: data" in letter.get_payload()
 
 
 @pytest.mark.django_db

@@ -65,6 +65,7 @@ def test_what_is_wrong_is_told_with_its_epoch_its_figures_and_what_to_try(
         [1.1 * 0.9**epoch + 0.02 * (-1) ** epoch for epoch in range(30)],  # a little noise
         [*falling(300, 1.1), *[1e-5] * 20],  # learned: nothing is left to fall
         [20.0 * 0.5**epoch for epoch in range(4, 12)],
+        [*[0.9 * 0.5**epoch for epoch in range(5)], 0.3, 0.35, 0.4],  # it rises, and still knows more than who guesses
     ],
 )
 def test_a_run_that_learns_is_left_alone(losses: list[float]) -> None:
@@ -136,6 +137,19 @@ def test_an_infinite_norm_is_a_flag_of_its_own() -> None:
     assert sums.whole(3).broken == "the gradient norm is inf since batch 2 of 3"
     sums.norms[1] = 1.0
     assert sums.whole(3).broken is None
+
+
+def test_weights_and_the_validation_loss_are_looked_at_as_well() -> None:
+    """The last step of an epoch may break what no loss of that epoch can show."""
+    network, sound = torch.nn.Linear(2, 1), engine.EpochSums(0.5, 1.0)
+    rollback.require_finite(2, sound, network)
+    with torch.no_grad():
+        network.weight[0, 1] = -math.inf
+    with pytest.raises(Diverged, match="^epoch 3: a weight is not a finite number"):
+        rollback.require_finite(2, sound, network)
+    rollback.require_finite_validation({"epoch": 2, "val_loss": 0.5})
+    with pytest.raises(Diverged, match="^epoch 3: the validation loss is nan"):
+        rollback.require_finite_validation({"epoch": 2, "val_loss": math.nan})
 
 
 def test_what_to_try_fits_the_strategy() -> None:
