@@ -232,6 +232,16 @@ class Faulty:
         monkeypatch.setattr(engine.Reference, "train_epoch", blown)
 
 
+def test_a_run_that_is_not_to_go_back_says_in_its_epoch_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    Faulty(monkeypatch, epoch=3, above=0.004, factor=40.0)
+    rows, splits = dataset()
+    recorder = Recorder()
+    fitted = fit(rows, splits, strategy(epochs=6, early_stopping={"enabled": False}), recorder)
+    assert not any("findings" in row for row in fitted.history[:3])
+    (found,) = fitted.history[3]["findings"]
+    assert found["kind"] == "explosion" and found["since"] == 3 and found["text"] in fitted.warnings
+
+
 def outcome(fitted: Fitted, parts: Parts) -> tuple[Any, ...]:
     state = json.loads(parts["state.json"])
     histories = [[{k: v for k, v in m.items() if k not in TIMES} for m in h] for h in (fitted.history, state.pop("history"))]
