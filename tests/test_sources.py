@@ -130,6 +130,13 @@ def test_faults_are_waited_out_with_growing_pauses(server: BarServer, faults: li
         assert waited[2] >= PAUSES[2]
 
 
+def test_an_exchange_is_asked_no_faster_than_its_package_knows(tmp_path: Path) -> None:
+    from training.sources.exchange import Exchange
+
+    source = open_source("ccxt:binance", tmp_path)
+    assert isinstance(source, Exchange) and source.api.enableRateLimit and source.api.rateLimit > 0
+
+
 @pytest.mark.parametrize("symbol", ["BTC-USDT", "AAPL"])
 def test_a_server_that_stays_broken_is_given_up_in_one_sentence(
     server: BarServer, symbol: str, monkeypatch: pytest.MonkeyPatch
