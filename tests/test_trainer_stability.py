@@ -145,10 +145,10 @@ def test_weights_and_the_validation_loss_are_looked_at_as_well() -> None:
     rollback.require_finite(2, sound, network)
     with torch.no_grad():
         network.weight[0, 1] = -math.inf
-    with pytest.raises(Diverged, match="^epoch 3: a weight is not a finite number"):
+    with pytest.raises(Diverged, match=r"^epoch 3: a weight is not a finite number"):
         rollback.require_finite(2, sound, network)
     rollback.require_finite_validation({"epoch": 2, "val_loss": 0.5})
-    with pytest.raises(Diverged, match="^epoch 3: the validation loss is nan"):
+    with pytest.raises(Diverged, match=r"^epoch 3: the validation loss is nan"):
         rollback.require_finite_validation({"epoch": 2, "val_loss": math.nan})
 
 
