@@ -149,11 +149,13 @@ def test_patience_begins_anew_with_a_page_that_came_and_no_pause_is_endless(
     assert fetch.pause == MOST_PAUSE
 
 
-def test_an_exchange_is_asked_no_faster_than_its_package_knows(tmp_path: Path) -> None:
+def test_an_exchange_is_asked_at_its_packages_pace_and_with_the_keys_of_the_settings(settings: Any, tmp_path: Path) -> None:
     from training.sources.exchange import Exchange
 
-    source = open_source("ccxt:binance", tmp_path)
+    settings.HOME_DIR, settings.EXCHANGE_KEYS = tmp_path, {"kraken": ("the-key", "the-secret")}
+    source, other = fetching.opened("ccxt:kraken"), fetching.opened("ccxt:binance")
     assert isinstance(source, Exchange) and source.api.enableRateLimit and source.api.rateLimit > 0
+    assert isinstance(other, Exchange) and (source.keys, other.keys) == (("the-key", "the-secret"), None)
 
 
 @pytest.mark.parametrize("symbol", ["BTC-USDT", "AAPL"])

@@ -242,6 +242,18 @@ def test_a_run_that_is_not_to_go_back_says_in_its_epoch_what_is_wrong(monkeypatc
     assert found["kind"] == "explosion" and found["since"] == 3 and found["text"] in fitted.warnings
 
 
+@pytest.mark.parametrize("scheduler", ["cosine", {"type": "step", "step_size": 4}])
+def test_every_later_rate_of_a_schedule_is_halved(monkeypatch: pytest.MonkeyPatch, scheduler: Any) -> None:
+    rows, splits = dataset()
+    spec = strategy(epochs=7, lr_scheduler=scheduler, stability={"rollback": 3}, early_stopping={"enabled": False})
+    planned = [row["learning_rate"] for row in fit(rows, splits, spec, Silent()).history]
+    Faulty(monkeypatch, epoch=3, above=0.6 * planned[3], factor=1e30)
+    fitted = fit(rows, splits, spec, Silent())
+    assert len(fitted.rollbacks) == 1
+    rates = [row["learning_rate"] for row in fitted.history]
+    assert rates == pytest.approx([*planned[:3], *(rate / 2 for rate in planned[3:])])
+
+
 def outcome(fitted: Fitted, parts: Parts) -> tuple[Any, ...]:
     state = json.loads(parts["state.json"])
     histories = [[{k: v for k, v in m.items() if k not in TIMES} for m in h] for h in (fitted.history, state.pop("history"))]
