@@ -149,6 +149,14 @@ def test_patience_begins_anew_with_a_page_that_came_and_no_pause_is_endless(
     assert fetch.pause == MOST_PAUSE
 
 
+def test_yahoo_is_left_alone_for_as_long_as_it_asks(server: BarServer) -> None:
+    fetch, source = Fetch("AAPL", "1d", "yahoo"), fetching.opened("yahoo")
+    step(fetch, source)
+    server.faults = [429]
+    step(fetch, source)
+    assert (fetch.pause, fetch.problem) == (7.0, "Yahoo asks to be asked less often (429)")
+
+
 def test_an_exchange_is_asked_at_its_packages_pace_and_with_the_keys_of_the_settings(settings: Any, tmp_path: Path) -> None:
     from training.sources.exchange import Exchange
 
