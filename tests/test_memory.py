@@ -184,6 +184,17 @@ def test_a_run_at_four_times_its_allowance_completes_with_the_same_weights(tmp_p
 # --- while it runs ---
 
 
+@pytest.mark.skipif(own_memory() is None, reason="the system does not tell")
+def test_own_memory_counts_what_is_taken_and_not_what_is_mapped(tmp_path: Path) -> None:
+    (tmp_path / "mapped").write_bytes(bytes(40_000_000))
+    mapped = np.memmap(tmp_path / "mapped", np.uint8, "r")
+    before = own_memory() or 0
+    assert int(mapped.max()) == 0  # every page was read
+    assert (own_memory() or 0) - before < 10_000_000
+    taken = np.ones(5_000_000)
+    assert (own_memory() or 0) - before > 30_000_000 and len(taken) and len(mapped)
+
+
 def test_a_run_that_takes_more_than_it_may_says_so_once() -> None:
     said: list[str] = []
     watch = MemoryWatch(1_000_000, said.append)
