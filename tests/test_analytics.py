@@ -163,6 +163,16 @@ def test_an_alert_says_what_was_seen_what_it_means_and_what_to_try(kind: str) ->
     assert (alert["head"], alert["means"], alert["try"]) == WORDS[kind]
 
 
+def test_a_class_that_is_never_called_is_told_however_rare_it_is() -> None:
+    (alert,) = judged([record(0, per_class=NEVER, balance=0.99)])["alerts"]
+    assert alert["kind"] == "imbalance"
+
+
+def test_a_validation_loss_that_rises_with_the_training_loss_is_no_over_fitting() -> None:
+    last = record(5, val_loss=0.6, train_loss=9.0)
+    assert judged([*(record(epoch, loss) for epoch, loss in enumerate(CALM[:5])), last])["alerts"] == []
+
+
 def test_a_step_that_rewrites_a_layer_is_an_explosion_and_a_long_plateau_is_a_stall() -> None:
     (jump,) = judged([record(0, output={"update_ratio": 0.3})])["alerts"]
     assert jump["kind"] == "exploding" and "moves its weights by 30%" in jump["seen"]

@@ -87,3 +87,16 @@ def test_a_decision_is_short_and_says_why(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert re.match(r"\d{4}-[a-z-]+$", path.stem) and len(text.splitlines()) <= 25
     assert [word for word in ("**Context.**", "**Decision.**", "**Consequence.**") if word not in text] == []
+
+
+def test_the_test_of_every_safeguard_is_there() -> None:
+    tour = (PROJECT / "docs" / "safeguards.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(tests/[^`]+)`", tour.partition("## What fails without them")[2])
+    assert len(named) > 50
+    gone = []
+    for test in named:
+        path, _, name = test.partition("::")
+        file = PROJECT / path
+        if not file.is_file() or f"\ndef {name}(" not in file.read_text(encoding="utf-8"):
+            gone.append(test)
+    assert gone == []

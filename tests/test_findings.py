@@ -66,7 +66,10 @@ def test_a_crash_and_a_rise_that_stay_are_no_spikes() -> None:
     values = bar_values(make_bars(300, "1d", regimes=False)).copy()
     values[:4, 100:] *= 0.48
     values[:4, 200:] *= 3
-    assert quality(bar_frame(bar_times(make_bars(300, "1d")), values), "1d").spikes == ()
+    times = bar_times(make_bars(300, "1d"))
+    assert quality(bar_frame(times, values), "1d").spikes == ()
+    values[2, 100] *= 0.55  # the day of the crash went further down than it closed
+    assert quality(bar_frame(times, values), "1d").spikes == ()
 
 
 @needs_raw

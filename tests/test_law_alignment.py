@@ -28,7 +28,7 @@ from tests.pipeline_examples import (
 )
 from tests.test_law_known_at import reference_positions
 from tests.test_parity_indicators import DIRECT
-from training.pipeline import features
+from training.pipeline import features, kernels
 from training.pipeline.dataset import build_dataset, build_features
 from training.pipeline.frames import bar_times
 from training.pipeline.timeframes import duration
@@ -143,6 +143,16 @@ def test_lags_are_the_rows_before_even_those_before_the_start(seed: int, lags: i
     for k in range(lags + 1):
         earlier = np.searchsorted(all_times, base[position - k])
         assert np.array_equal(lagged[:, k * width : (k + 1) * width], unlagged[earlier])
+
+
+def test_a_lag_from_before_the_first_bar_is_missing_and_never_the_row_itself() -> None:
+    matrix = np.zeros((4, 6), dtype=np.float32)
+    matrix[:, :2] = [[1, 2], [3, 4], [5, 6], [7, 8]]
+    kernels.fill_lags(matrix, 2, 2)
+    nan = np.nan
+    np.testing.assert_array_equal(
+        matrix, [[1, 2, nan, nan, nan, nan], [3, 4, 1, 2, nan, nan], [5, 6, 3, 4, 1, 2], [7, 8, 5, 6, 3, 4]]
+    )
 
 
 def test_names_and_normalization_stand_in_the_order_of_the_columns() -> None:

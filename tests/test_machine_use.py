@@ -138,17 +138,21 @@ def test_a_late_reading_fills_the_seconds_that_it_tells_of(monkeypatch: pytest.M
         def close(self) -> None:
             return
 
-    kept: list[Points] = []
+    kept: list[tuple[Points, int]] = []
     monkeypatch.setattr(machine_use, "time", SimpleNamespace(monotonic=lambda: now[0]))
     monkeypatch.setattr(machine_use, "Meter", Counting)
-    monkeypatch.setattr(MachineUse, "_write", lambda self, points, facts, first: kept.append(points))
+    monkeypatch.setattr(MachineUse, "_write", lambda self, points, facts, first: kept.append((points, len(points))))
     monkeypatch.setattr(machine_use, "connection", SimpleNamespace(close=lambda: None))
     use = MachineUse("op", 1, "cpu")
     use._ended = Slow()  # type: ignore[assignment]
     use._run()
-    cpu = kept[-1].columns["cpu"]
+    cpu = kept[-1][0].columns["cpu"]
     assert cpu[:6] == [1.0, 2.0, 2.0, 2.0, 2.0, 3.0] and cpu[6:] == [None] * (len(cpu) - 6) and len(cpu) == 66
     assert min(read) >= 0.5
+    kept.clear()
+    stops = iter((1.0, 1.0, 1.0, None))
+    use._run()
+    assert [length for _, length in kept] == [1, 3], "what came since the last writing is written at the end"
 
 
 def test_a_run_goes_on_while_its_use_cannot_be_written(

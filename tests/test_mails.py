@@ -12,12 +12,15 @@ from typing import Any
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Message as Collect
+from django.utils import timezone
 
 from strategies_app.models import Strategy
 from tests.api_examples import TEXT, Examples, make_examples, register_worker, send, start, store_bars
 from tests.homes import Home, operation_in
 from training.mails import NoMail, checked_address, mail_end
 from training.models import Operation, Status
+from training.reaper import Reaper
+from training.workers import train_operation
 
 
 class Letters(Collect):
@@ -71,13 +74,37 @@ def test_a_failure_is_mailed_with_what_to_do(mailing: Letters) -> None:
 
 @pytest.mark.django_db
 def test_a_failure_that_is_tried_again_by_itself_is_not_mailed_yet(mailing: Letters) -> None:
-    from django.utils import timezone
-
     mail_end(ended(status=Status.FAILED, error="away", retry_at=timezone.now()).pk)
     operation = ended(status=Status.COMPLETED)
     Operation.objects.filter(pk=operation.pk).update(notify="")
     mail_end(operation.pk)
     assert mailing.arrived == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_job_of_a_worker_mails_at_its_end(mailing: Letters, empty_redis: Any) -> None:
+    operation = ended()
+    assert train_operation(operation.pk, 1) == "failed"  # nothing is stored
+    (letter,) = mailing.arrived
+    assert letter["Subject"].endswith(": failed") and "kind of fault: data" in letter.get_payload()
+
+
+@pytest.mark.django_db
+def test_what_the_reaper_gives_up_is_mailed_too(mailing: Letters, empty_redis: Any, settings: Any) -> None:
+    """Nobody is there who could take it: a run that waits for a worker, and one whose package has gone before its next try."""
+    now = [0.0]
+    reaper = Reaper(lambda: now[0])
+    waiting = ended()
+    gone = {"indicator gone_value": {"package": "gone", "version": "1.0", "sha256": "0"}}
+    failed = ended(status=Status.FAILED, error="away", retry_at=timezone.now(), plugins=gone)
+    assert [said.partition(":")[0] for said in reaper.look()] == [f"{failed.pk} is not tried again"]
+    now[0] = settings.ORPHAN_TIMEOUT_SECONDS
+    assert reaper.look() == [f"{waiting.pk}: no worker for 60 s, failed"]
+    texts = [letter.get_payload() for letter in mailing.arrived]
+    assert len(texts) == 2 and failed.pk in texts[0] and waiting.pk in texts[1] and "no worker is running" in texts[1]
+    assert not Operation.objects.filter(retry_at__isnull=False).exists()
+    reaper.look()
+    assert len(mailing.arrived) == 2
 
 
 @pytest.mark.django_db

@@ -23,8 +23,9 @@ from training.models import Operation
 from training.pipeline import cache
 from training.pipeline.bars import write_bars
 from training.pipeline.dataset import build_dataset
+from training.pipeline.loading import load_bars
 from training.pipeline.synthetic import make_bars
-from training.recipe import FeatureCache, is_in_file, load_bars, prepare
+from training.prepared import FeatureCache, is_in_file, prepare
 from training.trainer.networks import build_network, parameter_count
 from training.workers import run_operation
 
@@ -145,6 +146,7 @@ from pathlib import Path
 from benchmarks.memory import Peak, Shape, strategy
 from training import recipe
 from training.footprint import program_now
+from training.prepared import footprint_of
 WIDE = Shape(**json.loads(sys.argv[4]))
 root, folder, limit = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]) or None
 spec = strategy(WIDE)
@@ -156,7 +158,7 @@ with Peak() as peak:
         spec, bars, cache=recipe.FeatureCache(folder, 10**9), memory_limit=limit, note=notes.append, device="cpu"
     )
 weights = hashlib.sha256(b"".join(t.numpy().tobytes() for t in bundle.network.state_dict().values())).hexdigest()
-features = recipe.footprint_of(spec, bars).features
+features = footprint_of(spec, bars).features
 print(json.dumps({"took": peak.most - program, "weights": weights, "notes": notes, "features": features}))
 """
 
@@ -180,6 +182,17 @@ def test_a_run_at_four_times_its_allowance_completes_with_the_same_weights(tmp_p
 
 
 # --- while it runs ---
+
+
+@pytest.mark.skipif(own_memory() is None, reason="the system does not tell")
+def test_own_memory_counts_what_is_taken_and_not_what_is_mapped(tmp_path: Path) -> None:
+    (tmp_path / "mapped").write_bytes(bytes(40_000_000))
+    mapped = np.memmap(tmp_path / "mapped", np.uint8, "r")
+    before = own_memory() or 0
+    assert int(mapped.max()) == 0  # every page was read
+    assert (own_memory() or 0) - before < 10_000_000
+    taken = np.ones(5_000_000)
+    assert (own_memory() or 0) - before > 30_000_000 and len(taken) and len(mapped)
 
 
 def test_a_run_that_takes_more_than_it_may_says_so_once() -> None:

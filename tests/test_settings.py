@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 
 from ktrdr_site.cli import command_line
 
@@ -97,11 +98,22 @@ def test_the_environment_sets_values(tmp_path: Path) -> None:
     found = values(
         tmp_path, KTRDR_DEBUG="on", KTRDR_ALLOWED_HOSTS="a.example, b.example", CHECKPOINT_EPOCH_INTERVAL="3",
         CHECKPOINT_TIME_INTERVAL_SECONDS="0.5", CHECKPOINT_DIR=str(tmp_path / "elsewhere"), NUMBA_CACHE_DIR="/kernels",
+        KTRDR_EXCHANGE_KEYS="kraken=the-key:the-secret, binance=a:b",
     )  # fmt: skip
+    assert found["EXCHANGE_KEYS"] == {"kraken": ["the-key", "the-secret"], "binance": ["a", "b"]}
     assert found["DEBUG"] is True
     assert found["ALLOWED_HOSTS"] == ["a.example", "b.example"]
     assert (found["CHECKPOINT_EPOCH_INTERVAL"], found["CHECKPOINT_TIME_INTERVAL_SECONDS"]) == (3, 0.5)
     assert (found["CHECKPOINT_DIR"], found["NUMBA_CACHE_DIR"]) == (str(tmp_path / "elsewhere"), "/kernels")
+
+
+def test_a_wrong_entry_among_the_keys_is_named_and_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ktrdr_site.settings import _keys
+
+    monkeypatch.setenv("KTRDR_EXCHANGE_KEYS", "kraken=a:b, binance=the-key")
+    with pytest.raises(ImproperlyConfigured, match="entry 2 is not exchange=key:secret") as refused:
+        _keys("KTRDR_EXCHANGE_KEYS")
+    assert "the-key" not in str(refused.value)
 
 
 def test_behind_tls_cookies_go_over_tls_only(tmp_path: Path) -> None:

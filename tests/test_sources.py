@@ -15,10 +15,11 @@ from django.core.management.base import CommandError
 
 from tests.bar_servers import BEGIN, DAY, HOUR, NOW, BarServer
 from training import fetching
-from training.fetching import PAUSES, Fetch, run, step
+from training.fetching import MOST_PAUSE, PAUSES, Fetch, run, step
 from training.models import BarSeries
 from training.pipeline.bars import bar_frame, bar_times, read_bars, series_calendar, write_bars
-from training.sources.source import SourceError, WrongRequest, open_source
+from training.sources.opening import open_source
+from training.sources.source import SourceError, Unavailable, WrongRequest
 from training.sources.spans import possible_bars
 
 pytestmark = pytest.mark.django_db
@@ -128,6 +129,42 @@ def test_faults_are_waited_out_with_growing_pauses(server: BarServer, faults: li
         assert waited == [7.0], "the server asked for seven seconds"
     if len(faults) == 3 and 200 not in faults:
         assert waited[2] >= PAUSES[2]
+
+
+def test_patience_begins_anew_with_a_page_that_came_and_no_pause_is_endless(
+    server: BarServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetch, source, pauses = coin_fetch(), fetching.opened("ccxt:binance"), []
+    step(fetch, source)
+    server.faults = [500, 500, 200, 500]
+    for _ in range(4):
+        step(fetch, source)
+        pauses.append(fetch.pause)
+    assert pauses == [PAUSES[0], PAUSES[1], 0, PAUSES[0]]
+
+    def tomorrow(*asked: Any) -> Any:
+        raise Unavailable("come back tomorrow", 86_400.0)
+
+    monkeypatch.setattr(source, "page", tomorrow)
+    step(fetch, source)
+    assert fetch.pause == MOST_PAUSE
+
+
+def test_yahoo_is_left_alone_for_as_long_as_it_asks(server: BarServer) -> None:
+    fetch, source = Fetch("AAPL", "1d", "yahoo"), fetching.opened("yahoo")
+    step(fetch, source)
+    server.faults = [429]
+    step(fetch, source)
+    assert (fetch.pause, fetch.problem) == (7.0, "Yahoo asks to be asked less often (429)")
+
+
+def test_an_exchange_is_asked_at_its_packages_pace_and_with_the_keys_of_the_settings(settings: Any, tmp_path: Path) -> None:
+    from training.sources.exchange import Exchange
+
+    settings.HOME_DIR, settings.EXCHANGE_KEYS = tmp_path, {"kraken": ("the-key", "the-secret")}
+    source, other = fetching.opened("ccxt:kraken"), fetching.opened("ccxt:binance")
+    assert isinstance(source, Exchange) and source.api.enableRateLimit and source.api.rateLimit > 0
+    assert isinstance(other, Exchange) and (source.keys, other.keys) == (("the-key", "the-secret"), None)
 
 
 @pytest.mark.parametrize("symbol", ["BTC-USDT", "AAPL"])

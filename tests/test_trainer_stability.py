@@ -65,6 +65,7 @@ def test_what_is_wrong_is_told_with_its_epoch_its_figures_and_what_to_try(
         [1.1 * 0.9**epoch + 0.02 * (-1) ** epoch for epoch in range(30)],  # a little noise
         [*falling(300, 1.1), *[1e-5] * 20],  # learned: nothing is left to fall
         [20.0 * 0.5**epoch for epoch in range(4, 12)],
+        [*[0.9 * 0.5**epoch for epoch in range(5)], 0.3, 0.35, 0.4],  # it rises, and still knows more than who guesses
     ],
 )
 def test_a_run_that_learns_is_left_alone(losses: list[float]) -> None:
@@ -136,6 +137,19 @@ def test_an_infinite_norm_is_a_flag_of_its_own() -> None:
     assert sums.whole(3).broken == "the gradient norm is inf since batch 2 of 3"
     sums.norms[1] = 1.0
     assert sums.whole(3).broken is None
+
+
+def test_weights_and_the_validation_loss_are_looked_at_as_well() -> None:
+    """The last step of an epoch may break what no loss of that epoch can show."""
+    network, sound = torch.nn.Linear(2, 1), engine.EpochSums(0.5, 1.0)
+    rollback.require_finite(2, sound, network)
+    with torch.no_grad():
+        network.weight[0, 1] = -math.inf
+    with pytest.raises(Diverged, match=r"^epoch 3: a weight is not a finite number"):
+        rollback.require_finite(2, sound, network)
+    rollback.require_finite_validation({"epoch": 2, "val_loss": 0.5})
+    with pytest.raises(Diverged, match=r"^epoch 3: the validation loss is nan"):
+        rollback.require_finite_validation({"epoch": 2, "val_loss": math.nan})
 
 
 def test_what_to_try_fits_the_strategy() -> None:
@@ -216,6 +230,28 @@ class Faulty:
             return train_epoch(of, order, seed, metrics, fault)
 
         monkeypatch.setattr(engine.Reference, "train_epoch", blown)
+
+
+def test_a_run_that_is_not_to_go_back_says_in_its_epoch_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    Faulty(monkeypatch, epoch=3, above=0.004, factor=40.0)
+    rows, splits = dataset()
+    recorder = Recorder()
+    fitted = fit(rows, splits, strategy(epochs=6, early_stopping={"enabled": False}), recorder)
+    assert not any("findings" in row for row in fitted.history[:3])
+    (found,) = fitted.history[3]["findings"]
+    assert found["kind"] == "explosion" and found["since"] == 3 and found["text"] in fitted.warnings
+
+
+@pytest.mark.parametrize("scheduler", ["cosine", {"type": "step", "step_size": 4}])
+def test_every_later_rate_of_a_schedule_is_halved(monkeypatch: pytest.MonkeyPatch, scheduler: Any) -> None:
+    rows, splits = dataset()
+    spec = strategy(epochs=7, lr_scheduler=scheduler, stability={"rollback": 3}, early_stopping={"enabled": False})
+    planned = [row["learning_rate"] for row in fit(rows, splits, spec, Silent()).history]
+    Faulty(monkeypatch, epoch=3, above=0.6 * planned[3], factor=1e30)
+    fitted = fit(rows, splits, spec, Silent())
+    assert len(fitted.rollbacks) == 1
+    rates = [row["learning_rate"] for row in fitted.history]
+    assert rates == pytest.approx([*planned[:3], *(rate / 2 for rate in planned[3:])])
 
 
 def outcome(fitted: Fitted, parts: Parts) -> tuple[Any, ...]:

@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from training import operations, queues, requests
 from training.failures import Moment, failure_of
+from training.mails import mail_end
 from training.models import LIVE, Operation, Status
 
 #: A pending operation is left alone for so long: its job may be on the way.
@@ -75,6 +76,7 @@ class Reaper:
             return None
         if not operations.stop(row.pk, row.attempt, after, "its process gave no sign of life any more"):
             return None
+        transaction.on_commit(lambda: mail_end(row.pk))
         return f"{row.pk}: no sign of life for {silence:.0f} s"
 
     def _forgotten(self) -> Iterator[str]:
@@ -110,6 +112,7 @@ class Reaper:
                 status=Status.FAILED, finished=timezone.now(), error=failure.cause, failure=failure.plain()
             ):
                 queues.forget(operation.pk, operation.attempt)
+                mail_end(operation.pk)
                 yield f"{operation.pk}: no worker for {seconds:.0f} s, failed"
             return
         if pending.update(queue=queue):
@@ -127,8 +130,9 @@ def retried() -> Iterator[str]:
         except queues.NoWorker:
             return  # a later look finds them
         except operations.OperationError as refusal:
-            Operation.objects.filter(pk=operation.pk, attempt=operation.attempt, status=Status.FAILED).update(retry_at=None)
-            yield f"{operation.pk} is not tried again: {refusal}"
+            if operations.drop_retry(operation.pk):
+                mail_end(operation.pk)
+                yield f"{operation.pk} is not tried again: {refusal}"
         else:
             yield f"{operation.pk} is tried again as attempt {attempt}, retry {operation.retries + 1} of {settings.RETRIES}"
 

@@ -29,6 +29,7 @@ from training.pages import checks
 from training.pages.access import actor_of, page
 from training.pages.choices import SAMPLE, choices, coverage, found, problems_of, ranges_of, stored_series
 from training.pages.words import sentence
+from training.pipeline.finding import findings_in
 from training.questions import Broken, Refused, Reply, TookTooLong, UnknownJob, ask, look
 from training.queues import NoWorker, choose_queue
 from training.requests import Conflict, start_training
@@ -228,9 +229,13 @@ def _plan_of(request: HttpRequest, arguments: dict[str, Any]) -> dict[str, Any]:
     except NoWorker as error:
         return {"no_quick": sentence(str(error))}
     except (Refused, TookTooLong) as error:
-        return {"refused": sentence(str(error))}
+        return _refused(error)
     except Broken:
         return {"refused": BROKEN}
+
+
+def _refused(error: Refusal) -> dict[str, Any]:
+    return {"refused": sentence(str(error)), "found": findings_in(error)}
 
 
 def _answered(reply: Reply) -> dict[str, Any]:
@@ -272,7 +277,7 @@ def planned(request: HttpRequest, job: str) -> HttpResponse:
     try:
         context = _answered(look(job, request.user))
     except (Refused, TookTooLong, UnknownJob) as error:
-        context = {"refused": sentence(str(error))}
+        context = _refused(error)
     except Broken:
         context = {"refused": BROKEN}
     return render(request, "site/_planned.html", context)

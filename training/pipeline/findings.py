@@ -1,65 +1,17 @@
-"""Findings: what a check has seen, as a value for the database, the API and a page, with the sentence that people read.
-
-Quality → findings of one series. Checks of features and labels make the same values.
-"""
+"""What is odd about one series: its quality → findings."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-import numpy as np
-
+from training.pipeline.finding import INFO, Finding, counted, iso
 from training.pipeline.frames import time_text
 
 if TYPE_CHECKING:
     from training.pipeline.quality import Quality
 
-#: A warning may spoil the training; an info is worth knowing.
-WARNING, INFO = "warning", "info"
-#: A thousand symbols may have more to say than anybody reads.
-MOST_KEPT = 300
 _EXAMPLES = 5
-
-
-@dataclass(frozen=True)
-class Finding:
-    """kind: one word for machines; severity: warning or info; count: bars, rows or columns; first: ISO time of the first bar;
-    columns: the features that it is about."""
-
-    kind: str
-    sentence: str
-    count: int = 0
-    first: str | None = None
-    severity: str = WARNING
-    symbol: str = ""
-    timeframe: str = ""
-    columns: tuple[str, ...] = ()
-
-    def of(self, symbol: str, timeframe: str) -> Finding:
-        """The same, said of a series."""
-        return replace(self, symbol=symbol, timeframe=timeframe, sentence=f"{symbol} {timeframe}: {self.sentence}")
-
-    def plain(self) -> dict[str, Any]:
-        """As JSON."""
-        return {**asdict(self), "columns": list(self.columns)}
-
-
-def kept(findings: Sequence[Finding]) -> dict[str, Any]:
-    """As an operation keeps them: their number, and so many of them as a page can show, as JSON."""
-    return {"count": len(findings), "findings": [finding.plain() for finding in findings[:MOST_KEPT]]}
-
-
-def iso(microseconds: int) -> str:
-    """µs UTC → ISO text in whole seconds."""
-    return f"{np.datetime64(microseconds, 'us').astype('M8[s]')}Z"
-
-
-def counted(number: int, noun: str) -> str:
-    """`1 bar`, `1,234 bars`, `2 stretches`."""
-    plural = noun if number == 1 else f"{noun}es" if noun.endswith(("ch", "s")) else f"{noun}s"
-    return f"{number:,} {plural}"
 
 
 def findings_of(found: Quality) -> Iterator[Finding]:

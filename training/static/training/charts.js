@@ -43,7 +43,7 @@ ktrdr.charts = (() => {
       font: { family: token("--sans") || "sans-serif", size: 12, color: "--muted" },
       margin: { l: 48, r: 12, t: narrow ? 34 : 14, b: 36 }, uirevision: "kept", hoverlabel: { bgcolor: "--surface", bordercolor: "--line", font: { color: "--text" } },
       legend: narrow ? { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 } : { orientation: "h", y: 1.02, yanchor: "bottom", x: 1, xanchor: "right" },
-      ...figure.layout,
+      ...figure.layout, ...(narrow ? figure.narrow : {}),
     };
     for (const key of ["xaxis", "yaxis", ...Object.keys(layout).filter((k) => /^[xy]axis\d+$/.test(k))]) layout[key] = { ...axis(), ...layout[key] };
     return { data: figure.data, layout };

@@ -25,13 +25,14 @@ ktrdr.live = (() => {
     if (message.type === "epochs") handlers.epochs?.(message);
   };
 
+  const begin = (mine) => { mine.send(JSON.stringify({ follow: ids })); handlers.catchUp?.(); };
   const connect = () => {
     clearTimeout(timer);
     if (!ids.length || socket?.readyState === WebSocket.CONNECTING) return;
     const scheme = location.protocol === "https:" ? "wss" : "ws";
     const mine = new WebSocket(`${scheme}://${location.host}/ws/operations/`);
     socket = mine;
-    mine.onopen = () => { mine.send(JSON.stringify({ follow: ids })); retry = FIRST_RETRY_MS; heard = Date.now(); stale(""); handlers.catchUp?.(); };
+    mine.onopen = () => { retry = FIRST_RETRY_MS; heard = Date.now(); stale(""); begin(mine); };
     mine.onmessage = (event) => { if (mine === socket) receive(event); };
     mine.onclose = (event) => {
       if (mine !== socket) return;
@@ -77,7 +78,10 @@ ktrdr.live = (() => {
 
   /** Follow these operations with these handlers, in place of whatever was followed before. */
   const follow = (wanted, what) => {
+    const known = socket && wanted.length && wanted.join() === ids.join();
     ids = wanted; handlers = what;
+    if (known && open()) begin(socket);
+    if (known) return; // the same are told of by the same socket; one that is still opening asks when it is open
     drop();
     connect();
   };

@@ -3,7 +3,7 @@
 {
   const OPEN = ["pending", "running", "cancelling"];
   const MOST_POINTS = 1000, TABLE_ROWS = 200;
-  let seed, epochs, since, now, changedAt, loading, frame;
+  let seed, epochs, since, now, changedAt, loading, frame, replaced = new Set();
 
   const byId = (id) => document.getElementById(id);
   const number = (value, digits = 4) => (Number.isFinite(value) ? value.toFixed(digits) : "–");
@@ -102,12 +102,22 @@
     }
   };
 
-  /** Per epoch the last attempt's row counts; a row that a later attempt did again is shown grey. */
+  /** What is measured again takes the place of itself and of all that followed it then. Earlier attempts' rows are shown grey;
+      those of the attempt that went back are not stored any more. */
   const split = () => {
-    const latest = new Map();
-    for (const row of epochs) latest.set(row.epoch, row);
-    const counted = [...latest.values()].sort((a, b) => a.epoch - b.epoch);
-    return { counted, again: epochs.filter((row) => latest.get(row.epoch) !== row) };
+    const counted = [], again = [], own = new Map();
+    let least = Infinity;
+    for (const row of [...epochs].reverse()) {
+      if (row.epoch >= (own.get(row.attempt) ?? Infinity)) continue;
+      own.set(row.attempt, row.epoch);
+      (row.epoch < least ? counted : again).push(row);
+      least = Math.min(least, row.epoch);
+    }
+    again.reverse();
+    counted.reverse();
+    replaced = new Set(again);
+    epochs = [...counted, ...again].sort((a, b) => a.id - b.id);
+    return { counted, again };
   };
   const thinned = (rows) => { const step = Math.ceil(rows.length / MOST_POINTS); return step < 2 ? rows : rows.filter((_, i) => i % step === 0 || i === rows.length - 1); };
   const line = (rows, key, name, colour, more = {}) => ({ type: "scatter", mode: "lines", name, x: rows.map((r) => r.epoch + 1), y: rows.map((r) => r.metrics[key]), line: { color: colour, width: 2 }, ...more });
@@ -125,7 +135,7 @@
     const data = [line(rows, "train_loss", "training", "--accent"), line(rows, "val_loss", "validation", "--sell", { line: { color: "--sell", width: 2, dash: "dot" } })];
     for (const attempt of new Set(lossKept.again.map((r) => r.attempt))) {
       const old = lossKept.again.filter((r) => r.attempt === attempt);
-      data.push(line(old, "val_loss", `attempt ${attempt}, done again`, "--hold", { opacity: 0.6, line: { color: "--hold", width: 1.5 } }));
+      data.push(line(old, "val_loss", `attempt ${attempt}, replaced`, "--hold", { opacity: 0.6, line: { color: "--hold", width: 1.5 } }));
     }
     if (now?.stage === "train" && Number.isFinite(now.loss) && now.batches) {
       const x = now.epoch + (now.batch + 1) / now.batches, last = rows.at(-1);
@@ -194,7 +204,8 @@
     if (!body || !body.closest("details").open) return;
     body.replaceChildren(...epochs.slice(-TABLE_ROWS).reverse().map((r) => {
       const row = document.createElement("tr");
-      for (const text of [r.attempt, r.epoch + 1, number(r.metrics.train_loss), number(r.metrics.val_loss), ...(isOfReturns() ? [share(r.metrics.val_mae), number(r.metrics.val_ic ?? NaN, 3)] : [number(r.metrics.val_accuracy, 3), number(r.metrics.val_mcc, 3)]), number(r.metrics.seconds, 2)]) {
+      if (replaced.has(r)) row.className = "muted";
+      for (const text of [replaced.has(r) ? `${r.attempt}, replaced` : r.attempt, r.epoch + 1, number(r.metrics.train_loss), number(r.metrics.val_loss), ...(isOfReturns() ? [share(r.metrics.val_mae), number(r.metrics.val_ic ?? NaN, 3)] : [number(r.metrics.val_accuracy, 3), number(r.metrics.val_mcc, 3)]), number(r.metrics.seconds, 2)]) {
         const cell = document.createElement("td"); cell.textContent = text; cell.className = "number"; row.append(cell);
       }
       return row;
