@@ -108,7 +108,7 @@ class OperationAdmin(OperationList, OperationVerbs):
             "verbs": [(verb, address_of(operation, verb.name)) for verb in buttons(request.user, operation)],
             "notes": bullets(operation.notes) if operation.notes else "",
             "findings": checks.findings_of(operation),
-            "error": block("\n".join([operation.error, *failure_lines(operation)])) if operation.error else "",
+            "error": block("\n".join([operation.error, *failure_lines(operation)]), "text told") if operation.error else "",
             "metrics": page,
             "metrics_columns": [word for _, word, _ in epoch_columns(page[0].metrics if len(page) else {})],
             "metrics_lines": [metric_line(row, gone) for row in page],

@@ -82,7 +82,7 @@ def test_cancel_asks_once_and_resume_continues_on_the_same_axis(site: Site, trai
     page.get_by_role("button", name="Resume").click()
     page.get_by_role("button", name="Resume training").click()
     expect(page.locator("#status")).to_have_text("running")
-    expect(elsewhere.locator("#status")).to_have_text("running")
+    expect(elsewhere.locator("#status")).to_have_text("running", timeout=30_000)
     until(lambda: page.wait_for_timeout(50) or epoch_of(page) > before + 1, "an epoch of the second attempt", 30)
     epochs = drawn_epochs(page)
     assert epochs == sorted(set(epochs)), "an epoch is drawn twice"
