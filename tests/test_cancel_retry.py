@@ -72,7 +72,7 @@ def test_by_the_command(waiting: Operation) -> None:
     shown = StringIO()
     with pytest.raises(SystemExit):
         call_command("operations", "show", waiting.pk, stdout=shown)
-    assert f"retry        by itself at {waiting.retry_at:%Y-%m-%d %H:%M:%S} UTC\n" in shown.getvalue()
+    assert f"resuming     By itself at {waiting.retry_at:%Y-%m-%d %H:%M:%S} UTC.\n" in shown.getvalue()
     written = StringIO()
     with pytest.raises(SystemExit) as ended:
         call_command("operations", "cancel", waiting.pk, reason="enough", stdout=written)

@@ -76,7 +76,7 @@ def failure_of(error: BaseException, moment: Moment) -> Failure:
     helps = RESUMING_HELPS[category] if helps is None else helps
     wait = "Resume it." if moment.again is None else f"It is tried again by itself in {_span(moment.again)}."
     advice = ADVICE[category] if category != DATA or not helps else "Bring back what is named, then resume."
-    return Failure(category, cause_of(error), _happening(moment), kept_words(moment.kept), advice.format(wait=wait), helps)
+    return Failure(category, cause_of(error), _happening(moment), _kept(moment), advice.format(wait=wait), helps)
 
 
 def category_of(error: BaseException) -> str:
@@ -137,6 +137,12 @@ def kept_words(epoch: int | None) -> str:
 def _happening(moment: Moment) -> str:
     doing = DOING.get(moment.stage, "beginning")
     return f"While {doing}{f', in epoch {moment.epoch} of {moment.epochs}' if moment.epoch and moment.stage == 'train' else ''}."
+
+
+def _kept(moment: Moment) -> str:
+    if moment.kept and moment.stage in ("evaluate", "save") and (moment.epoch is None or moment.kept >= moment.epoch):
+        return f"The checkpoint of epoch {moment.kept}, the last that was trained. Resuming goes on after it."
+    return kept_words(moment.kept)
 
 
 def _span(seconds: float) -> str:

@@ -114,7 +114,16 @@ class Operation(models.Model):
     def failure_lines(self) -> dict[str, str]:
         """What is known of a failure beside its sentence, under the words that pages and terminals put before it."""
         words = {"category": "kind of fault", "happening": "happened", "kept": "kept", "advice": "what to do"}
-        return {words[part]: text for part, text in self.failure.items() if part in words}
+        lines = {words[part]: text for part, text in self.failure.items() if part in words}
+        if not self.failure:
+            return lines
+        if self.waits_to_retry:
+            again = f"By itself at {self.retry_at:%Y-%m-%d %H:%M:%S} UTC."
+        elif self.failure.get("resuming_helps"):
+            again = "It can help."
+        else:
+            again = "It does not help as long as this stays as it is."
+        return lines | {"resuming": again}
 
     @property
     def tag_list(self) -> list[str]:

@@ -68,7 +68,6 @@ class Command(BaseCommand):
             "queue": row.queue or "its starter's process", "device": row.device, "host": row.host, "started": row.started,
             "finished": row.finished, "certificate": row.certificate, "reason": row.reason, "error": row.error,
             **row.failure_lines,
-            "retry": f"by itself at {row.retry_at:%Y-%m-%d %H:%M:%S} UTC" if row.waits_to_retry else None,
             "checkpoint": newest and f"epoch {newest.epoch + 1} ({newest.kind}, {newest.size / 1e3:,.0f} kB)",
             "model": getattr(row, "trained_model", None),
         }  # fmt: skip

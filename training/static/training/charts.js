@@ -77,7 +77,9 @@ ktrdr.charts = (() => {
   }, { rootMargin: "200px" });
 
   const scan = (root) => { for (const element of root.querySelectorAll(".chart[data-figure], .chart[data-figure-url]")) if (!drawn.has(element)) seen.observe(element); };
-  const recolour = () => { for (const [element, figure] of drawn) if (element.isConnected) update(element, figure); else drawn.delete(element); };
+  /** The same, and where it cannot be drawn its place says why. */
+  const show = (element, figure) => update(element, figure).catch((error) => { element.textContent = `This picture could not be drawn: ${error.message}`; });
+  const recolour = () => { for (const [element, figure] of drawn) if (element.isConnected) show(element, figure); else drawn.delete(element); };
 
   document.addEventListener("DOMContentLoaded", () => {
     scan(document);
@@ -88,5 +90,5 @@ ktrdr.charts = (() => {
       scan(event.target.parentElement || document);
     });
   });
-  return { update, scan, token };
+  return { update, show, scan, token };
 })();

@@ -36,7 +36,7 @@
     if (m.operation !== seed.id || m.attempt < seed.attempt) return;
     if (now && now.attempt === m.attempt && m.seq <= now.seq) return;
     const before = now;
-    now = { ...m, heard: performance.now() };
+    now = { ...m };
     later(() => { if (now) showProgress(before); }); // the run may have ended before this frame
   };
   const onEpochs = (m) => { if (m.after > since) catchUp().catch(() => {}); else take(m.epochs); };
@@ -66,8 +66,9 @@
     byId("percent").textContent = String(Math.floor(percent));
   };
   const speed = (before) => {
-    if (before && before.epoch === now.epoch && now.samples > before.samples) {
-      const fresh = (now.samples - before.samples) / (now.heard - before.heard) * 1000;
+    // By the training's own clock: messages that were held up arrive together.
+    if (before && before.epoch === now.epoch && now.samples > before.samples && now.stage_elapsed > before.stage_elapsed) {
+      const fresh = (now.samples - before.samples) / (now.stage_elapsed - before.stage_elapsed);
       return now.speed = before.speed ? before.speed * 0.7 + fresh * 0.3 : fresh;
     }
     return now.speed = now.last_epoch?.samples_per_second ?? before?.speed;
@@ -95,7 +96,8 @@
     for (const item of document.querySelectorAll("#rail li")) {
       const own = order.indexOf(item.dataset.stage);
       item.className = own < at ? "done" : own === at ? "now" : "";
-      const seconds = own === at ? now.stage_elapsed : now.stages?.[item.dataset.stage];
+      if (!now.stages) continue; // nothing was heard yet: what the page said of its seconds stays
+      const seconds = own === at ? now.stage_elapsed : now.stages[item.dataset.stage];
       item.querySelector("small").textContent = seconds === undefined || own > at ? "" : seconds < 10 ? `${seconds.toFixed(1)} s` : ktrdr.duration(seconds);
     }
   };
@@ -120,7 +122,7 @@
   const thinned = (rows) => { const step = Math.ceil(rows.length / MOST_POINTS); return step < 2 ? rows : rows.filter((_, i) => i % step === 0 || i === rows.length - 1); };
   const line = (rows, key, name, colour, more = {}) => ({ type: "scatter", mode: "lines", name, x: rows.map((r) => r.epoch + 1), y: rows.map((r) => r.metrics[key]), line: { color: colour, width: 2 }, ...more });
   const epochAxis = () => ({ title: { text: "epoch" }, range: undefined, rangemode: "tozero" });
-  const put = (id, figure) => { const element = byId(id); if (element) ktrdr.charts.update(element, figure).catch((error) => { element.textContent = `This picture could not be drawn: ${error.message}`; }); };
+  const put = (id, figure) => { const element = byId(id); if (element) ktrdr.charts.show(element, figure); };
 
   let lossKept = { counted: [], again: [] };
   let lossDue = 0;
@@ -236,7 +238,8 @@
     const painted = () => new Promise((done) => { requestAnimationFrame(() => setTimeout(done)); });
     if (OPEN.includes(seed.status)) ktrdr.live.follow([seed.id], { progress: onProgress, row: onRow, epochs: onEpochs, catchUp: read });
     else {
-      ktrdr.live.follow([], {});
+      // One that stopped may be resumed by somebody else, or by itself.
+      ktrdr.live.follow(seed.status === "completed" ? [] : [seed.id], { row: onRow });
       const none = () => { if (!epochs.length) for (const chart of document.querySelectorAll(".chart[id^=chart-]")) chart.textContent = "No epoch was completed."; };
       if (byId("tiles")) painted().then(read).then(none);
     }
