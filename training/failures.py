@@ -140,7 +140,7 @@ def _happening(moment: Moment) -> str:
 
 
 def _kept(moment: Moment) -> str:
-    if moment.kept is not None and moment.stage in ("evaluate", "save") and (moment.epoch is None or moment.kept >= moment.epoch):
+    if moment.kept and moment.stage in ("evaluate", "save") and (moment.epoch is None or moment.kept >= moment.epoch):
         return f"The checkpoint of epoch {moment.kept}, the last that was trained. Resuming goes on after it."
     return kept_words(moment.kept)
 

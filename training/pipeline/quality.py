@@ -6,8 +6,6 @@ Everything is one vectorised pass or two: linear in bars, about 40 ns per bar.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,62 +15,16 @@ from strategies_app.vocabulary import BAR_COLUMNS, PRICE_COLUMNS
 from training.pipeline.calendars import expected_bars
 from training.pipeline.coverage import DataError
 from training.pipeline.finding import ERROR, Finding, counted, iso, refused
-from training.pipeline.findings import findings_of, off_grid
 from training.pipeline.frames import bar_times, bar_values, time_text
 from training.pipeline.gaps import Expected, Stretches, gaps_of, outside, slots_of, summary
-from training.pipeline.oddities import Jump, Spike, spikes, split_jumps
+from training.pipeline.oddities import spikes, split_jumps
+from training.pipeline.series_quality import Quality, off_grid
 
 #: Shortest run of bars without volume, or with one and the same close, that is worth a word.
 STRETCH = 20
 LARGEST_MISSING_SHARE = 0.05
-#: So many are kept with a series; the finding has their number.
-MOST_SPIKES = 100
 #: Fewer bars of a timeframe are not worth a training.
 MINIMUM_ROWS = 100
-
-
-@dataclass(frozen=True)
-class Quality:
-    """What a reader should know of a series. Times in µs; a gap begins at the last bar before it."""
-
-    timeframe: str
-    rows: int
-    first: int | None
-    last: int | None
-    missing: dict[str, int]
-    gaps: Stretches
-    zero_volume: Stretches
-    constant: Stretches
-    splits: tuple[Jump, ...]
-    off_grid: int
-    off_grid_first: int | None
-    spikes: tuple[Spike, ...] = ()
-    calendar: str = ""
-    closed: int = 0
-    closed_first: int | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """The same as JSON, times as ISO text; of very many spikes the first ones."""
-        out: dict[str, Any] = _with_text_times(asdict(replace(self, spikes=self.spikes[:MOST_SPIKES])))
-        return out
-
-    def warnings(self) -> list[str]:
-        """One sentence for each thing that is odd."""
-        return [finding.sentence for finding in self.findings()]
-
-    def findings(self) -> list[Finding]:
-        """The same as values."""
-        return list(findings_of(self))
-
-
-def _with_text_times(value: Any, key: str = "") -> Any:
-    if isinstance(value, dict):
-        return {k: _with_text_times(v, "" if key == "missing" else k) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_with_text_times(item, key) for item in value]
-    if key in ("first", "last", "longest_at", "time", "off_grid_first", "closed_first") and value is not None:
-        return iso(value)
-    return value
 
 
 def quality(frame: pd.DataFrame, timeframe: str, calendar: str = "", expected: Expected = None) -> Quality:

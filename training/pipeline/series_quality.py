@@ -1,17 +1,63 @@
-"""What is odd about one series: its quality → findings."""
+"""The quality of one series of bars as a value, and its findings: Quality → JSON, Quality → findings."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from training.pipeline.finding import INFO, Finding, counted, iso
 from training.pipeline.frames import time_text
+from training.pipeline.gaps import Stretches
+from training.pipeline.oddities import Jump, Spike
 
-if TYPE_CHECKING:
-    from training.pipeline.quality import Quality
-
+#: So many are kept with a series; the finding has their number.
+MOST_SPIKES = 100
 _EXAMPLES = 5
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What a reader should know of a series. Times in µs; a gap begins at the last bar before it."""
+
+    timeframe: str
+    rows: int
+    first: int | None
+    last: int | None
+    missing: dict[str, int]
+    gaps: Stretches
+    zero_volume: Stretches
+    constant: Stretches
+    splits: tuple[Jump, ...]
+    off_grid: int
+    off_grid_first: int | None
+    spikes: tuple[Spike, ...] = ()
+    calendar: str = ""
+    closed: int = 0
+    closed_first: int | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as JSON, times as ISO text; of very many spikes the first ones."""
+        out: dict[str, Any] = _with_text_times(asdict(replace(self, spikes=self.spikes[:MOST_SPIKES])))
+        return out
+
+    def warnings(self) -> list[str]:
+        """One sentence for each thing that is odd."""
+        return [finding.sentence for finding in self.findings()]
+
+    def findings(self) -> list[Finding]:
+        """The same as values."""
+        return list(findings_of(self))
+
+
+def _with_text_times(value: Any, key: str = "") -> Any:
+    if isinstance(value, dict):
+        return {k: _with_text_times(v, "" if key == "missing" else k) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_with_text_times(item, key) for item in value]
+    if key in ("first", "last", "longest_at", "time", "off_grid_first", "closed_first") and value is not None:
+        return iso(value)
+    return value
 
 
 def findings_of(found: Quality) -> Iterator[Finding]:
