@@ -209,3 +209,37 @@ def test_a_crowd_gets_two_messages_a_second_and_the_last_one(empty_redis: Any, v
         assert not crowd._tasks
 
     run(story)
+
+
+def test_who_comes_while_the_last_viewer_leaves_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Watching:
+        session = ""
+
+        def offer(self, kind: str, operation_id: str, text: str) -> None: ...
+
+        def end(self) -> None: ...
+
+    async def ends_slowly(self: Audience) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await let_go.wait()  # as an answer of Redis or the database that is waited for
+
+    async def scene() -> None:
+        audience, first, second = Audience(), Watching(), Watching()
+        await audience.follow(first, ["op"])
+        before = list(audience._tasks)
+        await asyncio.sleep(0)
+        leaving = asyncio.create_task(audience.leave(first))
+        await asyncio.sleep(0)
+        await audience.follow(second, ["op"])
+        let_go.set()
+        await leaving
+        assert len(audience._tasks) == 3 and not set(before) & set(audience._tasks)
+        assert not any(task.done() or task.cancelling() for task in audience._tasks)
+        await audience.leave(second)
+
+    let_go = asyncio.Event()
+    for name in ("_listen", "_look", "_catch_up"):
+        monkeypatch.setattr(Audience, name, ends_slowly)
+    asyncio.run(scene())

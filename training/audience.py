@@ -72,10 +72,11 @@ class Audience:
             if not self._viewers[operation_id]:
                 await self._forget(operation_id)
         if not self._everyone:
-            for task in self._tasks:
+            # Forgotten before they are waited for: who comes meanwhile begins anew, and is not left to tasks that end.
+            tasks, self._tasks, self._channel, self._joined = self._tasks, [], None, set()
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-            self._tasks, self._channel, self._joined = [], None, set()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _forget(self, operation_id: str) -> None:
         for kept in (self._viewers, self._sent, self._late, self._rows, self._told):
