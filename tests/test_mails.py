@@ -7,6 +7,7 @@ import json
 import socket
 from collections.abc import Iterator
 from email.message import Message
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -82,7 +83,8 @@ def test_a_failure_that_is_tried_again_by_itself_is_not_mailed_yet(mailing: Lett
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_job_of_a_worker_mails_at_its_end(mailing: Letters, empty_redis: Any) -> None:
+def test_a_job_of_a_worker_mails_at_its_end(mailing: Letters, empty_redis: Any, settings: Any, tmp_path: Path) -> None:
+    settings.STORE_DIR = tmp_path
     operation = ended()
     assert train_operation(operation.pk, 1) == "failed"  # nothing is stored
     (letter,) = mailing.arrived
