@@ -139,6 +139,13 @@ def test_without_a_cache_there_is_no_file_to_go_to(wide: Any) -> None:
         prepare(spec, bars, memory_limit=1_000_000)
 
 
+def test_what_does_not_fit_with_its_features_in_a_file_is_refused_when_the_run_begins(wide: Any, tmp_path: Path) -> None:
+    spec, bars = wide
+    with pytest.raises(TooLarge, match="KTRDR_MEMORY_LIMIT"):
+        prepare(spec, bars, cache=FeatureCache(tmp_path / "cache", 10**9), memory_limit=1_000_000)
+    assert not (tmp_path / "cache").exists()
+
+
 TRAIN = """
 import hashlib, json, sys
 from pathlib import Path
