@@ -30,6 +30,13 @@ class Letters(Collect):
     def __init__(self) -> None:
         super().__init__()
         self.arrived: list[Message] = []
+        self.refused: set[str] = set()
+
+    async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:
+        if address in self.refused:
+            return "550 no such box"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
 
     def handle_message(self, message: Message) -> None:
         self.arrived.append(email.message_from_bytes(message.as_bytes()))
@@ -119,6 +126,17 @@ def test_a_mail_server_that_is_away_costs_one_sentence(settings: Any, caplog: py
         record.getMessage().startswith(f"{operation.pk} could not be mailed to trader@example.org") for record in caplog.records
     ]
     assert len(caplog.records) == 1 and "Traceback" not in caplog.text
+
+
+@pytest.mark.django_db
+def test_a_letter_that_the_server_does_not_take_costs_one_sentence(mailing: Letters, caplog: pytest.LogCaptureFixture) -> None:
+    operation = ended(status=Status.COMPLETED)
+    Operation.objects.filter(pk=operation.pk).update(notify="trader@nowhere")
+    mailing.refused = {"trader@nowhere"}
+    mail_end(operation.pk)
+    (said,) = [record.getMessage() for record in caplog.records if record.name == "training.mails"]
+    assert said.startswith(f"{operation.pk} could not be mailed to trader@nowhere") and "no such box" in said
+    assert mailing.arrived == []
 
 
 def test_an_address_is_looked_at_before_anything_is_started(settings: Any) -> None:
