@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -144,6 +145,30 @@ def test_what_does_not_fit_with_its_features_in_a_file_is_refused_when_the_run_b
     with pytest.raises(TooLarge, match="KTRDR_MEMORY_LIMIT"):
         prepare(spec, bars, cache=FeatureCache(tmp_path / "cache", 10**9), memory_limit=1_000_000)
     assert not (tmp_path / "cache").exists()
+
+
+def test_room_on_the_disk_is_reserved_before_anything_is_computed(
+    wide: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*asked: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    spec, bars = wide
+    room = footprints.footprint(spec, {"S0000": [3000]}, 3000, in_file=True).run + 100_000
+    monkeypatch.setattr(cache.os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space left"):
+        prepare(spec, bars, cache=FeatureCache(tmp_path / "cache", 10**9), memory_limit=room)
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_allowance_of_the_settings_reaches_the_run(settings: Any) -> None:
+    store_bars()
+    settings.MEMORY_LIMIT = 1000
+    operation = start(Strategy.objects.import_text(TEXT))
+    assert run_operation(operation.pk, 1, device="cpu") == "failed"
+    operation.refresh_from_db()
+    assert operation.failure["category"] == "resources" and "1.0 kB is allowed by KTRDR_MEMORY_LIMIT" in operation.error
 
 
 TRAIN = """
