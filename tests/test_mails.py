@@ -16,11 +16,13 @@ from aiosmtpd.handlers import Message as Collect
 from django.utils import timezone
 
 from strategies_app.models import Strategy
+from strategies_app.stored import FoundStrategy
 from tests.api_examples import TEXT, Examples, make_examples, register_worker, send, start, store_bars
 from tests.homes import Home, operation_in
 from training.mails import NoMail, checked_address, mail_end
 from training.models import Operation, Status
 from training.reaper import Reaper
+from training.requests import Actor, start_training
 from training.workers import train_operation
 
 
@@ -147,6 +149,14 @@ def test_an_address_is_looked_at_before_anything_is_started(settings: Any) -> No
     settings.EMAIL_HOST = ""
     with pytest.raises(NoMail, match="EMAIL_HOST names no mail server"):
         checked_address("trader@example.org")
+
+
+@pytest.mark.django_db
+def test_a_wish_that_cannot_be_met_starts_nothing(settings: Any) -> None:
+    settings.EMAIL_HOST = ""
+    with pytest.raises(NoMail):
+        start_training(FoundStrategy(TEXT, "", None), {}, Actor(), inline=True, notify="trader@example.org")
+    assert not Operation.objects.exists()
 
 
 @pytest.mark.django_db
