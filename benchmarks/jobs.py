@@ -71,7 +71,7 @@ class Training:
         from strategies_app.schema import StrategySpec
         from training.pipeline.loading import RunBars
         from training.pipeline.synthetic import make_bars
-        from training.recipe import prepare
+        from training.prepared import prepare
 
         plain = pipeline.strategy().plain()
         plain["model"]["architecture"] |= {"hidden_layers": [128, 64, 32], "dropout": 0.2}

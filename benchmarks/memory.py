@@ -105,12 +105,13 @@ class Peak:
 def once(root: str, shape: Shape) -> None:
     """In the child: train, and print what the run took at most beside the program, what the plan said, and the program."""
     from training import recipe
+    from training.prepared import footprint_of
 
     spec = strategy(shape)
     program = program_now()
     with Peak() as peak:
         bars = recipe.load_bars(spec, Path(root))
-        told = recipe.footprint_of(spec, bars)
+        told = footprint_of(spec, bars)
         recipe.train_strategy(spec, bars)
     print(json.dumps({"program": program, "peak": peak.most, "estimate": program + told.run}))
 

@@ -135,7 +135,7 @@ def opener(served: BarServer, folder: Path) -> Callable[[str], Any]:
     from yfinance.data import YfData
 
     from training.sources.exchange import Exchange
-    from training.sources.source import open_source
+    from training.sources.opening import open_source
     from training.sources.yahoo import Watched, Yahoo
 
     class Here(Watched):

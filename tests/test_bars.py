@@ -18,6 +18,7 @@ from strategies_app.vocabulary import BAR_COLUMNS
 from training.pipeline import bars
 from training.pipeline.bars import (
     DataError,
+    Unreachable,
     bar_frame,
     bar_times,
     bar_values,
@@ -221,6 +222,17 @@ def test_a_damaged_file_is_reported(tmp_path: Path) -> None:
     FRAME[["close"]].to_parquet(path)
     with pytest.raises(DataError, match="is not a readable bar file"):
         series_range(tmp_path, "A", "1h")
+
+
+def test_a_disk_that_does_not_answer_is_no_damaged_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_bars(tmp_path, "A", "1h", FRAME)
+
+    def hiccup(*arguments: object, **options: object) -> object:
+        raise OSError(errno.EIO, "Error reading bytes from file. Detail: [errno 5] Input/output error")
+
+    monkeypatch.setattr(bars.pq, "ParquetFile", hiccup)
+    with pytest.raises(Unreachable, match=r"A_1h.parquet could not be read: Input/output error$"):
+        read_bars(tmp_path, "A", "1h")
 
 
 # --- fingerprints ------------------------------------------------------------------------------

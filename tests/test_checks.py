@@ -18,9 +18,9 @@ from training.bar_series import SAMPLE_BARS
 from training.pipeline.checks import ALIKE, Checked, SetColumns, check_rows, set_columns
 from training.pipeline.coverage import DataError
 from training.pipeline.drift import LARGE, MODERATE, class_index, drift_word, stability_index
-from training.pipeline.findings import Finding
+from training.pipeline.finding import Finding
 from training.pipeline.loading import load_bars
-from training.recipe import prepare
+from training.prepared import prepare
 from training.values import Dataset
 
 #: Column 0 is raw, 1 to 4 are two fuzzy sets of two memberships.

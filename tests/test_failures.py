@@ -23,6 +23,7 @@ from training.failures import BUG, DATA, RESOURCES, STRATEGY, TRANSIENT, Moment,
 from training.files import FolderError
 from training.logs import log_path, log_tail
 from training.models import AuditEntry, Operation, Status
+from training.pipeline.bars import Unreachable
 from training.pipeline.coverage import DataError
 from training.plugin_code import PluginFailed
 from training.reaper import Reaper
@@ -51,6 +52,8 @@ FAULTS = [
     (TimeoutError("timed out"), TRANSIENT),
     (OSError(errno.EIO, "Input/output error", "/bars/AAPL.parquet"), TRANSIENT),
     (wrapped(CheckpointError("checkpoint of epoch 3 could not be read"), OSError(errno.EIO, "Input/output error")), TRANSIENT),
+    (wrapped(Unreachable("AAPL_1d.parquet could not be read"), OSError(errno.EIO, "Input/output error")), TRANSIENT),
+    (wrapped(Unreachable("AAPL_1d.parquet could not be read"), OSError(errno.EACCES, "Permission denied")), RESOURCES),
     (DataError("no bars of AAPL 1d are stored; wanted load_data"), DATA),
     (operations.OtherBars("the stored bars of AAPL 1d are not those"), DATA),
     (Diverged("epoch 2: the training loss is nan; try a lower learning_rate"), STRATEGY),
@@ -87,6 +90,11 @@ def test_what_a_failure_says_of_its_moment() -> None:
     assert gone.kept == "The checkpoint of epoch 4. Resuming continues in epoch 5."
     assert gone.advice == "Nothing has to be mended. It is tried again by itself in 60 s." and gone.resuming_helps
     assert failure_of(RedisGone("away"), Moment("train", 5, 20, 4)).advice == "Nothing has to be mended. Resume it."
+    full = OSError(errno.ENOSPC, "No space left on device", "/var/bundles")
+    assert failure_of(full, Moment("save", 12, 12, 12)).kept == (
+        "The checkpoint of epoch 12, the last that was trained. Resuming goes on after it."
+    )
+    assert failure_of(full, Moment("save", 12, 12, 10)).kept == "The checkpoint of epoch 10. Resuming continues in epoch 11."
     bug = failure_of(KeyError("close"), Moment("labels"))
     assert (bug.cause, bug.happening) == ("KeyError: 'close'", "While computing labels.")
     assert bug.kept == "Nothing: no epoch was saved. Resuming starts at the first one." and not bug.resuming_helps
@@ -161,7 +169,7 @@ def test_what_passes_is_tried_again_so_often_with_growing_pauses(
     def away(*arguments: Any) -> Any:
         raise RedisGone("away")
 
-    monkeypatch.setattr("training.recipe.cut_rows", away)
+    monkeypatch.setattr("training.prepared.cut_rows", away)
     pauses, reaper = [], Reaper()
     for attempt in (1, 2):
         before = timezone.now()
@@ -222,5 +230,9 @@ def test_page_api_and_admin_tell_it(queued: Operation, monkeypatch: pytest.Monke
     told = admin_client.get(f"/api/v1/operations/{queued.pk}").json()
     assert told["failure"]["category"] == "resources" and told["retry_at"] is None
     assert admin_client.get(f"/api/v1/trainings/{queued.pk}/status").json()["failure"] == told["failure"]
-    assert "What to do: Make room" in admin_client.get(f"/admin/training/operation/{quote(queued.pk)}/change/").content.decode()
+    admin = admin_client.get(f"/admin/training/operation/{quote(queued.pk)}/change/").content.decode()
+    assert "What to do: Make room" in admin and "Resuming: It can help." in admin
+    Operation.objects.filter(pk=queued.pk).update(retry_at=timezone.now() + timedelta(seconds=30))
+    queued.refresh_from_db()
+    assert queued.failure_lines["resuming"] == f"By itself at {queued.retry_at:%Y-%m-%d %H:%M:%S} UTC."
     assert log_path(queued.pk, 1).exists()

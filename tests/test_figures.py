@@ -159,3 +159,12 @@ def test_a_split_ledger_of_many_symbols_draws_the_first() -> None:
     figure = figures.split_ledger({f"S{number:03}": [span] for number in range(1000)})
     assert [bar["y"] for bar in figure["data"]] == [[f"S{number:03}" for number in range(figures.MOST_LEDGER_LINES)]]
     assert figure["layout"]["height"] < 2000
+
+
+@pytest.mark.parametrize("parts", [["train"], ["train", "purged", "validation"], list(figures.PARTS)])
+def test_on_a_narrow_page_the_names_of_the_ledger_stand_above_its_bars(parts: list[str]) -> None:
+    figure = figures.split_ledger({"AAPL": [{"part": part, "first": 0, "last": 86_400_000_000, "rows": 2} for part in parts]})
+    narrow = figure["narrow"]
+    lines = -(-len(parts) // 2)  # two names beside each other
+    assert narrow["margin"]["t"] >= 19 * lines, "each takes nineteen points"
+    assert narrow["height"] - narrow["margin"]["t"] - narrow["margin"]["b"] >= 50, "and the bar keeps its room"

@@ -20,11 +20,14 @@ SCHEMA = [
         *("comparison", "json_schema", "symbol_lists"),
     )
 ]  # fmt: skip
+RECIPE = [f"training/{name}.py" for name in ("recipe", "prepared", "split_ledger", "predicted")]
 WEB = ("django", "rq", "django_rq", "redis", "channels", "ninja")
 JOBS = ["models", "operations", "checkpoints", "progress"]
-PAGES = ["api", "api_errors", "api_library", "api_pages", "api_shapes", "authentication", "estimates", "questions", "sign_ins",
+PAGES = ["api", "api_errors", "api_library", "api_pages", "api_shapes", "api_shapes_checks", "api_shapes_library",
+         "api_shapes_operations", "api_shapes_trainings", "authentication", "estimates", "questions", "sign_ins",
          "standing", "tokens", "views", "websockets", "admin", "urls", "apps",
-         "admin_access", "admin_kept", "admin_operations", "admin_parts", "admin_site", "admin_verbs", "admin_workers",
+         "admin_access", "admin_kept", "admin_operations", "admin_operations_list", "admin_operations_values",
+         "admin_operations_verbs", "admin_parts", "admin_site", "admin_verbs", "admin_workers",
          "bundles", "deletions", "logs", "audience", "broadcast", "verdict", "kept", "comparing", "annotations", "uploads", "measure_words", "signals",
          "fetches", "fetch_state", "metrics", "figures_use", "analytics", "analytics_files", "analytics_keeping"]  # fmt: skip
 HEAVY = ("torch", "pandas", "talib", "numba")
@@ -40,7 +43,7 @@ NEVER = {
     "the trainer": (["training/trainer"], (*WEB, "pandas", "talib", "pyarrow", "training.pipeline", "training.models", "strategies_app.models")),
     "what other packages compute": (["training/plugin_code.py"], (*WEB, *HEAVY, "training.pipeline", "training.trainer", "training.models")),
     "the law kit": (["training/testing.py", "training/laws"], (*WEB, "training.models", "training.operations", "strategies_app.models")),
-    "the recipe": (["training/recipe.py"], (*WEB, "training.models", "training.operations", "strategies_app.models")),
+    "the recipe": (RECIPE, (*WEB, "training.models", "training.operations", "strategies_app.models")),
     "the job layer": ([f"training/{name}.py" for name in JOBS], ("torch", "pandas", "talib", "training.trainer")),
     "the queues": (["training/queues.py"], ("training.workers", "training.trainer", *HEAVY)),
     "the pages": ([*(f"training/{name}.py" for name in PAGES), "training/pages"], (*HEAVY, "training.workers")),
@@ -52,7 +55,8 @@ NEVER = {
 
 #: Where heavy names may be imported inside functions, but never when the module is.
 LAZY = [
-    "training/workers.py", "training/worker.py", "training/devices.py", "training/supervisor.py", "training/caretaker.py",
+    "training/workers.py", "training/continuing.py", "training/endings.py",
+    "training/worker.py", "training/devices.py", "training/supervisor.py", "training/caretaker.py",
     "training/everything.py", "training/processes.py", "training/quick.py", "training/plans.py", "training/explain.py",
     "training/previews.py", "training/upload_answers.py", "training/fetch_job.py", "training/machine_use.py", "training/management",
     "strategies_app/management", "ktrdr_site",
@@ -112,7 +116,7 @@ def test_a_layer_never_imports_what_lies_above_or_beside_it(layer: str) -> None:
 
 
 def test_commands_and_workers_import_heavy_names_only_inside_functions() -> None:
-    never = (*HEAVY, "numpy", "training.recipe", "training.pipeline", "training.trainer")
+    never = (*HEAVY, "numpy", *(f"training.{Path(path).stem}" for path in RECIPE), "training.pipeline", "training.trainer")
     assert [breach for path in modules(LAZY) for breach in breaches(path, never, at_start_only=True)] == []
 
 

@@ -21,7 +21,7 @@ from tests.pipeline_examples import (
     with_higher,
 )
 from training.pipeline.coverage import DataError
-from training.pipeline.dataset import build_dataset
+from training.pipeline.dataset import NO_EVENT, build_dataset
 from training.pipeline.splits import check_splits, cut_rows
 from training.values import Dataset, Rows, Splits
 
@@ -135,6 +135,14 @@ def test_seven_tenths_and_fifteen_hundredths_cut_where_eighty_five_do() -> None:
 def test_a_split_without_rows_is_refused_with_the_reason(split: dict[str, float], horizon: int, words: str) -> None:
     with pytest.raises(DataError, match=words):
         cut_rows(made_up(horizon=horizon), DataSplit(**split))
+
+
+def test_a_split_that_an_event_filter_left_without_rows_names_the_filter() -> None:
+    filtered = dataclasses.replace(made_up(), dropped={NO_EVENT: 900})
+    with pytest.raises(DataError) as refused:
+        cut_rows(filtered, DataSplit(train=0.7, validation=0.001, test=0.299))
+    assert "(the CUSUM filter dropped 900 others)" in str(refused.value)
+    assert "wanted a lower cusum_threshold and cusum_multiplier, a longer date range" in str(refused.value)
 
 
 # --- planted faults ----------------------------------------------------------------------------

@@ -95,9 +95,9 @@ def test_a_failure_that_is_tried_again_by_itself_is_not_mailed_yet(mailing: Lett
 
 @pytest.mark.django_db(transaction=True)
 def test_a_job_of_a_worker_mails_at_its_end(mailing: Letters, empty_redis: Any, settings: Any, tmp_path: Path) -> None:
-    settings.STORE_DIR = tmp_path
+    settings.STORE_DIR = tmp_path  # without bars
     operation = ended()
-    assert train_operation(operation.pk, 1) == "failed"  # nothing is stored
+    assert train_operation(operation.pk, 1) == "failed"
     (letter,) = mailing.arrived
     assert letter["Subject"].endswith(": failed") and "kind of fault: data" in letter.get_payload()
 

@@ -19,7 +19,8 @@ from training.pipeline.dataset import build_dataset
 from training.pipeline.loading import load_bars, stored_ranges
 from training.pipeline.timeframes import duration, resample
 from training.pipeline.together import Step, in_order
-from training.recipe import prepare, split_ledger
+from training.prepared import prepare
+from training.split_ledger import split_ledger
 from training.trainer.batches import epoch_order
 from training.trainer.classes import learn_row_weights
 from training.values import Cancelled, Dataset

@@ -24,8 +24,9 @@ from training.models import Operation
 from training.pipeline import cache
 from training.pipeline.bars import write_bars
 from training.pipeline.dataset import build_dataset
+from training.pipeline.loading import load_bars
 from training.pipeline.synthetic import make_bars
-from training.recipe import FeatureCache, is_in_file, load_bars, prepare
+from training.prepared import FeatureCache, is_in_file, prepare
 from training.trainer.networks import build_network, parameter_count
 from training.workers import run_operation
 
@@ -177,6 +178,7 @@ from pathlib import Path
 from benchmarks.memory import Peak, Shape, strategy
 from training import recipe
 from training.footprint import program_now
+from training.prepared import footprint_of
 WIDE = Shape(**json.loads(sys.argv[4]))
 root, folder, limit = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]) or None
 spec = strategy(WIDE)
@@ -188,7 +190,7 @@ with Peak() as peak:
         spec, bars, cache=recipe.FeatureCache(folder, 10**9), memory_limit=limit, note=notes.append, device="cpu"
     )
 weights = hashlib.sha256(b"".join(t.numpy().tobytes() for t in bundle.network.state_dict().values())).hexdigest()
-features = recipe.footprint_of(spec, bars).features
+features = footprint_of(spec, bars).features
 print(json.dumps({"took": peak.most - program, "weights": weights, "notes": notes, "features": features}))
 """
 

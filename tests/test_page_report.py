@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
+from tests.analytics_examples import record, returns_record
 from tests.api_examples import Examples
-from tests.result_examples import completed, text_of
+from tests.result_examples import completed, text_of, text_of_returns
+from training.analytics_files import Journal
+from training.analytics_keeping import folder_of
 from training.models import TrainedModel
 
 EVIL = '</script><script>alert(1)</script><img src=x onerror=alert(2)> & "quoted"'
@@ -88,3 +91,33 @@ def test_many_symbols_do_not_make_it_endless(examples: Examples, monkeypatch: py
     operation = completed(text_of("long"))
     page: Any = examples.signed_in("viewer").get(f"/operations/{operation.pk}/report/").content.decode()
     assert "Not drawn here" in page and "MSFT.</p>" in page and "said-1" not in page
+
+
+@pytest.mark.parametrize(
+    ("text", "make", "pictures"),
+    [
+        (text_of("inside"), record, {"gradients", "updates", "over-fitting", "signal", "calibration", "confidence", "entropy", "recall",
+                                     "precision"}),
+        (text_of_returns("inside_returns"), returns_record, {"gradients", "updates", "over-fitting", "signal", "residuals"}),
+    ],
+    ids=["classes", "returns"],
+)  # fmt: skip
+def test_detailed_analytics_are_in_it_with_their_alerts(examples: Examples, text: str, make: Any, pictures: set[str]) -> None:
+    operation = completed(text, user=examples.users["trainer"], detailed_analytics=True)
+    journal = Journal(folder_of(operation.pk), 1)
+    for epoch in range(3):
+        journal.add(make(epoch, hidden={"dead_share": 0.75}))
+    page = str(examples.signed_in("viewer").get(f"/operations/{operation.pk}/report/").content.decode())
+    seen = Seen(page)
+    figures = {attributes["data-figure"] for _, attributes in seen.tags if "data-figure" in attributes}
+    data = {attributes["id"] for tag, attributes in seen.tags if tag == "script" and attributes.get("type") == "application/json"}
+    assert figures == data and {name for name in figures if name and name.startswith("analytics-")} == {
+        f"analytics-{name}" for name in pictures
+    }
+    assert "Dead units.</strong> In epoch 3 75% of the units of hidden_0 are dead." in page and "Try: leaky_relu" in page
+    assert "By layer, epoch 3" in page and ("By class, epoch 3" in page) == (make is record)
+    assert not any(name in attributes for _, attributes in seen.tags for name in ("src", "href", "hx-get")), "it asks for nothing"
+
+
+def test_without_detailed_analytics_it_does_not_speak_of_them(report: str) -> None:
+    assert "Detailed analytics" not in report and "analytics-gradients" not in report

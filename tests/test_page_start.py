@@ -78,6 +78,25 @@ def test_train_again_opens_with_what_that_run_was_started_with(ready: Examples, 
     assert f"/train/?again={newest().pk}" in trainer.get(f"/operations/{newest().pk}/").content.decode()
 
 
+def test_train_again_of_a_strategy_whose_package_is_gone_names_the_package(
+    ready: Examples, django_capture_on_commit_callbacks: Any
+) -> None:
+    trainer = ready.signed_in("trainer")
+    with django_capture_on_commit_callbacks(execute=True):
+        trainer.post(TRAIN, FORM)
+    run, strategy = newest(), StrategyVersion.objects.filter(strategy__name="stored")
+    spec = json.loads(run.spec)
+    spec["model"] = {"type": "gated"}
+    used = {"network gated": {"package": "outsider-kinds", "version": "1.0", "code": "0"}}
+    Operation.objects.filter(pk=run.pk).update(spec=json.dumps(spec), plugins=used)
+    strategy.update(text=strategy.get().text.replace("type: mlp", "type: gated"))
+    page = trainer.get(TRAIN, {"again": run.pk})
+    text = page.content.decode()
+    assert page.status_code == 200
+    assert "needs the package outsider-kinds 1.0 (network gated), which is not installed" in text
+    assert "unknown type &#x27;gated&#x27;" in text
+
+
 def test_a_mail_is_offered_where_one_can_be_sent_and_goes_to_the_accounts_own_address(ready: Examples, settings: Any) -> None:
     trainer = ready.signed_in("trainer")
     assert 'name="notify"' not in trainer.get(TRAIN).content.decode()

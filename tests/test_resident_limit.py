@@ -15,17 +15,17 @@ from training.workers import run_operation
 
 @pytest.mark.django_db(transaction=True)
 def test_a_training_with_its_rows_streamed_ends_in_the_same_weights(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from training.trainer import loop
+    from training.trainer import run
 
     placed: list[bool] = []
-    place = loop.place
+    place = run.place
 
     def watched(*arguments: Any) -> Any:
         rows = place(*arguments)
         placed.append(rows.streaming)
         return rows
 
-    monkeypatch.setattr(loop, "place", watched)
+    monkeypatch.setattr(run, "place", watched)
     store_bars()
     weights = []
     for limit in (None, 0):

@@ -22,7 +22,7 @@ from training.pipeline.coverage import DataError
 from training.pipeline.frames import bar_frame, bar_times, bar_values
 from training.pipeline.loading import load_bars
 from training.pipeline.synthetic import make_bars
-from training.recipe import prepare
+from training.prepared import prepare
 from training.trained import open_model, predict_stored
 from training.workers import run_operation
 

@@ -18,7 +18,8 @@ from training import fetching
 from training.fetching import MOST_PAUSE, PAUSES, Fetch, run, step
 from training.models import BarSeries
 from training.pipeline.bars import bar_frame, bar_times, read_bars, series_calendar, write_bars
-from training.sources.source import SourceError, Unavailable, WrongRequest, open_source
+from training.sources.opening import open_source
+from training.sources.source import SourceError, Unavailable, WrongRequest
 from training.sources.spans import possible_bars
 
 pytestmark = pytest.mark.django_db

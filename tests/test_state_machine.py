@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -24,7 +26,23 @@ ALLOWED = {
     "cancelled": {"pending"},
     "interrupted": {"pending"},
 }
-ACTIONS = ("claim", "beat", "cancel", "finish", "fail", "stop", "interrupt", "die", "wait and reap", "resume")
+ACTIONS = (
+    "claim",
+    "beat",
+    "cancel",
+    "finish",
+    "fail",
+    "stop",
+    "interrupt",
+    "die",
+    "wait and reap",
+    "resume",
+    "fail for now",
+    "retry",
+)
+
+
+LATER = datetime(2100, 1, 1, tzinfo=UTC)
 
 
 class World:
@@ -53,6 +71,8 @@ class World:
             self.try_verb(lambda: operations.request_cancel(row.pk))
         elif action == "resume":
             self.try_verb(lambda: operations.resume(row.pk))
+        elif action == "retry":
+            self.try_verb(lambda: operations.resume(row.pk, by_itself=True))
         elif action == "die":
             self.beating.discard(worker)
         elif action == "wait and reap":
@@ -66,6 +86,9 @@ class World:
         happened = {
             "beat": lambda: operations.beat(row.pk, attempt) is not None,
             "finish": lambda: operations.finish(row.pk, attempt),
+            "fail for now": lambda: (
+                operations.fail(row.pk, attempt, "away", retry_at=LATER) if row.status != Status.PENDING else owned
+            ),
             "fail": lambda: operations.fail(row.pk, attempt, "broken") if row.status != Status.PENDING else owned,
             "stop": lambda: operations.stop(row.pk, attempt, Status.CANCELLED, "asked"),
             "interrupt": lambda: operations.stop(row.pk, attempt, Status.INTERRUPTED, "shutdown"),
@@ -106,5 +129,25 @@ def test_however_they_interleave_one_owner_remains(steps: list[tuple[str, int]])
         world.act(action, worker)
         after = world.row
         assert after.status == before.status or after.status in ALLOWED[before.status], (action, before.status, after.status)
-        assert after.attempt - before.attempt == (1 if action == "resume" and after.status != before.status else 0)
+        assert after.attempt - before.attempt == (1 if action in ("resume", "retry") and after.status != before.status else 0)
+        if action == "retry":
+            assert (after.status == Status.PENDING) == (before.waits_to_retry or before.status == Status.PENDING)
+        if action == "cancel" and before.waits_to_retry:
+            assert (after.status, after.retry_at) == (Status.FAILED, None)
+        assert after.retry_at is None or after.status == Status.FAILED
         assert len(world.owners()) == (1 if after.status in LIVE else 0)
+
+
+def test_a_retry_that_is_cancelled_between_the_look_and_the_resume_does_not_begin() -> None:
+    world = World()
+    world.act("claim", 0)
+    world.act("fail for now", 0)
+    seen = world.row  # as the reaper has read it
+    assert seen.waits_to_retry
+    assert operations.request_cancel(seen.pk, "enough") == Status.FAILED
+    with pytest.raises(OperationError):
+        operations.resume(seen.pk, by_itself=True)
+    assert (world.row.status, world.row.attempt, world.row.reason) == (Status.FAILED, 1, "enough")
+    with pytest.raises(OperationError, match="only a pending or running operation can be cancelled"):
+        operations.request_cancel(seen.pk)
+    assert operations.resume(seen.pk) == 2, "a person may still resume it"

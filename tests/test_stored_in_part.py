@@ -22,8 +22,8 @@ from training.pipeline.coverage import DataError, day_start, source_of
 from training.pipeline.frames import bar_frame, bar_times, bar_values
 from training.pipeline.loading import load_bars
 from training.pipeline.timeframes import resample
+from training.prepared import prepare
 from training.progress import Progress
-from training.recipe import prepare
 from training.workers import run_operation
 
 HOUR = 3_600_000_000

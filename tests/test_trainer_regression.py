@@ -23,7 +23,7 @@ from tests.trainer_examples import (
     strategy,
     windows,
 )
-from training.recipe import edge_of
+from training.predicted import edge_of
 from training.trainer import targets
 from training.trainer.baselines import return_baselines
 from training.trainer.evaluation import evaluate, predicted_returns

@@ -16,7 +16,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from training import deletions
-from training.admin_operations import UNSEEN_IN_LISTS
+from training.admin_operations_values import UNSEEN_IN_LISTS
 from training.admin_parts import (
     NOTHING,
     ReadOnlyAdmin,

@@ -3,146 +3,40 @@
 from __future__ import annotations
 
 import json
-from typing import Any, ClassVar
+from typing import Any
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
-from django.db.models import Q, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
-from django.template.response import TemplateResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import URLPattern, path, reverse
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from strategies_app.models import Strategy
-from training.admin_parts import (
-    NOTHING,
-    ReadOnlyAdmin,
-    address_of,
-    ago,
-    as_yaml,
-    block,
-    bullets,
-    confirmation,
-    exact,
-    figure,
-    link,
-    measure,
-    size,
-    span,
+from training.admin_operations_list import OperationList
+from training.admin_operations_values import (
+    UNSEEN_IN_LISTS,
+    checkpoint_line,
+    epoch_columns,
+    failure_lines,
+    live_values,
+    metric_line,
 )
-from training.admin_verbs import VERBS, Verb, buttons, is_open, perform, sorted_out
+from training.admin_operations_verbs import MOST_SELECTED, OperationVerbs
+from training.admin_parts import NOTHING, address_of, ago, as_yaml, block, bullets, exact, link
+from training.admin_verbs import buttons
 from training.logs import log_tail
-from training.models import LIVE, AuditEntry, Checkpoint, EpochMetric, Operation, Status
+from training.models import AuditEntry, Operation
 from training.pages import checks
-from training.standing import remaining_seconds
+from training.replaced import replaced
 
-#: More at once is more than anyone looks through on one page.
-MOST_SELECTED = 200
 METRICS_PER_PAGE = 200
-#: Of the row's many texts the list needs only the effective strategy, for symbols and timeframes.
-UNSEEN_IN_LISTS = (
-    "notes",
-    "checks",
-    "fingerprints",
-    "sources",
-    "first_bars",
-    "error",
-    "failure",
-    "certificate",
-    "strategy_version__text",
-)
-
-
-def _failure_lines(operation: Operation) -> list[str]:
-    return [f"{word.capitalize()}: {text}" for word, text in operation.failure_lines.items()]
-
-
-class StrategyFilter(admin.SimpleListFilter):
-    title = parameter_name = "strategy"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        used = Strategy.objects.filter(versions__operations__isnull=False).distinct().order_by("name")
-        return [(name, name) for name in used.values_list("name", flat=True)]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Operation]) -> QuerySet[Operation]:
-        return queryset.filter(strategy_version__strategy__name=self.value()) if self.value() else queryset
-
-
-class QueueFilter(admin.SimpleListFilter):
-    title = parameter_name = "queue"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("gpu", "gpu"), ("cpu", "cpu"), ("inline", "in the starter's process")]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Operation]) -> QuerySet[Operation]:
-        if not self.value():
-            return queryset
-        return queryset.filter(queue="" if self.value() == "inline" else self.value())
-
-
-def live_values(operation: Operation) -> dict[str, Any]:
-    """What of an operation changes while it runs, in the words of the page. `mark` changes when more than these did."""
-    epoch = f"epoch {operation.epoch + 1}" if operation.epoch is not None else ""
-    doing = operation.stage if operation.status in LIVE else ""
-    return {
-        "status": operation.status,
-        "percent": round(operation.percent, 1),
-        "share": f"{operation.percent:.0f}%",
-        "doing": ", ".join(filter(None, (doing, epoch))),
-        "duration": duration(operation),
-        "left": f"about {span(left)} left" if (left := remaining_seconds(operation)) is not None else "",
-        "where": where(operation),
-        "attempt": operation.attempt,
-        "live": is_open(operation),
-        "mark": f"{operation.attempt} {operation.status} {operation.epoch}",
-    }
-
-
-def duration(operation: Operation) -> str:
-    """Of the present attempt."""
-    if operation.started is None or operation.status == Status.PENDING:
-        return NOTHING
-    end = operation.finished or timezone.now()
-    return span(max((end - operation.started).total_seconds(), 0.0))
-
-
-def where(operation: Operation) -> str:
-    """Queue and device; an attempt in the starter's own process has no queue."""
-    return " · ".join(filter(None, (operation.queue or "own process", operation.device)))
-
-
-def trained_on(operation: Operation) -> tuple[str, str]:
-    """Symbols and timeframes of the effective strategy."""
-    data = json.loads(operation.spec).get("training_data", {})
-    symbols, timeframes = data.get("symbols", {}), data.get("timeframes", {})
-    return (
-        ", ".join(symbols.get("list") or [symbols.get("symbol", "")]),
-        ", ".join(timeframes.get("list") or [timeframes.get("timeframe", "")]),
-    )
-
-
-def _live(operation: Operation, field: str, value: str) -> SafeString:
-    return format_html('<span data-live="{}" data-operation="{}">{}</span>', field, operation.pk, value)
 
 
 @admin.register(Operation)
-class OperationAdmin(ReadOnlyAdmin):
-    list_display = (
-        "identity", "state", "progress", "strategy", "bars", "tries", "runs_on", "user", "since", "took",
-    )  # fmt: skip
-    list_display_links = ("identity",)
-    list_filter = ("status", StrategyFilter, QueueFilter, ("user", admin.RelatedOnlyFieldListFilter), "created")
-    search_fields = ("id", "strategy_version__strategy__name")
-    search_help_text = "operation id, strategy or symbol"
-    date_hierarchy = "created"
-    list_per_page = 50
-    actions: ClassVar = ["cancel_selected", "force_selected", "resume_selected", "delete_selected_operations"]
+class OperationAdmin(OperationList, OperationVerbs):
     change_form_template = "admin/training/operation_page.html"
-    change_list_template = "admin/training/operation_list.html"
     fieldsets = (
         ("Run", {"fields": ("strategy", "symbols", "timeframes", "user", "created_at", "started_at", "finished_at", "heard_of",
                             "tries", "runs_on", "owner", "task_id", "reason", "trained", "analytics")}),
@@ -153,91 +47,6 @@ class OperationAdmin(ReadOnlyAdmin):
 
     class Media:
         js = ("training/admin_live.js",)
-
-    # --- the list ---
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Operation]:
-        return super().get_queryset(request).select_related("strategy_version__strategy", "user")
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Operation], search_term: str
-    ) -> tuple[QuerySet[Operation], bool]:
-        """Every word must be found in the id, the strategy's name, or be one of the symbols."""
-        for word in search_term.split():
-            listed = rf'"symbols": \{{[^}}]*("symbol": |"list": \[[^]]*)"{_literal(word)}"'
-            queryset = queryset.filter(
-                Q(pk__icontains=word) | Q(strategy_version__strategy__name__icontains=word) | Q(spec__iregex=listed)
-            )
-        return queryset, False
-
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        live = {"live_address": reverse("admin:training_operation_live")}
-        return super().changelist_view(request, {**(extra_context or {}), **live})
-
-    def get_changelist_instance(self, request: HttpRequest) -> Any:
-        shown = super().get_changelist_instance(request)
-        shown.result_list = shown.result_list.defer(*UNSEEN_IN_LISTS)
-        return shown
-
-    @admin.display(description="State", ordering="status")
-    def state(self, operation: Operation) -> SafeString:
-        return format_html(
-            '<span class="pill {}" data-live="status" data-operation="{}">{}</span>',
-            operation.status, operation.pk, operation.status,
-        )  # fmt: skip
-
-    @admin.display(description="Progress", ordering="percent")
-    def progress(self, operation: Operation) -> SafeString:
-        values = live_values(operation)
-        return format_html(
-            '<span class="progress"><progress max="100" value="{}" data-live="percent" data-operation="{}"'
-            ' aria-label="progress"></progress> {} <small>{}</small></span>',
-            values["percent"], operation.pk,
-            _live(operation, "share", values["share"]), _live(operation, "doing", values["doing"]),
-        )  # fmt: skip
-
-    @admin.display(description="Strategy", ordering="strategy_version__strategy__name")
-    def strategy(self, operation: Operation) -> SafeString:
-        version = operation.strategy_version
-        return format_html("{}<br>{}", link(version.strategy), link(version, f"version {version.number}"))
-
-    @admin.display(description="Symbols")
-    def symbols(self, operation: Operation) -> str:
-        return trained_on(operation)[0]
-
-    @admin.display(description="Timeframes")
-    def timeframes(self, operation: Operation) -> str:
-        return trained_on(operation)[1]
-
-    @admin.display(description="Bars")
-    def bars(self, operation: Operation) -> SafeString:
-        symbols, timeframes = trained_on(operation)
-        several = symbols.split(", ")
-        short = f"{', '.join(several[:3])} and {len(several) - 3} more" if len(several) > 4 else symbols
-        return format_html('{}<br><span class="quiet">{}</span>', short, timeframes)
-
-    @admin.display(description="Attempt", ordering="attempt")
-    def tries(self, operation: Operation) -> SafeString:
-        return _live(operation, "attempt", str(operation.attempt))
-
-    @admin.display(description="Runs on", ordering="queue")
-    def runs_on(self, operation: Operation) -> SafeString:
-        return _live(operation, "where", where(operation))
-
-    @admin.display(description="Created", ordering="created")
-    def since(self, operation: Operation) -> SafeString | str:
-        return ago(operation.created)
-
-    @admin.display(description="Took")
-    def took(self, operation: Operation) -> SafeString:
-        return _live(operation, "duration", duration(operation))
-
-    @admin.display(description="Operation", ordering="id")
-    def identity(self, operation: Operation) -> SafeString:
-        # The end is enough for commands and the search; the whole is on hover and on the page.
-        return format_html('<span class="id" title="{}">…{}</span>', operation.pk, operation.pk[-8:])
-
-    # --- the page ---
 
     @admin.display(description="Created")
     def created_at(self, operation: Operation) -> str:
@@ -290,7 +99,7 @@ class OperationAdmin(ReadOnlyAdmin):
 
     def _page(self, request: HttpRequest, operation: Operation) -> dict[str, Any]:
         metrics = Paginator(operation.epoch_metrics.order_by("-epoch", "-attempt"), METRICS_PER_PAGE)
-        page = metrics.get_page(request.GET.get("metrics_page"))
+        page, gone = metrics.get_page(request.GET.get("metrics_page")), replaced(operation)
         return {
             "operation": operation,
             "title": f"{operation.name}, {operation.status}",
@@ -299,11 +108,11 @@ class OperationAdmin(ReadOnlyAdmin):
             "verbs": [(verb, address_of(operation, verb.name)) for verb in buttons(request.user, operation)],
             "notes": bullets(operation.notes) if operation.notes else "",
             "findings": checks.findings_of(operation),
-            "error": block("\n".join([operation.error, *_failure_lines(operation)])) if operation.error else "",
+            "error": block("\n".join([operation.error, *failure_lines(operation)])) if operation.error else "",
             "metrics": page,
-            "metrics_columns": [word for _, word, _ in _epoch_columns(page[0].metrics if len(page) else {})],
-            "metrics_lines": [_metric_line(row) for row in page],
-            "checkpoints": [_checkpoint_line(row) for row in operation.checkpoints.all()],
+            "metrics_columns": [word for _, word, _ in epoch_columns(page[0].metrics if len(page) else {})],
+            "metrics_lines": [metric_line(row, gone) for row in page],
+            "checkpoints": [checkpoint_line(row) for row in operation.checkpoints.all()],
             "log": log_tail(operation.pk, operation.attempt),
             "audit": AuditEntry.objects.filter(target=operation.pk)[:50],
             "live_address": reverse("admin:training_operation_live"),
@@ -312,13 +121,7 @@ class OperationAdmin(ReadOnlyAdmin):
     # --- what changes by itself ---
 
     def get_urls(self) -> list[URLPattern]:
-        wrap = self.admin_site.admin_view
-        verbs = [
-            path(f"<path:object_id>/{name}/", wrap(self._asker(verb)), name=f"training_operation_{name}")
-            for name, verb in VERBS.items()
-            if name != "delete"  # Django has its address, and delete_view is ours
-        ]
-        return [path("live/", wrap(self.live), name="training_operation_live"), *verbs, *super().get_urls()]
+        return [path("live/", self.admin_site.admin_view(self.live), name="training_operation_live"), *super().get_urls()]
 
     def live(self, request: HttpRequest) -> JsonResponse:
         """The present values of the operations that a page shows; with `log`, the end of its log as well."""
@@ -330,128 +133,3 @@ class OperationAdmin(ReadOnlyAdmin):
         if "log" in request.GET and len(rows) == 1:
             answer["log"] = log_tail(rows[0].pk, rows[0].attempt)
         return JsonResponse(answer, headers={"Cache-Control": "no-store"})
-
-    # --- verbs ---
-
-    def has_cancel_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("training.cancel_operation")
-
-    def has_force_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("training.force_operation")
-
-    def has_resume_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("training.resume_operation")
-
-    def has_remove_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("training.delete_operation")
-
-    @admin.action(permissions=["cancel"], description="Cancel")
-    def cancel_selected(self, request: HttpRequest, queryset: QuerySet[Operation]) -> HttpResponse | None:
-        return self._ask_many(request, queryset, VERBS["cancel"])
-
-    @admin.action(permissions=["force"], description="Force stop")
-    def force_selected(self, request: HttpRequest, queryset: QuerySet[Operation]) -> HttpResponse | None:
-        return self._ask_many(request, queryset, VERBS["force"])
-
-    @admin.action(permissions=["resume"], description="Resume")
-    def resume_selected(self, request: HttpRequest, queryset: QuerySet[Operation]) -> HttpResponse | None:
-        return self._ask_many(request, queryset, VERBS["resume"])
-
-    @admin.action(permissions=["remove"], description="Delete with files")
-    def delete_selected_operations(self, request: HttpRequest, queryset: QuerySet[Operation]) -> HttpResponse | None:
-        return self._ask_many(request, queryset, VERBS["delete"])
-
-    def _ask_many(self, request: HttpRequest, queryset: QuerySet[Operation], verb: Verb) -> HttpResponse | None:
-        """The action of a list: first the page that asks, then the deed; what cannot be done is said in both."""
-        operations = list(_with_what_stays(queryset)[: MOST_SELECTED + 1])
-        if len(operations) > MOST_SELECTED:
-            messages.error(request, f"Choose at most {MOST_SELECTED} operations at once.")
-            return None
-        fitting, refused = sorted_out(verb, request.user, operations)
-        if fitting and "confirmed" not in request.POST:
-            return self._question(request, verb, fitting, refused, self._address_of_list(request))
-        for operation in fitting:
-            perform(verb, request, operation)
-        for operation, why in refused:
-            messages.warning(request, f"{operation.pk} was left as it is: {why}.")
-        return None
-
-    def _asker(self, verb: Verb) -> Any:
-        """The view behind a button of the page."""
-
-        def ask(request: HttpRequest, object_id: str) -> HttpResponse:
-            return self._ask_one(request, object_id, verb)
-
-        return ask
-
-    def delete_view(self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        return self._ask_one(request, object_id, VERBS["delete"])
-
-    def _ask_one(self, request: HttpRequest, object_id: str, verb: Verb) -> HttpResponse:
-        operation = _with_what_stays(self.get_queryset(request)).filter(pk=unquote(object_id)).first()
-        if not self.has_view_permission(request, operation) or not request.user.has_perm(f"training.{verb.permission}"):
-            raise PermissionDenied
-        if operation is None:
-            raise Http404(f"there is no operation {object_id}")
-        fitting, refused = sorted_out(verb, request.user, [operation])
-        page = address_of(operation)
-        if refused:
-            if operation.status in verb.fits:
-                raise PermissionDenied(refused[0][1])
-            messages.error(request, f"{operation.pk} was left as it is: {refused[0][1]}.")
-            return HttpResponseRedirect(page)
-        if request.method != "POST":
-            return self._question(request, verb, fitting, [], page)
-        done = perform(verb, request, operation)
-        return HttpResponseRedirect(reverse("admin:training_operation_changelist") if done and verb.name == "delete" else page)
-
-    def _address_of_list(self, request: HttpRequest) -> str:
-        filters = request.GET.urlencode()
-        return reverse("admin:training_operation_changelist") + (f"?{filters}" if filters else "")
-
-    def _question(
-        self, request: HttpRequest, verb: Verb, fitting: list[Operation], refused: list[tuple[Operation, str]], back: str
-    ) -> TemplateResponse:
-        """The page that asks once, and says what stays."""
-        count = len(fitting)
-        return confirmation(
-            self, request, verb.label, [(operation, verb.keeps(operation)) for operation in fitting], back, "question.html",
-            title=f"{verb.label} {'this operation' if count == 1 else f'these {count} operations'}?",
-            danger=verb.danger, verb=verb, refused=refused,
-            models=[o for o in fitting if verb.name == "delete" and getattr(o, "trained_model", None)],
-        )  # fmt: skip
-
-
-def _with_what_stays(queryset: QuerySet[Operation]) -> QuerySet[Operation]:
-    """With all that the confirmation speaks of, in three queries for any number of operations."""
-    related = queryset.select_related("strategy_version__strategy", "user", "trained_model").prefetch_related("checkpoints")
-    return related.defer(*UNSEEN_IN_LISTS, "spec")
-
-
-def _literal(word: str) -> str:
-    """The word as a regular expression that both databases read alike."""
-    return "".join(letter if letter.isalnum() else f"[{letter}]" if letter not in r"\^]" else rf"\{letter}" for letter in word)
-
-
-#: What validation measured of classes and of returns, per epoch: key, word, how it is written.
-_OF_CLASSES = (
-    ("val_accuracy", "Labels right", "share"), ("val_balanced_accuracy", "Balanced", "figure"), ("val_mcc", "MCC", "figure"),
-)  # fmt: skip
-_OF_RETURNS = (("val_mae", "MAE", "return"), ("val_r2", "R²", "figure"), ("val_ic", "IC", "figure"))
-
-
-def _epoch_columns(metrics: dict[str, Any]) -> tuple[tuple[str, str, str], ...]:
-    return _OF_RETURNS if "val_mae" in metrics else _OF_CLASSES
-
-
-def _metric_line(row: EpochMetric) -> dict[str, Any]:
-    of = row.metrics
-    return {
-        "epoch": row.epoch + 1, "attempt": row.attempt, "train_loss": figure(row.train_loss), "val_loss": figure(row.val_loss),
-        "measures": [measure(of.get(key), how) for key, _, how in _epoch_columns(of)],
-        "rate": f"{of['learning_rate']:.3g}" if isinstance(of.get("learning_rate"), float) else NOTHING,
-    }  # fmt: skip
-
-
-def _checkpoint_line(row: Checkpoint) -> dict[str, Any]:
-    return {"row": row, "page": address_of(row), "epoch": row.epoch + 1, "size": size(row.size), "age": ago(row.created)}

@@ -50,13 +50,14 @@ class Verb:
     keeps: Callable[[Operation], str]
     act: Callable[[Operation, Actor, Answers], str]
     danger: bool = False
+    also_fits: Callable[[Operation], bool] = lambda operation: False
 
     def why_not(self, user: Any, operation: Operation) -> str:
         """Why this user may not ask this of the operation now; empty if it can be asked."""
         if not may_control(user, operation, self.permission):
             owner = operation.user.get_username() if operation.user else "nobody any more"
             return f"it belongs to {owner}, and only its owner or an admin may {self.label.lower()} it"
-        return "" if operation.status in self.fits else f"it is {operation.status}, {self.instead}"
+        return "" if operation.status in self.fits or self.also_fits(operation) else f"it is {operation.status}, {self.instead}"
 
 
 def newest_checkpoint(operation: Operation) -> Checkpoint | None:
@@ -70,6 +71,8 @@ def checkpoint_stays(operation: Operation) -> str:
 
 
 def _cancel_keeps(operation: Operation) -> str:
+    if operation.waits_to_retry:
+        return f"it is not tried again by itself and stays failed; {checkpoint_stays(operation)}, and it can be resumed"
     if operation.status == Status.PENDING:
         return f"it has not begun and leaves the queue; {checkpoint_stays(operation)}"
     if operation.epoch is None:
@@ -101,6 +104,8 @@ def _delete_keeps(operation: Operation) -> str:
 
 def _cancel(operation: Operation, actor: Actor, answers: Answers) -> str:
     status = requests.cancel(operation, actor, reason=answers.reason)
+    if status == Status.FAILED:
+        return "is not tried again by itself"
     return "is cancelled" if status == Status.CANCELLED else "is asked to stop, and saves a checkpoint first"
 
 
@@ -123,7 +128,8 @@ VERBS = {
     verb.name: verb
     for verb in (
         Verb("cancel", "Cancel", "cancel_operation", (Status.PENDING, Status.RUNNING),
-             "only a pending or running operation can be cancelled", _cancel_keeps, _cancel),
+             "only a pending or running operation can be cancelled", _cancel_keeps, _cancel,
+             also_fits=lambda operation: operation.waits_to_retry),
         Verb("force", "Force stop", "force_operation", (Status.CANCELLING,),
              "force comes second: cancel it first, which saves a checkpoint", _force_keeps, _force, danger=True),
         Verb("resume", "Resume", "resume_operation", RESUMABLE,
@@ -174,4 +180,4 @@ def buttons(user: Any, operation: Operation) -> list[Verb]:
 
 def is_open(operation: Operation) -> bool:
     """Whether anything on its page can still change by itself."""
-    return operation.status in (Status.PENDING, *LIVE)
+    return operation.status in (Status.PENDING, *LIVE) or operation.waits_to_retry

@@ -11,11 +11,25 @@ from ninja import NinjaAPI, Query
 from ninja.responses import Status as Answer
 
 from strategies_app.stored import FoundStrategy, stored_strategy
-from training import api_errors, api_shapes, checkpoints, operations, queues, requests
+from training import api_errors, checkpoints, operations, queues, requests
 from training.api_errors import ApiError, not_found
 from training.api_library import asked
 from training.api_library import router as library
 from training.api_pages import page
+from training.api_shapes import Asked, ErrorBody, Health, Worker
+from training.api_shapes_checks import Checks
+from training.api_shapes_operations import (
+    Cancel,
+    Changed,
+    Checkpoints,
+    Log,
+    Metrics,
+    OperationDetail,
+    OperationLine,
+    Operations,
+    Resume,
+)
+from training.api_shapes_trainings import Start, Started, TrainingResults, TrainingStatus, results_of
 from training.authentication import Access, identify
 from training.estimates import seconds_for
 from training.logs import log_tail
@@ -23,6 +37,7 @@ from training.mails import own_address
 from training.models import LIVE, Checkpoint, Operation, Status
 from training.operations import OperationError
 from training.questions import ask
+from training.replaced import replaced
 from training.standing import standing_of
 
 VIEW = Access("training.view_operation")
@@ -34,7 +49,7 @@ api = NinjaAPI(
     auth=[VIEW],  # a route that names no permission of its own
 )
 api_errors.install(api)
-ERRORS = dict.fromkeys((400, 401, 403, 404, 409, 413, 422, 429, 500, 503), api_shapes.ErrorBody)
+ERRORS = dict.fromkeys((400, 401, 403, 404, 409, 413, 422, 429, 500, 503), ErrorBody)
 
 
 def _operation(operation_id: str) -> Operation:
@@ -44,7 +59,7 @@ def _operation(operation_id: str) -> Operation:
     return operation
 
 
-def _found(body: api_shapes.Start) -> FoundStrategy:
+def _found(body: Start) -> FoundStrategy:
     if body.strategy_name is not None:
         return stored_strategy(body.strategy_name)
     return FoundStrategy(body.strategy_yaml or "", body.strategy_path or "", None)
@@ -54,21 +69,21 @@ def _found(body: api_shapes.Start) -> FoundStrategy:
 
 
 @api.post("/trainings/start", auth=Access("training.start_operation"), tags=["trainings"], response={
-    200: api_shapes.Started, 202: api_shapes.Started, **ERRORS})  # fmt: skip
-def start_training(request: HttpRequest, body: api_shapes.Start) -> Answer[dict[str, Any]]:
+    200: Started, 202: Started, **ERRORS})  # fmt: skip
+def start_training(request: HttpRequest, body: Start) -> Answer[dict[str, Any]]:
     """Start a training. 200 with the first operation if the task_id was used for the same request before."""
     caller = request.auth  # type: ignore[attr-defined]
     if body.strategy_yaml is not None:
         caller.must("strategies_app.add_strategyversion")
     wish = {"task_id": body.task_id, "notify": own_address(caller.user) if body.notify else ""}
     operation, is_new = requests.start_training(_found(body), body.options(), caller.actor, **wish)
-    line = api_shapes.OperationLine.from_orm(_operation(operation.pk)).dict()
+    line = OperationLine.from_orm(_operation(operation.pk)).dict()
     return Answer(202 if is_new else 200, line | {"estimated_duration_seconds": seconds_for(json.loads(operation.spec))})
 
 
 @api.post("/trainings/plan", auth=Access("training.start_operation"), tags=["trainings"], response={
-    200: dict[str, Any], 202: api_shapes.Asked, **ERRORS})  # fmt: skip
-def plan_training(request: HttpRequest, body: api_shapes.Start) -> Answer[dict[str, Any]]:
+    200: dict[str, Any], 202: Asked, **ERRORS})  # fmt: skip
+def plan_training(request: HttpRequest, body: Start) -> Answer[dict[str, Any]]:
     """What a training would do, without doing it: rows per split, class shares, features. Takes what start takes."""
     found = _found(body)
     requests.effective_spec(found.text, body.options())  # what is wrong is said without a job
@@ -80,26 +95,26 @@ def plan_training(request: HttpRequest, body: api_shapes.Start) -> Answer[dict[s
     return asked(ask("plan", arguments, request.auth.user))  # type: ignore[attr-defined]
 
 
-@api.get("/trainings/{operation_id}/status", auth=VIEW, tags=["trainings"], response={200: api_shapes.TrainingStatus, **ERRORS})
+@api.get("/trainings/{operation_id}/status", auth=VIEW, tags=["trainings"], response={200: TrainingStatus, **ERRORS})
 def training_status(request: HttpRequest, operation_id: str) -> dict[str, Any]:
     """Where a training stands."""
     return standing_of(_operation(operation_id))
 
 
-@api.get("/trainings/{operation_id}/results", auth=VIEW, tags=["trainings"], response={200: api_shapes.TrainingResults, **ERRORS})
+@api.get("/trainings/{operation_id}/results", auth=VIEW, tags=["trainings"], response={200: TrainingResults, **ERRORS})
 def training_results(request: HttpRequest, operation_id: str) -> dict[str, Any]:
     """What a completed training reached; 409 while there is nothing to show."""
     operation = _operation(operation_id)
     model = getattr(operation, "trained_model", None)
     if model is None:
         raise ApiError(409, "unfinished", f"{operation.pk} is {operation.status} and has no results", status=operation.status)
-    return api_shapes.results_of(operation, model)
+    return results_of(operation, model)
 
 
 # --- operations --------------------------------------------------------------------------------
 
 
-@api.get("/operations", auth=VIEW, tags=["operations"], response={200: api_shapes.Operations, **ERRORS})
+@api.get("/operations", auth=VIEW, tags=["operations"], response={200: Operations, **ERRORS})
 def list_operations(
     request: HttpRequest, status: Status | None = None, strategy: str = "", limit: int = Query(50, ge=1, le=500), cursor: str = ""
 ) -> dict[str, Any]:
@@ -112,28 +127,31 @@ def list_operations(
     return {"operations": found, "next_cursor": next_cursor}
 
 
-@api.get("/operations/{operation_id}", auth=VIEW, tags=["operations"], response={200: api_shapes.OperationDetail, **ERRORS})
+@api.get("/operations/{operation_id}", auth=VIEW, tags=["operations"], response={200: OperationDetail, **ERRORS})
 def show_operation(request: HttpRequest, operation_id: str) -> Operation:
     """All that is known of an operation."""
     return _operation(operation_id)
 
 
-@api.get("/operations/{operation_id}/metrics", auth=VIEW, tags=["operations"], response={200: api_shapes.Metrics, **ERRORS})
+@api.get("/operations/{operation_id}/metrics", auth=VIEW, tags=["operations"], response={200: Metrics, **ERRORS})
 def operation_metrics(
     request: HttpRequest, operation_id: str, since: int = Query(0, ge=0, lt=2**63), limit: int = Query(1000, ge=1, le=5000)
 ) -> dict[str, Any]:
     """What each epoch measured, in the order of measuring; a resumed attempt measures the epochs after its checkpoint again."""
-    rows = list(_operation(operation_id).epoch_metrics.filter(pk__gt=since).order_by("pk")[:limit])
+    operation = _operation(operation_id)
+    rows, gone = list(operation.epoch_metrics.filter(pk__gt=since).order_by("pk")[:limit]), replaced(operation, since)
+    for row in rows:
+        row.counts = row.pk not in gone  # type: ignore[attr-defined]
     return {"metrics": rows, "next": rows[-1].pk if rows else since}
 
 
-@api.get("/operations/{operation_id}/checks", auth=VIEW, tags=["operations"], response={200: api_shapes.Checks, **ERRORS})
+@api.get("/operations/{operation_id}/checks", auth=VIEW, tags=["operations"], response={200: Checks, **ERRORS})
 def operation_checks(request: HttpRequest, operation_id: str) -> dict[str, Any]:
     """What was found of the bars, the features and the labels before the first epoch."""
     return dict(_operation(operation_id).checks)
 
 
-@api.get("/operations/{operation_id}/log", auth=VIEW, tags=["operations"], response={200: api_shapes.Log, **ERRORS})
+@api.get("/operations/{operation_id}/log", auth=VIEW, tags=["operations"], response={200: Log, **ERRORS})
 def operation_log(
     request: HttpRequest, operation_id: str, tail: int = Query(200, ge=1, le=2000), attempt: int | None = Query(None, ge=1)
 ) -> dict[str, Any]:
@@ -146,10 +164,10 @@ def operation_log(
 
 
 @api.post("/operations/{operation_id}/cancel", auth=Access("training.cancel_operation"), tags=["operations"], response={
-    200: api_shapes.Changed, **ERRORS})  # fmt: skip
-def cancel_operation(request: HttpRequest, operation_id: str, body: api_shapes.Cancel | None = None) -> Operation:
+    200: Changed, **ERRORS})  # fmt: skip
+def cancel_operation(request: HttpRequest, operation_id: str, body: Cancel | None = None) -> Operation:
     """Ask an operation to stop with a checkpoint; with force, end its process now."""
-    caller, body = request.auth, body or api_shapes.Cancel()  # type: ignore[attr-defined]
+    caller, body = request.auth, body or Cancel()  # type: ignore[attr-defined]
     operation = _operation(operation_id)
     caller.must_control(operation, "training.force_operation" if body.force else "training.cancel_operation")
     try:
@@ -160,10 +178,10 @@ def cancel_operation(request: HttpRequest, operation_id: str, body: api_shapes.C
 
 
 @api.post("/operations/{operation_id}/resume", auth=Access("training.resume_operation"), tags=["operations"], response={
-    202: api_shapes.Changed, **ERRORS})  # fmt: skip
-def resume_operation(request: HttpRequest, operation_id: str, body: api_shapes.Resume | None = None) -> Answer[Operation]:
+    202: Changed, **ERRORS})  # fmt: skip
+def resume_operation(request: HttpRequest, operation_id: str, body: Resume | None = None) -> Answer[Operation]:
     """Continue a failed, cancelled or interrupted operation from its last checkpoint."""
-    caller, body = request.auth, body or api_shapes.Resume()  # type: ignore[attr-defined]
+    caller, body = request.auth, body or Resume()  # type: ignore[attr-defined]
     operation = _operation(operation_id)
     caller.must_control(operation, "training.resume_operation")
     try:
@@ -181,7 +199,7 @@ def _wrong_state(operation: Operation, error: OperationError) -> ApiError:
 # --- workers, checkpoints, health --------------------------------------------------------------
 
 
-@api.get("/workers", auth=VIEW, tags=["workers"], response={200: list[api_shapes.Worker], **ERRORS})
+@api.get("/workers", auth=VIEW, tags=["workers"], response={200: list[Worker], **ERRORS})
 def list_workers(request: HttpRequest) -> list[queues.WorkerState]:
     """Workers that are alive, as they report themselves."""
     queues.ping()
@@ -189,7 +207,7 @@ def list_workers(request: HttpRequest) -> list[queues.WorkerState]:
 
 
 @api.get("/checkpoints", auth=Access("training.view_checkpoint"), tags=["checkpoints"], response={
-    200: api_shapes.Checkpoints, **ERRORS})  # fmt: skip
+    200: Checkpoints, **ERRORS})  # fmt: skip
 def list_checkpoints(
     request: HttpRequest, operation: str = "", limit: int = Query(50, ge=1, le=500), cursor: str = ""
 ) -> dict[str, Any]:
@@ -215,7 +233,7 @@ def delete_checkpoint(request: HttpRequest, checkpoint_id: int) -> Answer[None]:
 
 
 @api.get("/healthz", auth=None, tags=["health"], response={
-    **dict.fromkeys((200, 503), api_shapes.Health), **dict.fromkeys((400, 401, 403, 429), api_shapes.ErrorBody)})  # fmt: skip
+    **dict.fromkeys((200, 503), Health), **dict.fromkeys((400, 401, 403, 429), ErrorBody)})  # fmt: skip
 def health(request: HttpRequest) -> Answer[dict[str, Any]]:
     """Whether database and Redis answer; which of them does not is told to those who may look at operations."""
     found: dict[str, Any] = {"database": "ok", "redis": "ok", "workers": {}}

@@ -14,6 +14,8 @@ from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 from ninja.responses import Response
 
+from training.pipeline.finding import findings_in
+
 PREFIX = "/api/"
 #: A strategy is at most 64 KiB; as a JSON string it may take several times that.
 BODY_LIMIT = 512 * 1024
@@ -81,7 +83,8 @@ def answer(request: HttpRequest, error: Exception) -> HttpResponse:
     if code == "invalid_strategy":
         problems = [asdict(p) if is_dataclass(p) else p for p in error.problems]  # type: ignore[attr-defined]
         return error_response(status, code, "the strategy is not valid", {"problems": problems}, {})
-    return error_response(status, code, SENTENCES.get(code, str(error)), {}, {})
+    details = {"findings": findings} if (findings := findings_in(error)) else {}
+    return error_response(status, code, SENTENCES.get(code, str(error)), details, {})
 
 
 def _problems(error: ValidationError) -> list[dict[str, Any]]:

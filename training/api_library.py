@@ -17,12 +17,26 @@ from strategies_app.models import Strategy
 from strategies_app.reader import StrategyError, read_strategy, warnings_of
 from strategies_app.schema import feature_names
 from strategies_app.stored import FoundStrategy, stored_strategy
-from training import api_shapes
 from training.analytics import Record, judged
 from training.analytics_files import FILES, TYPES, as_file, read_journal
 from training.analytics_keeping import folder_of
 from training.api_errors import ApiError, not_found
 from training.api_pages import page
+from training.api_shapes import Asked, ErrorBody
+from training.api_shapes_library import (
+    Bars,
+    Features,
+    ModelDetail,
+    Models,
+    Predict,
+    Predictions,
+    Series,
+    StrategyDetail,
+    StrategyLine,
+    StrategyText,
+    Validation,
+)
+from training.api_shapes_operations import Analytics
 from training.authentication import Access
 from training.bundles import bundle_zip
 from training.files import FolderError
@@ -31,7 +45,7 @@ from training.questions import Reply, ask, look
 from training.requests import audit
 
 router = Router()
-ERRORS = dict.fromkeys((400, 401, 403, 404, 409, 413, 422, 429, 500, 503), api_shapes.ErrorBody)
+ERRORS = dict.fromkeys((400, 401, 403, 404, 409, 413, 422, 429, 500, 503), ErrorBody)
 BINARY = {"description": "OK", "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
 ZIP = {"description": "OK", "content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}
 VIEW_STRATEGIES, VIEW_MODELS = Access("strategies_app.view_strategy"), Access("training.view_trainedmodel")
@@ -41,7 +55,7 @@ VIEW_BARS, VIEW = Access("training.view_barseries"), Access("training.view_opera
 # --- strategies --------------------------------------------------------------------------------
 
 
-@router.get("/strategies", auth=VIEW_STRATEGIES, tags=["strategies"], response={200: list[api_shapes.StrategyLine], **ERRORS})
+@router.get("/strategies", auth=VIEW_STRATEGIES, tags=["strategies"], response={200: list[StrategyLine], **ERRORS})
 def list_strategies(request: HttpRequest) -> list[dict[str, Any]]:
     """The stored strategies by name."""
     rows = Strategy.objects.annotate(
@@ -51,8 +65,8 @@ def list_strategies(request: HttpRequest) -> list[dict[str, Any]]:
     return [{**{f: getattr(row, f) for f in fields}, "versions": row.versions_count} for row in rows]
 
 
-@router.post("/strategies/validate", auth=VIEW_STRATEGIES, tags=["strategies"], response={200: api_shapes.Validation, **ERRORS})
-def validate_strategy(request: HttpRequest, body: api_shapes.StrategyText) -> dict[str, Any]:
+@router.post("/strategies/validate", auth=VIEW_STRATEGIES, tags=["strategies"], response={200: Validation, **ERRORS})
+def validate_strategy(request: HttpRequest, body: StrategyText) -> dict[str, Any]:
     """Whether a text is a valid strategy, and if not, everything that is wrong with it. Stores nothing."""
     try:
         spec = read_strategy(body.strategy_yaml)
@@ -64,7 +78,7 @@ def validate_strategy(request: HttpRequest, body: api_shapes.StrategyText) -> di
     }  # fmt: skip
 
 
-@router.get("/strategies/{name}", auth=VIEW_STRATEGIES, tags=["strategies"], response={200: api_shapes.StrategyDetail, **ERRORS})
+@router.get("/strategies/{name}", auth=VIEW_STRATEGIES, tags=["strategies"], response={200: StrategyDetail, **ERRORS})
 def show_strategy(request: HttpRequest, name: str, version: int | None = Query(None, ge=1, lt=2**31)) -> dict[str, Any]:
     """A strategy's text, the newest version if not told otherwise."""
     _, row = _stored(name, version)
@@ -76,7 +90,7 @@ def show_strategy(request: HttpRequest, name: str, version: int | None = Query(N
 
 
 @router.get("/strategies/{name}/features", auth=VIEW_STRATEGIES, tags=["strategies"], response={
-    200: api_shapes.Features, **ERRORS})  # fmt: skip
+    200: Features, **ERRORS})  # fmt: skip
 def strategy_features(request: HttpRequest, name: str) -> dict[str, Any]:
     """What the network sees, in its order."""
     found, row = _stored(name)
@@ -97,9 +111,7 @@ def _records(operation_id: str) -> list[Record]:
     return read_journal(folder_of(operation_id))
 
 
-@router.get(
-    "/operations/{operation_id}/analytics", auth=VIEW, tags=["operations"], response={200: api_shapes.Analytics, **ERRORS}
-)
+@router.get("/operations/{operation_id}/analytics", auth=VIEW, tags=["operations"], response={200: Analytics, **ERRORS})
 def operation_analytics(request: HttpRequest, operation_id: str) -> dict[str, Any]:
     """What happened inside the network, epoch by epoch, with alerts; no epochs if it was not asked for."""
     return judged(_records(operation_id))
@@ -135,14 +147,14 @@ def _model(name: str) -> TrainedModel:
     return row
 
 
-@router.get("/models", auth=VIEW_MODELS, tags=["models"], response={200: api_shapes.Models, **ERRORS})
+@router.get("/models", auth=VIEW_MODELS, tags=["models"], response={200: Models, **ERRORS})
 def list_models(request: HttpRequest, limit: int = Query(50, ge=1, le=500), cursor: str = "") -> dict[str, Any]:
     """Trained models, newest first."""
     found, next_cursor = page(_models().defer("metrics", "operation__spec", "operation__strategy_version__text"), limit, cursor)
     return {"models": found, "next_cursor": next_cursor}
 
 
-@router.get("/models/{name}", auth=VIEW_MODELS, tags=["models"], response={200: api_shapes.ModelDetail, **ERRORS})
+@router.get("/models/{name}", auth=VIEW_MODELS, tags=["models"], response={200: ModelDetail, **ERRORS})
 def show_model(request: HttpRequest, name: str) -> TrainedModel:
     """A model, what it reached, and where it comes from."""
     return _model(name)
@@ -163,8 +175,8 @@ def download_model(request: HttpRequest, name: str) -> FileResponse:
 
 
 @router.post("/models/{name}/predict", auth=VIEW_MODELS, tags=["models"], response={
-    200: api_shapes.Predictions, 202: api_shapes.Asked, **ERRORS})  # fmt: skip
-def predict(request: HttpRequest, name: str, body: api_shapes.Predict) -> Answer[dict[str, Any]]:
+    200: Predictions, 202: Asked, **ERRORS})  # fmt: skip
+def predict(request: HttpRequest, name: str, body: Predict) -> Answer[dict[str, Any]]:
     """Probabilities and signal of every stored bar between two days; 202 with where to ask if it takes more than 10 s."""
     _model(name)
     days = {key: day.isoformat() if day else None for key, day in (("start", body.start), ("end", body.end))}
@@ -180,7 +192,7 @@ def asked(reply: Reply) -> Answer[dict[str, Any]]:
 
 
 @router.get("/quick/{job}", auth=VIEW, tags=["quick"], url_name="quick_result", response={
-    200: dict[str, Any], 202: api_shapes.Asked, **ERRORS})  # fmt: skip
+    200: dict[str, Any], 202: Asked, **ERRORS})  # fmt: skip
 def quick_result(request: HttpRequest, job: str) -> Answer[dict[str, Any]]:
     """The answer to a plan or a prediction that took longer; only who asked for it may have it."""
     return asked(look(job, request.auth.user))  # type: ignore[attr-defined]
@@ -189,13 +201,13 @@ def quick_result(request: HttpRequest, job: str) -> Answer[dict[str, Any]]:
 # --- bars --------------------------------------------------------------------------------------
 
 
-@router.get("/data", auth=VIEW_BARS, tags=["data"], response={200: list[api_shapes.Series], **ERRORS})
+@router.get("/data", auth=VIEW_BARS, tags=["data"], response={200: list[Series], **ERRORS})
 def list_series(request: HttpRequest) -> QuerySet[BarSeries]:
     """The stored series of bars with coverage and quality."""
     return BarSeries.objects.all()
 
 
-@router.get("/data/{symbol}/{timeframe}", auth=VIEW_BARS, tags=["data"], response={200: api_shapes.Bars, **ERRORS})
+@router.get("/data/{symbol}/{timeframe}", auth=VIEW_BARS, tags=["data"], response={200: Bars, **ERRORS})
 def show_series(
     request: HttpRequest, symbol: str, timeframe: str, start: dt.date | None = None, end: dt.date | None = None,
     limit: int = Query(500, ge=1, le=5000),

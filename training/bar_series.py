@@ -35,7 +35,7 @@ from training.pipeline.bars import (
 )
 from training.pipeline.calendars import expected_bars, require_calendar
 from training.pipeline.coverage import DAY, day_start
-from training.pipeline.findings import Finding, counted, iso
+from training.pipeline.finding import Finding, counted, iso
 from training.pipeline.gaps import holes
 from training.pipeline.quality import bar_faults, quality
 

@@ -12,6 +12,7 @@ from django.db import DatabaseError, connection
 from redis.exceptions import RedisError
 
 from training import checkpoints, operations, requests, uploads
+from training.mails import mail_end
 from training.models import LIVE, Operation, Status
 from training.queues import NoWorker
 from training.reaper import Reaper
@@ -63,6 +64,7 @@ def bury_dead() -> list[str]:
         if not operations.is_running(operation.process):
             after = Status.CANCELLED if operation.status == Status.CANCELLING else Status.INTERRUPTED
             if operations.stop(operation.pk, operation.attempt, after, "its process ended without a word"):
+                mail_end(operation.pk)
                 buried.append(operation.pk)
     return buried
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from training.api_shapes import symbols_of, timeframes_of
+from training.api_shapes_operations import symbols_of, timeframes_of
 from training.models import Operation
 
 

@@ -8,6 +8,7 @@ from strategies_app.stored import find_strategy
 from training import operations, requests
 from training.follow import OPEN, follow
 from training.inline import say_if_file_differs, tell
+from training.mails import mail_end
 from training.models import Operation
 from training.requests import Actor
 from training.terminal import Display, console_on
@@ -22,7 +23,8 @@ def dispatch(strategy: str, request: dict[str, object], stream: TextIO, *, progr
 def dispatch_resume(operation_id: str, stream: TextIO, *, program: str, follow: bool, allow_inexact: bool) -> str:
     """Continue on a worker from the last checkpoint."""
     operation = operations.find(operation_id)
-    operations.reap(operation)
+    if operations.reap(operation):
+        mail_end(operation.pk)
     say_if_file_differs(operation.strategy_version, stream)
     requests.resume(operation, Actor(), allow_inexact=allow_inexact)
     operation.refresh_from_db()

@@ -14,7 +14,7 @@ from training.models import TrainedModel
 from training.trained import ModelError, open_model
 
 if TYPE_CHECKING:
-    from training.recipe import Prepared
+    from training.prepared import Prepared
     from training.trainer.bundle import Bundle
 
 #: A question has 30 s: so much of it goes into shuffling, and of so many rows at most (of windows fewer, but never so few).
@@ -93,7 +93,8 @@ def _rows_again(bundle: Bundle, spec: StrategySpec) -> Prepared:
     """The rows of training; ModelError if the stored bars do not give the same validation rows any more."""
     import numpy as np
 
-    from training.recipe import FeatureCache, load_bars, prepare
+    from training.pipeline.loading import load_bars
+    from training.prepared import FeatureCache, prepare
 
     used = {"first_bars": bundle.first_bars, "sources": bundle.sources}
     bars = load_bars(spec, Path(settings.STORE_DIR), threads=settings.DATA_THREADS, **used)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -121,15 +122,27 @@ def cause_of(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}"
 
 
+def without_retry(failure: Mapping[str, Any]) -> dict[str, Any]:
+    """What there is to say of a failure (as `plain` gives it) that is not tried again by itself after all."""
+    return {**failure, "advice": ADVICE[TRANSIENT].format(wait="Resume it.")} if failure else {}
+
+
+def kept_words(epoch: int | None) -> str:
+    """What is kept of a run that ended early; epoch: the last one that is saved, counted from 1."""
+    if epoch is None:
+        return "Nothing: no epoch was saved. Resuming starts at the first one."
+    return f"The checkpoint of epoch {epoch}. Resuming continues in epoch {epoch + 1}."
+
+
 def _happening(moment: Moment) -> str:
     doing = DOING.get(moment.stage, "beginning")
     return f"While {doing}{f', in epoch {moment.epoch} of {moment.epochs}' if moment.epoch and moment.stage == 'train' else ''}."
 
 
 def _kept(moment: Moment) -> str:
-    if moment.kept is None:
-        return "Nothing: no epoch was saved. Resuming starts at the first one."
-    return f"The checkpoint of epoch {moment.kept}. Resuming continues in epoch {moment.kept + 1}."
+    if moment.kept and moment.stage in ("evaluate", "save") and (moment.epoch is None or moment.kept >= moment.epoch):
+        return f"The checkpoint of epoch {moment.kept}, the last that was trained. Resuming goes on after it."
+    return kept_words(moment.kept)
 
 
 def _span(seconds: float) -> str:

@@ -22,7 +22,8 @@ from training.pipeline.bars import empty_frame, locked, merge_bars, read_bars, s
 from training.pipeline.coverage import DAY, day_of
 from training.pipeline.frames import bar_times
 from training.processes import undisturbed
-from training.sources.source import Source, SourceError, Unavailable, open_source
+from training.sources.opening import open_source
+from training.sources.source import Source, SourceError, Unavailable
 from training.sources.spans import Span, disagreement, last_whole, missing, only_new, possible_bars, whole_bars
 
 #: Seconds between one try and the next; after the last one the fetch gives up. A source may ask for more, up to MOST_PAUSE.

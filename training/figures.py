@@ -137,11 +137,15 @@ def split_ledger(spans: Mapping[str, Sequence[Metrics]]) -> Figure:
              "width": 0.58 if part in ("train", "validation", "test") else 0.8,
              "marker": {"color": colour, "line": {"width": 1, "color": colour}}}
         )  # fmt: skip
+    height = 92 + 30 * max(len(symbols), 1)
     layout = {
-        "barmode": "overlay", "height": 92 + 30 * max(len(symbols), 1), "bargap": 0.2,
+        "barmode": "overlay", "height": height, "bargap": 0.2,
         "xaxis": {"type": "date"}, "yaxis": {"autorange": "reversed", "showgrid": False, "type": "category"},
     }  # fmt: skip
-    return {"data": data, "layout": layout}
+    # On a narrow page two names stand side by side above the bars, which keep their room.
+    legend = 20 * ((len(data) + 1) // 2)
+    narrow = {"height": height - 14 + legend, "margin": {"l": 48, "r": 12, "t": 14 + legend, "b": 36}}
+    return {"data": data, "layout": layout, "narrow": narrow}
 
 
 def importance_bars(parts: Mapping[str, Metrics], most: int = 25, what: str = "balanced accuracy") -> Figure:

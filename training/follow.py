@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 
 from training.broadcast import Listener
-from training.models import LIVE, EpochMetric, Operation, Status
+from training.models import LIVE, Operation, Status
+from training.replaced import last_measured
 from training.terminal import Display
 from training.values import BatchMetrics
 
@@ -18,7 +19,7 @@ OPEN = (Status.PENDING, *LIVE)
 def follow(operation_id: str, display: Display) -> str:
     """Show a run until it ends; gives its final status. Ctrl-C passes through as KeyboardInterrupt."""
     listener = Listener(operation_id)
-    shown: dict[str, object] = {"notes": 0, "epoch": -1, "queued": False}
+    shown: dict[str, object] = {"notes": 0, "epoch": None, "queued": False}
     looked = heard = 0.0
     try:
         while True:
@@ -64,7 +65,7 @@ def _show_row(operation: Operation, display: Display, shown: dict[str, object], 
         shown["queued"] = True
     if silent and operation.stage and operation.stage != display.state.current:
         display.stage(operation.stage, 0.0, operation.percent)  # messages are quicker than the row
-    row = EpochMetric.objects.filter(operation=operation).order_by("-epoch", "-attempt").first()
-    if row is not None and row.epoch > int(shown["epoch"]):  # type: ignore[call-overload]
-        shown["epoch"] = row.epoch
+    row = last_measured(operation)
+    if row is not None and row.pk != shown["epoch"]:
+        shown["epoch"] = row.pk
         display.epoch(row.metrics, operation.percent)

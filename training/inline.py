@@ -19,7 +19,9 @@ from training import checkpoints, operations
 from training.logs import log_path
 from training.mails import mail_end
 from training.models import Operation, Status
+from training.pipeline.finding import ERROR, findings_of, lines_of
 from training.progress import SUPERSEDED, Progress
+from training.replaced import counted_losses
 from training.requests import Actor, resume, start_training
 from training.terminal import Display, LogFile, console_on
 from training.workers import run_operation
@@ -38,7 +40,8 @@ def start_inline(strategy: str, request: dict[str, Any], stream: TextIO, program
 def resume_inline(operation_id: str, stream: TextIO, *, allow_inexact: bool, program: str) -> str:
     """Continue a stopped operation from its last checkpoint; one whose process is gone is stopped."""
     operation = operations.find(operation_id)
-    operations.reap(operation)
+    if operations.reap(operation):
+        mail_end(operation.pk)
     say_if_file_differs(operation.strategy_version, stream)
     with signals_handed_over() as hand:
         attempt = resume(operation, Actor(), inline=True, allow_inexact=allow_inexact)
@@ -65,8 +68,7 @@ def _run(operation: Operation, attempt: int, stream: TextIO, program: str, hand:
 
 def _best_so_far(operation: Operation) -> float:
     """The lowest validation loss of earlier attempts, so that a resumed run shows the best of the whole."""
-    losses = operation.epoch_metrics.values_list("val_loss", flat=True)
-    return min(losses, default=float("inf"))
+    return min(counted_losses(operation), default=float("inf"))
 
 
 def tell(operation_id: str, status: str, console: Console, program: str) -> None:
@@ -88,12 +90,20 @@ def tell(operation_id: str, status: str, console: Console, program: str) -> None
     newest = operation.checkpoints.first()
     inline = "" if operation.queue else " --inline"
     console.print(f"{status}: {operation.error or operation.reason or 'stopped on request'}", markup=False)
+    for line in _findings(operation) if status == Status.FAILED else ():
+        console.print(line, markup=False)
     for word, text in operation.failure_lines.items():
         console.print(f"{word:13} {text}", markup=False)
     if status == Status.FAILED and (newest is None or operation.failure.get("resuming_helps") is False):
         return  # nothing to continue: what was said has to be mended first
     kept = f"the end of epoch {newest.epoch + 1} is saved" if newest else "no epoch was completed, so nothing had to be saved"
     console.print(f"{kept}; continue with: {program} train --resume {operation_id}{inline}", markup=False)
+
+
+def _findings(operation: Operation) -> list[str]:
+    """What it was refused for; nothing of a run that failed of something else."""
+    found = findings_of(operation.checks)
+    return lines_of(found, operation.error) if any(of["severity"] == ERROR for of in found) else []
 
 
 @contextmanager

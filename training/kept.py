@@ -12,7 +12,7 @@ from django.conf import settings
 from numpy.typing import NDArray
 
 from strategies_app.vocabulary import TIMEFRAMES
-from training.api_shapes import timeframes_of
+from training.api_shapes_operations import timeframes_of
 from training.bundles import bundle_folder
 from training.files import FolderError
 from training.models import Operation, TrainedModel

@@ -75,6 +75,7 @@ class Operation(models.Model):
     retries = models.PositiveSmallIntegerField(default=0, help_text="attempts since a person asked that were made by themselves")
     retry_at = models.DateTimeField(null=True, help_text="when a run that failed of something passing is tried again")
     notify = models.EmailField(blank=True, help_text="who is mailed when it ends")
+    mailed = models.CharField(max_length=40, blank=True, help_text="attempt and status of the end that was mailed last")
     certificate = models.TextField(blank=True, help_text="what is known of the exactness of the last resume")
     tags = models.CharField(max_length=400, blank=True, help_text="words to find it by, each between spaces")
     comment = models.TextField(blank=True, help_text="what people noted about it")
@@ -105,10 +106,24 @@ class Operation(models.Model):
         return str(self.strategy_version.strategy.name)
 
     @property
+    def waits_to_retry(self) -> bool:
+        """Whether it failed of something passing and is tried again by itself."""
+        return self.status == Status.FAILED and self.retry_at is not None
+
+    @property
     def failure_lines(self) -> dict[str, str]:
         """What is known of a failure beside its sentence, under the words that pages and terminals put before it."""
         words = {"category": "kind of fault", "happening": "happened", "kept": "kept", "advice": "what to do"}
-        return {words[part]: text for part, text in self.failure.items() if part in words}
+        lines = {words[part]: text for part, text in self.failure.items() if part in words}
+        if not self.failure:
+            return lines
+        if self.waits_to_retry:
+            again = f"By itself at {self.retry_at:%Y-%m-%d %H:%M:%S} UTC."
+        elif self.failure.get("resuming_helps"):
+            again = "It can help."
+        else:
+            again = "It does not help as long as this stays as it is."
+        return lines | {"resuming": again}
 
     @property
     def tag_list(self) -> list[str]:

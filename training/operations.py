@@ -19,6 +19,7 @@ from django.utils import timezone
 
 from strategies_app import plugins
 from strategies_app.models import StrategyVersion
+from training.failures import without_retry
 from training.models import LIVE, RESUMABLE, Operation, Status
 from training.values import Refusal
 
@@ -88,7 +89,12 @@ def live_status(operation_id: str, attempt: int) -> str | None:
 
 
 def request_cancel(operation_id: str, reason: str = "") -> str:
-    """pending → cancelled, running → cancelling; gives the new status."""
+    """pending → cancelled, running → cancelling; a failed one that waits to be tried again stays failed. Gives the status.
+
+    Asked in the order in which an operation moves, so that none slips through between two questions.
+    """
+    if drop_retry(operation_id, reason=reason):
+        return Status.FAILED
     now = timezone.now()
     one = Operation.objects.filter(pk=operation_id)
     if one.filter(status=Status.PENDING).update(status=Status.CANCELLED, finished=now, reason=reason):
@@ -96,6 +102,15 @@ def request_cancel(operation_id: str, reason: str = "") -> str:
     if one.filter(status__in=LIVE).update(status=Status.CANCELLING, reason=reason):
         return Status.CANCELLING
     raise OperationError(f"{operation_id} is {_status_of(operation_id)}, only a pending or running operation can be cancelled")
+
+
+def drop_retry(operation_id: str, **fields: Any) -> bool:
+    """A failed operation is not tried again by itself; whether it would have been."""
+    waiting = Operation.objects.filter(pk=operation_id, status=Status.FAILED, retry_at__isnull=False)
+    seen = waiting.values("attempt", "failure").first()
+    if seen is None:
+        return False
+    return waiting.filter(attempt=seen["attempt"]).update(retry_at=None, failure=without_retry(seen["failure"]), **fields) == 1
 
 
 def finish(operation_id: str, attempt: int, **fields: Any) -> bool:
@@ -127,7 +142,10 @@ def refuse_other_plugins(operation: Operation, *, allow_inexact: bool = False) -
 def resume(operation_id: str, queue: str = "", *, allow_inexact: bool = False, by_itself: bool = False) -> int:
     """failed, cancelled or interrupted → pending with the next attempt, whose number it gives. by_itself: nobody asked."""
     seen = Operation.objects.filter(pk=operation_id).values_list("attempt", flat=True).first()
-    changed = Operation.objects.filter(pk=operation_id, attempt=seen, status__in=RESUMABLE).update(
+    resumable = Operation.objects.filter(pk=operation_id, attempt=seen, status__in=RESUMABLE)
+    if by_itself:  # unless somebody has cancelled that meanwhile
+        resumable = resumable.filter(retry_at__isnull=False)
+    changed = resumable.update(
         status=Status.PENDING,
         attempt=F("attempt") + 1,
         finished=None,

@@ -22,16 +22,9 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str = "") -> di
     import numpy as np
 
     from training.pipeline.label_report import label_report
-    from training.recipe import (
-        FeatureCache,
-        class_shares,
-        footprint_of,
-        is_in_file,
-        load_bars,
-        prepare,
-        return_figures,
-        split_ledger,
-    )
+    from training.pipeline.loading import load_bars
+    from training.prepared import FeatureCache, class_shares, footprint_of, is_in_file, prepare, return_figures
+    from training.split_ledger import split_ledger
     from training.trainer import precision
     from training.trainer.device import choose_device, device_name
     from training.trainer.networks import build_network, parameter_count

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,11 +23,14 @@ class TookTooLong(Refusal):
 
 
 class Refused(Refusal):
-    """What the quick worker refused: one sentence, the name of the refusal's class, and a strategy's problems."""
+    """What the quick worker refused: one sentence, the name of the refusal's class, a strategy's problems, and what was
+    found of the bars, as JSON."""
 
-    def __init__(self, kind: str, message: str, problems: list[dict[str, Any]]) -> None:
+    def __init__(
+        self, kind: str, message: str, problems: Sequence[dict[str, Any]] = (), findings: Sequence[dict[str, Any]] = ()
+    ) -> None:
         super().__init__(message)
-        self.kind, self.problems = kind, problems
+        self.kind, self.problems, self.findings = kind, list(problems), list(findings)
 
 
 class Broken(Exception):
@@ -70,5 +74,5 @@ def _look(job: str, user: Any, seconds: float) -> Reply:
 
 def _result(value: dict[str, Any]) -> dict[str, Any]:
     if refusal := value.get("refusal"):
-        raise Refused(refusal["kind"], refusal["message"], refusal["problems"])
+        raise Refused(**refusal)
     return dict(value["result"])

@@ -17,13 +17,15 @@ def answer(question: str, arguments: dict[str, Any]) -> dict[str, Any]:
     from django.db import connections
 
     from strategies_app.reader import StrategyError
+    from training.pipeline.finding import findings_in
 
     connections.close_all()  # what the fork inherited belongs to the worker
     try:
         return {"result": QUESTIONS[question](**arguments)}
     except (Refusal, StrategyError) as error:
         problems = [asdict(problem) for problem in getattr(error, "problems", ())]
-        return {"refusal": {"kind": type(error).__name__, "message": str(error), "problems": problems}}
+        told = {"problems": problems, "findings": findings_in(error)}
+        return {"refusal": {"kind": type(error).__name__, "message": str(error), **told}}
 
 
 def plan(text: str, label: str, options: dict[str, Any], worker: str) -> dict[str, Any]:
@@ -36,7 +38,7 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str) -> dict[st
 def predict(model: str, symbol: str, timeframe: str, start: str | None, end: str | None) -> dict[str, Any]:
     """Probabilities or predicted return, and signal, of every bar between two days."""
     from strategies_app.schema import StrategySpec
-    from training.recipe import edge_of
+    from training.predicted import edge_of
     from training.trained import ModelError, open_model, predict_stored
 
     bundle = open_model(model)

@@ -76,6 +76,7 @@ class Reaper:
             return None
         if not operations.stop(row.pk, row.attempt, after, "its process gave no sign of life any more"):
             return None
+        transaction.on_commit(lambda: mail_end(row.pk))
         return f"{row.pk}: no sign of life for {silence:.0f} s"
 
     def _forgotten(self) -> Iterator[str]:
@@ -129,10 +130,9 @@ def retried() -> Iterator[str]:
         except queues.NoWorker:
             return  # a later look finds them
         except operations.OperationError as refusal:
-            failed = Operation.objects.filter(pk=operation.pk, attempt=operation.attempt, status=Status.FAILED)
-            if failed.update(retry_at=None):
+            if operations.drop_retry(operation.pk):
                 mail_end(operation.pk)
-            yield f"{operation.pk} is not tried again: {refusal}"
+                yield f"{operation.pk} is not tried again: {refusal}"
         else:
             yield f"{operation.pk} is tried again as attempt {attempt}, retry {operation.retries + 1} of {settings.RETRIES}"
 

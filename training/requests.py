@@ -18,7 +18,7 @@ from strategies_app.reader import read_strategy
 from strategies_app.schema import StrategySpec
 from strategies_app.stored import FoundStrategy
 from training import operations, queues
-from training.mails import checked_address
+from training.mails import checked_address, mail_end
 from training.models import AuditEntry, BarSeries, Operation, Status
 from training.pipeline.coverage import Ranges, check_stored, check_windows, resolve_dates
 from training.values import Refusal
@@ -159,7 +159,10 @@ def _same_request(former: Operation, digest: str) -> Operation:
 
 
 def cancel(operation: Operation, actor: Actor, *, reason: str = "", force: bool = False) -> str:
-    """Ask an operation to stop with a checkpoint; with force, end its process now. Gives the new status."""
+    """Ask an operation to stop with a checkpoint; with force, end its process now. Gives the new status.
+
+    One that waits to be tried again by itself stays failed, and is not.
+    """
     if force and operation.status == Status.CANCELLING:
         queues.kill(operation.pk, operation.attempt)
         audit(actor, "force", operation.pk, reason=reason)
@@ -174,6 +177,8 @@ def cancel(operation: Operation, actor: Actor, *, reason: str = "", force: bool 
             log.warning("the job of %s stays in its queue: %s", operation.pk, error)
     if force and status == Status.CANCELLING:
         queues.kill(operation.pk, operation.attempt)
+    if status == Status.CANCELLED or (status == Status.FAILED and actor.user != operation.user):
+        mail_end(operation.pk)
     return status
 
 

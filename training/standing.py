@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from training.broadcast import Listener
 from training.models import Operation, Status
+from training.replaced import last_measured
 
 #: A running training publishes five times a second; who asks waits so long for its next word.
 LISTEN_SECONDS = 0.25
@@ -15,7 +16,7 @@ LISTEN_SECONDS = 0.25
 
 def standing_of(operation: Operation) -> dict[str, Any]:
     """State, stage, percent, epoch, batch, remaining seconds, metrics of the last epoch, warnings."""
-    last = operation.epoch_metrics.order_by("-epoch", "-attempt").first()
+    last = last_measured(operation)
     live = _published(operation) if operation.status == Status.RUNNING and operation.queue else {}
     in_training = live.get("stage") == "train"
     return {

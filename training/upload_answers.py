@@ -24,10 +24,11 @@ SHOWN = 5
 def inspect_upload(key: str) -> dict[str, Any]:
     """What is in the file: columns as they were understood, range, first and last bars, notes, problem, conflict."""
     from training.pipeline.bar_files import bars_of, read_cells
+    from training.pipeline.calendars import known_calendars
     from training.pipeline.coverage import DataError
 
     upload = _upload(key)
-    told: dict[str, Any] = {"problem": "", "columns": [], "notes": [], "warnings": [], "bars": 0}
+    told: dict[str, Any] = {"problem": "", "columns": [], "notes": [], "warnings": [], "bars": 0, "calendars": known_calendars()}
     with _bounded(upload):
         try:
             table = read_cells(upload.path)
@@ -52,8 +53,9 @@ def load_upload(key: str, user: int) -> dict[str, Any]:
     options = upload.options
     with _bounded(upload):
         loaded = load_file(
-            options["symbol"], options["timeframe"], upload.path, **_reading(upload), replace=bool(options["replace"])
-        )
+            options["symbol"], options["timeframe"], upload.path, **_reading(upload), replace=bool(options["replace"]),
+            calendar=_calendar(upload),
+        )  # fmt: skip
     merge = loaded.merge
     counts = {"added": merge.added, "same": merge.same, "replaced": merge.replaced}
     audit(Actor(get_user_model().objects.get(pk=user), "web"), "load bars", str(loaded.series), file=upload.name, **counts)
@@ -102,6 +104,12 @@ def _upload(key: str) -> Upload:
 def _reading(upload: Upload) -> dict[str, Any]:
     options = upload.options
     return {"tz": options["tz"] or None, "price_scale": float(options["price_scale"]), "adjust": bool(options["adjust"])}
+
+
+def _calendar(upload: Upload) -> str | None:
+    """As `load_file` takes it: a name, "" to take the series' calendar away, None to leave it as it is."""
+    named = upload.options["calendar"]
+    return {"": None, "none": ""}.get(named, named)
 
 
 @contextmanager
@@ -167,18 +175,37 @@ def _cells(table: Any) -> list[list[str]]:
 
 
 def _preview(frame: pd.DataFrame, upload: Upload) -> dict[str, Any]:
+    from training.pipeline.calendars import expected_bars
     from training.pipeline.frames import bar_times, time_text
     from training.pipeline.quality import quality
 
-    times = bar_times(frame)
+    times, timeframe, calendar = bar_times(frame), upload.options["timeframe"], _calendar_after(upload)
+    expected, silent = expected_bars(calendar, timeframe, times)
+    odd = [*silent, *quality(frame, timeframe, calendar, expected).findings()]
     ends = frame if len(frame) <= 2 * SHOWN else frame.iloc[[*range(SHOWN), *range(-SHOWN, 0)]]
     values = [[None if value != value else value for value in row] for row in ends.to_numpy().tolist()]
     return {
         "bars": len(times), "first": time_text(times[0]), "last": time_text(times[-1]),
         "ends": [{"time": time_text(time), "values": row} for time, row in zip(bar_times(ends), values, strict=True)],
         "left_out": len(frame) - len(ends), "half": SHOWN,
-        "warnings": quality(frame, upload.options["timeframe"]).warnings(), **_beside_stored(frame, upload),
+        "warnings": [finding.sentence for finding in odd], "calendar": calendar, **_beside_stored(frame, upload),
     }  # fmt: skip
+
+
+def _calendar_after(upload: Upload) -> str:
+    """The calendar that the series will have: the one that was chosen, or, if none was, the one that it has; "" for none."""
+    from django.conf import settings
+
+    from training.pipeline.bars import series_calendar, series_path
+    from training.pipeline.calendars import require_calendar
+
+    chosen, symbol, timeframe = _calendar(upload), upload.options["symbol"], upload.options["timeframe"]
+    if chosen is not None:
+        if chosen:
+            require_calendar(chosen)
+        return chosen
+    root = Path(settings.STORE_DIR)
+    return series_calendar(root, symbol, timeframe) if symbol and series_path(root, symbol, timeframe).exists() else ""
 
 
 def _beside_stored(frame: pd.DataFrame, upload: Upload) -> dict[str, Any]:

@@ -59,6 +59,7 @@ class Upload:
         words = ["manage.py load_data", given["symbol"] or "SYMBOL", given["timeframe"] or "TIMEFRAME", "--from", self.name]
         words += ["--tz", given["tz"]] if given["tz"] else []
         words += ["--price-scale", f"{given['price_scale']:g}"] if given["price_scale"] != 1 else []
+        words += ["--calendar", given["calendar"]] if given["calendar"] else []
         words += [f"--{flag}" for flag in ("adjust", "replace") if given[flag]]
         return " ".join(words)
 
@@ -103,6 +104,7 @@ def store(file: UploadedFile, owner: int) -> Upload:
         raise too_large()
     symbol, timeframe = guess(name)
     options = {"symbol": symbol, "timeframe": timeframe, "tz": "", "price_scale": 1.0, "adjust": False, "replace": False}
+    options["calendar"] = ""
     upload = Upload(secrets.token_hex(16), owner, name, file.size, options)
     folder = _root() / upload.key
     try:
@@ -133,7 +135,7 @@ def read(key: str) -> Upload | None:
         kept = json.loads((_root() / key / "upload.json").read_text(encoding="utf-8"))
     except OSError:
         return None  # loaded, dropped or too old
-    return Upload(key, kept["owner"], kept["name"], kept["size"], kept["options"])
+    return Upload(key, kept["owner"], kept["name"], kept["size"], {"calendar": "", **kept["options"]})
 
 
 def change(upload: Upload, options: Mapping[str, Any]) -> Upload:

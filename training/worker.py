@@ -22,6 +22,7 @@ from django.db import DatabaseError, connections
 from redis.exceptions import RedisError
 
 from training import operations, queues
+from training.mails import mail_end
 from training.models import LIVE, Operation, Status
 from training.processes import die_with, end_in_words
 from training.workers import STOP_SIGNALS
@@ -144,7 +145,8 @@ class Worker(rq.Worker):
                 words = f"its process {end_in_words(code)}"
                 if after == Status.CANCELLED or self.was_asked_to_stop:
                     words = "stopped by force"
-                operations.stop(operation_id, attempt, after, words)
+                if operations.stop(operation_id, attempt, after, words):
+                    mail_end(operation_id)
                 log.warning("%s attempt %s is %s: %s", operation_id, attempt, after, words)
         except DatabaseError as error:
             log.warning("the end of %s could not be recorded, which is left to the reaper: %s", operation_id, error)

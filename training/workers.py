@@ -7,36 +7,29 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
 
 from django.conf import settings
-from django.db import DatabaseError, IntegrityError, close_old_connections, connections, transaction
-from django.utils import timezone
+from django.db import close_old_connections, connections
 
-from strategies_app import plugins
 from training import checkpoints, operations
 from training.analytics_keeping import analytics_of
-from training.failures import TRANSIENT, Moment, category_of, failure_of
+from training.continuing import continue_from, same_bars
+from training.endings import failed, record, stopped, sweep
 from training.footprint import MemoryWatch
-from training.logs import log_path, write_traceback
+from training.logs import log_path
 from training.machine_use import MachineUse
 from training.mails import mail_end
-from training.models import Operation, Status, TrainedModel
+from training.models import Operation, Status
 from training.patience import patiently
 from training.progress import Progress, Watcher, learned_weights
 from training.pulse import Pulse
 from training.terminal import LogFile
-from training.values import Cancelled, Parts, Refusal
-
-if TYPE_CHECKING:
-    from training.pipeline.loading import RunBars
+from training.values import Cancelled
 
 THREADS = 1
 #: What asks a run on a worker to save and stop; the worker blocks them in its fork until the run can take them.
@@ -124,9 +117,9 @@ def run_operation(
             _train(operation_id, attempt, progress, allow_inexact, device)
             return Status.COMPLETED
         except Cancelled as stop:
-            return _stopped(progress, stop)
+            return stopped(progress, stop)
         except Exception as error:  # noqa: BLE001 - whatever it is, the row says it, and the log holds the way to it
-            return _failed(progress, error)
+            return failed(progress, error)
 
 
 def _train(operation_id: str, attempt: int, progress: Progress, allow_inexact: bool, device: str | None) -> None:
@@ -143,8 +136,8 @@ def _train(operation_id: str, attempt: int, progress: Progress, allow_inexact: b
     # A later attempt reads from where the first one did, whatever has been stored before that or beside it since.
     again = {"first_bars": operation.first_bars or None, "sources": operation.sources or None}
     bars = load_bars(spec, Path(settings.STORE_DIR), progress.on_stage, threads=settings.DATA_THREADS, **again)
-    patiently(lambda: _same_bars(operation, bars), operation_id)
-    resume = patiently(lambda: _continue_from(operation, progress, device, allow_inexact), operation_id)
+    patiently(lambda: same_bars(operation, bars), operation_id)
+    resume = patiently(lambda: continue_from(operation, progress, device, THREADS, allow_inexact), operation_id)
     patiently(lambda: Operation.objects.filter(pk=operation_id, attempt=attempt).update(device=device), operation_id)
 
     cache = FeatureCache(Path(settings.CACHE_DIR), settings.CACHE_LIMIT_BYTES)
@@ -164,134 +157,5 @@ def _train(operation_id: str, attempt: int, progress: Progress, allow_inexact: b
     progress.on_stage("save", 1.0)
     close_old_connections()  # one that the database has ended since the last report would lose the run
     patiently(progress.write, operation_id)
-    patiently(lambda: _record(operation, attempt, folder, digest, bundle.metrics, progress.stage_seconds), operation_id)
-    _sweep(operation, folder)
-
-
-def _same_bars(operation: Operation, bars: RunBars) -> None:
-    """The first attempt records which bars it uses; a later one must use the very same."""
-    used = {name: {s: dict(v) for s, v in getattr(bars, name).items()} for name in ("fingerprints", "sources", "first_bars")}
-    if not operation.fingerprints:
-        Operation.objects.filter(pk=operation.pk, attempt=operation.attempt).update(**used)
-        return
-    seen = used["fingerprints"]
-    for symbol, timeframes in operation.fingerprints.items():
-        for timeframe, digest in timeframes.items():
-            if seen.get(symbol, {}).get(timeframe) != digest:
-                raise operations.OtherBars(
-                    f"the stored bars of {symbol} {timeframe} are not those that {operation.pk} was started with; "
-                    "load the former bars again, or start a new training"
-                )
-
-
-def _continue_from(operation: Operation, progress: Progress, device: str, allow_inexact: bool) -> Parts | None:
-    """The checkpoint's parts, None for a fresh start. Refuses a continuation that is not exact unless allowed."""
-    from training.trainer.state import differences
-
-    if operation.attempt == 1:
-        return None
-    row, parts, notes = checkpoints.newest(operation)
-    for text in notes:
-        progress.note(text)
-    if row is None:
-        other = plugins.differences(operation.plugins)
-        ends = f"with other code: {'; '.join(other)}" if other else "and ends in the same weights"
-        certificate = f"no checkpoint: starts again at the first epoch, {ends}"
-        parts = {}
-    else:
-        differing = differences(parts, device, THREADS)
-        if differing and not allow_inexact:
-            raise operations.OperationError(
-                f"continuing from epoch {row.epoch + 2} would not be bit for bit: {'; '.join(differing)}; "
-                "to continue all the same, add --allow-inexact"
-            )
-        how = f"not bit for bit: {'; '.join(differing)}" if differing else "bit for bit"
-        certificate = f"continues {how} from epoch {row.epoch + 2}"
-    progress.note(certificate)
-    Operation.objects.filter(pk=operation.pk, attempt=operation.attempt).update(certificate=certificate)
-    return parts or None
-
-
-def _record(
-    operation: Operation, attempt: int, folder: str, digest: str, metrics: dict[str, object], stage_seconds: dict[str, float]
-) -> None:
-    """Completed and its model, in one transaction; nothing if a first try did it whose answer was lost."""
-    if TrainedModel.objects.filter(operation=operation, folder=folder).exists():
-        return
-    with transaction.atomic():
-        if not operations.finish(operation.pk, attempt, stage_seconds=stage_seconds):
-            raise Cancelled("another process took this operation over", kind="superseded")
-        model = TrainedModel(operation=operation, folder=folder, sha256=digest, metrics=metrics)
-        _name(model)
-
-
-def _sweep(operation: Operation, folder: str) -> None:
-    """A completed operation needs its bundle and nothing else of what its attempts left."""
-    patiently(lambda: checkpoints.remove_all(operation.pk), operation.pk)
-    for pattern in (f"{operation.pk}-*", f".new-{operation.pk}-*"):  # left by an attempt killed while saving
-        for rest in Path(settings.BUNDLE_DIR).glob(pattern):
-            if rest.name != folder:
-                shutil.rmtree(rest, ignore_errors=True)
-
-
-def _name(model: TrainedModel) -> None:
-    """Save under the strategy's name and the next free number."""
-    stem = model.operation.name
-    number = TrainedModel.objects.filter(operation__strategy_version__strategy__name=stem).count() + 1
-    while True:
-        model.name = f"{stem}-{number}"
-        try:
-            with transaction.atomic():
-                model.save()
-                return
-        except IntegrityError:
-            if not TrainedModel.objects.filter(name=model.name).exists():
-                raise
-            number += 1
-
-
-def _stopped(progress: Progress, stop: Cancelled) -> str:
-    if stop.kind == "superseded":
-        shutil.rmtree(Path(settings.BUNDLE_DIR) / f"{progress.operation_id}-{progress.attempt}", ignore_errors=True)
-        return "superseded"
-    _keep(progress, stop.kind)
-    status = Status.CANCELLED if stop.kind == "cancellation" else Status.INTERRUPTED
-    reason = f"stopped on request ({stop.kind})"
-    patiently(lambda: operations.stop(progress.operation_id, progress.attempt, status, reason), progress.operation_id)
-    return status
-
-
-def _failed(progress: Progress, error: Exception) -> str:
-    """Save what can be saved, and record what it was; when it is tried again, the reaper does it."""
-    identity = (progress.operation_id, progress.attempt)
-    if not isinstance(error, Refusal):
-        write_traceback(*identity, error)
-    _keep(progress, "failure")
-    operation = patiently(lambda: Operation.objects.get(pk=progress.operation_id), progress.operation_id)
-    newest = patiently(operation.checkpoints.first, progress.operation_id)
-    pause = _pause(operation, error)
-    epoch, epochs = progress.epoch_under_way
-    failure = failure_of(error, Moment(progress.stage, epoch, epochs, newest.epoch + 1 if newest else None, pause))
-    log.warning("%s attempt %s failed (%s): %s", *identity, failure.category, failure.cause)
-    told = {"failure": failure.plain(), "retry_at": None if pause is None else timezone.now() + timedelta(seconds=pause)}
-    patiently(lambda: operations.fail(*identity, failure.cause, **told), progress.operation_id)
-    return Status.FAILED
-
-
-def _pause(operation: Operation, error: Exception) -> float | None:
-    """Seconds until it is tried again: only what passes by itself, only on a worker, so often and each time twice as late."""
-    if category_of(error) != TRANSIENT or not operation.queue or operation.retries >= settings.RETRIES:
-        return None
-    return float(settings.RETRY_SECONDS * 2**operation.retries)
-
-
-def _keep(progress: Progress, kind: str) -> None:
-    """Save what can be saved, and bring the row up to date as far as it is still ours."""
-    try:
-        progress.save(kind)
-        progress.write()
-    except Cancelled:
-        log.warning("%s attempt %s was taken over while it ended", progress.operation_id, progress.attempt)
-    except DatabaseError as error:  # the reason that the run ended for matters more
-        log.warning("%s: its last state could not be written: %s", progress.operation_id, error)
-        close_old_connections()
+    patiently(lambda: record(operation, attempt, folder, digest, bundle.metrics, progress.stage_seconds), operation_id)
+    sweep(operation, folder)

@@ -76,3 +76,16 @@ def test_later_and_earlier_end_where_the_bars_end(site: Site) -> None:
     for _ in range(3):
         page.get_by_role("button", name="Earlier").click()
     assert seen()[0] > "1999-12"
+
+
+def test_a_preview_without_an_answer_says_so_and_raises_nothing(site: Site) -> None:
+    page = site.visitor(breaks=True)
+    page.route("**/previews/", lambda route: route.abort("connectionreset"))
+    page.goto("strategies/new/")
+    page.locator("#text").fill(samples()["minimal"].text.replace("name: minimal", "name: unseen"))
+    expect(page.locator("#verdict")).to_contain_text("Right: unseen")
+    expect(page.locator("#preview")).to_contain_text("The preview could not be fetched. The next change tries again.")
+    page.unroute_all()
+    page.locator("#text").press("End")
+    page.locator("#text").press_sequentially(" ")
+    expect(page.locator("#preview .preview")).to_contain_text("AAPL")

@@ -77,9 +77,12 @@ def test_cancel_asks_once_and_resume_continues_on_the_same_axis(site: Site, trai
     expect(page.locator("#status")).to_have_text("cancelled")
     expect(page.locator("#ended")).to_contain_text("<script>alert(1)</script>")
     before = int(site.home.value(operation, "epoch"))
+    elsewhere = opened(site, operation, width=380)
+    expect(elsewhere.locator("#status")).to_have_text("cancelled")
     page.get_by_role("button", name="Resume").click()
     page.get_by_role("button", name="Resume training").click()
     expect(page.locator("#status")).to_have_text("running")
+    expect(elsewhere.locator("#status")).to_have_text("running")
     until(lambda: page.wait_for_timeout(50) or epoch_of(page) > before + 1, "an epoch of the second attempt", 30)
     epochs = drawn_epochs(page)
     assert epochs == sorted(set(epochs)), "an epoch is drawn twice"

@@ -17,6 +17,7 @@ def refusals(label: str = "") -> Iterator[None]:
 
     from strategies_app.reader import StrategyError
     from strategies_app.stored import UnknownStrategy
+    from training.pipeline.finding import findings_in, lines_of
     from training.values import Refusal
 
     try:
@@ -26,7 +27,8 @@ def refusals(label: str = "") -> Iterator[None]:
     except UnknownStrategy as error:
         raise CommandError(str(error), returncode=2) from None
     except Refusal as error:
-        raise CommandError(str(error), returncode=error.exit_code) from None
+        lines = [str(error), *lines_of(findings_in(error), str(error))]
+        raise CommandError("\n".join(lines), returncode=error.exit_code) from None
     except DatabaseError as error:
         raise CommandError(_database_sentence(error)) from None
     except RedisError as error:

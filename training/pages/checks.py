@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from training.models import Operation
+from training.models import Operation, Status
+from training.pipeline import finding
 
 #: A page shows so many features, those with the largest drift first; the API has all.
 MOST_FEATURES = 100
@@ -44,19 +45,25 @@ WORDS = {
 def _marks(findings: Iterable[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     """Feature → what was found of it."""
     marks: dict[str, list[dict[str, Any]]] = {}
-    for finding in findings:
-        for name in finding["columns"]:
-            mark = {"word": WORDS[finding["kind"]], "severity": finding["severity"]}
+    for of in findings:
+        for name in of["columns"]:
+            mark = {"word": WORDS[of["kind"]], "severity": of["severity"]}
             marks.setdefault(name, []).append(mark)
     return marks
 
 
 def findings_of(operation: Operation) -> list[dict[str, Any]]:
     """All that are kept: of the bars, then of features and labels."""
-    return [finding for part in ("data", "inputs") for finding in (operation.checks.get(part) or {}).get("findings", [])]
+    return finding.findings_of(operation.checks)
+
+
+def refusal_of(operation: Operation) -> list[dict[str, Any]]:
+    """What a failed run was refused for, and what else was seen then; nothing of one that failed of something else."""
+    found = findings_of(operation) if operation.status == Status.FAILED else []
+    return found if any(of["severity"] == finding.ERROR for of in found) else []
 
 
 def other_notes(notes: Iterable[str], operation: Operation) -> list[str]:
     """The notes that the cards of the checks do not say already."""
-    told = tuple(finding["sentence"] for finding in findings_of(operation))
+    told = tuple(of["sentence"] for of in findings_of(operation))
     return [note for note in dict.fromkeys(notes) if not note.startswith(told)] if told else list(dict.fromkeys(notes))

@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
 from training import figures_compare
-from training.api_shapes import symbols_of, timeframes_of
+from training.api_shapes_operations import symbols_of, timeframes_of
 from training.comparing import Run, axes_of, comparability, run_of, settings_table, whom_to_trust
 from training.measure_words import written
 from training.models import Operation, Status

@@ -28,6 +28,11 @@ PER_PAGE = 50
 OPEN = (Status.PENDING, *LIVE)
 #: So long a training may take to stop by itself before stopping it by force is offered.
 GRACE_SECONDS = 10
+#: What came of a cancel, where it does not stop something at work.
+CANCELLED = {
+    Status.CANCELLED: "It was cancelled before it began.",
+    Status.FAILED: "It is not tried again by itself. It can be resumed.",
+}
 #: Texts that no list shows.
 UNSEEN = ("notes", "checks", "fingerprints", "sources", "first_bars", "certificate", "strategy_version__text")
 
@@ -91,7 +96,7 @@ def operation(request: HttpRequest, operation_id: str) -> HttpResponse:
         **verbs_for(request.user, shown),
     }  # fmt: skip
     if shown.status != Status.COMPLETED:
-        context["checks"] = checks.context_of(shown.checks)
+        context |= {"checks": checks.context_of(shown.checks), "found": checks.refusal_of(shown)}
     else:
         context["result"] = result.context_of(shown) | {"may_annotate": may_control(request.user, shown, "annotate_operation")}
     return render(request, "site/operation.html", context)
@@ -117,7 +122,8 @@ def verbs_for(user: Any, shown: Operation) -> dict[str, Any]:
         trail = AuditEntry.objects.filter(action="cancel", target=shown.pk).order_by("-at")
         asked = trail.values_list("at", flat=True).first()
     return {
-        "may_cancel": shown.status in (Status.PENDING, Status.RUNNING) and may_control(user, shown, "cancel_operation"),
+        "may_cancel": (shown.status in (Status.PENDING, Status.RUNNING) or shown.waits_to_retry)
+        and may_control(user, shown, "cancel_operation"),
         "may_force": shown.status == Status.CANCELLING and bool(shown.queue) and may_control(user, shown, "force_operation"),
         "may_resume": shown.status in RESUMABLE and may_control(user, shown, "resume_operation"),
         "cancel_asked": asked,
@@ -170,7 +176,7 @@ def cancel(request: HttpRequest, operation_id: str) -> HttpResponse:
     except (OperationError, NoWorker) as refusal:
         messages.error(request, str(refusal))
     else:
-        messages.success(request, "It was cancelled before it began." if status == Status.CANCELLED else "It stops now.")
+        messages.success(request, CANCELLED.get(status, "It stops now."))
     return redirect("site:operation", operation_id)
 
 

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 from training import figures
-from training.api_shapes import symbols_of
+from training.api_shapes_operations import symbols_of
 from training.bundles import provenance
 from training.files import FolderError
 from training.kept import ledger_spans, span_of

@@ -21,11 +21,13 @@ from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.safestring import mark_safe
 
-from training.api_shapes import TrainingResults, results_of, symbols_of, timeframes_of
+from training.api_shapes_operations import symbols_of, timeframes_of
+from training.api_shapes_trainings import TrainingResults, results_of
 from training.bundles import bundle_zip
 from training.files import FolderError
 from training.kept import kept_predictions
 from training.models import Operation, TrainedModel
+from training.pages import analytics
 from training.pages.access import actor_of, operation_or_404, page
 from training.pages.result import NoResult, context_of, model_of
 from training.pages.result_parts import probabilities_figure
@@ -143,6 +145,8 @@ def report(request: HttpRequest, operation: Operation, model: TrainedModel) -> H
         "style": _own("training/site.css") + _own("training/result.css"),
         "scripts": [_plotly(), _own("training/charts.js")],
     }
+    if operation.detailed_analytics:
+        context |= analytics.context_of(operation)
     return _attached(render(request, "site/report.html", context), f"{model.name}.html")
 
 

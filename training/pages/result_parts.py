@@ -10,7 +10,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_http_methods
 
 from training import figures, figures_returns
-from training.api_shapes import symbols_of
+from training.api_shapes_operations import symbols_of
 from training.files import FolderError
 from training.kept import between, drawn, drawn_returns, kept_predictions, said_of
 from training.models import Operation

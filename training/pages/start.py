@@ -16,7 +16,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from strategies_app.reader import StrategyError, read_strategy
 from strategies_app.samples import samples
-from strategies_app.schema import StrategySpec
+from strategies_app.schema import DataSplit, StrategySpec, TrainingData
 from strategies_app.stored import FoundStrategy, UnknownStrategy
 from strategies_app.symbol_lists import BadList, symbols_in
 from strategies_app.vocabulary import TIMEFRAMES
@@ -29,6 +29,7 @@ from training.pages import checks
 from training.pages.access import actor_of, page
 from training.pages.choices import SAMPLE, choices, coverage, found, problems_of, ranges_of, stored_series
 from training.pages.words import sentence
+from training.pipeline.finding import findings_in
 from training.questions import Broken, Refused, Reply, TookTooLong, UnknownJob, ask, look
 from training.queues import NoWorker, choose_queue
 from training.requests import Conflict, start_training
@@ -50,20 +51,30 @@ def train(request: HttpRequest) -> HttpResponse:
         return _start(request)
     before = operations.stored(request.GET.get("again", ""))
     if before is not None:
-        return _form(request, before.strategy_version.strategy.name, _as_before(before), {})
+        return _form(request, before.strategy_version.strategy.name, _as_before(before), {}, _missing(before))
     return _form(request, _value_asked_for(request), None, {})
+
+
+def _missing(operation: Operation) -> list[str]:
+    """A package that the run used and that is gone, by its name: the strategy itself only has a kind that is unknown."""
+    try:
+        operations.refuse_other_plugins(operation, allow_inexact=True)
+    except operations.OperationError as error:
+        return [str(error)]
+    return []
 
 
 def _as_before(operation: Operation) -> QueryDict:
     """The form as it was sent for an earlier training: its symbols, timeframes, dates and validation share."""
-    spec = StrategySpec.model_validate(json.loads(operation.spec))
-    data = spec.training_data
+    plain = json.loads(operation.spec)  # only these parts: a package that another part needs may be gone
+    data = TrainingData.model_validate(plain["training_data"])
+    split = DataSplit.model_validate(plain["training"].get("data_split", {}))
     given = QueryDict(mutable=True)
-    given.setlist("symbols", list(spec.symbols))
-    given.setlist("timeframes", list(spec.timeframes))
+    given.setlist("symbols", list(data.symbols.names))
+    given.setlist("timeframes", list(data.timeframes.names))
     given["start"] = data.start.isoformat() if data.start else ""
     given["end"] = data.end.isoformat() if data.end else ""
-    given["validation_split"] = f"{spec.training.data_split.validation:g}"
+    given["validation_split"] = f"{split.validation:g}"
     if operation.detailed_analytics:
         given["detailed_analytics"] = "1"
     if operation.notify:
@@ -83,7 +94,10 @@ def _value_asked_for(request: HttpRequest) -> str:
     return last or next((choice.value for choice in (*stored, *rest)), "")
 
 
-def _form(request: HttpRequest, value: str, given: QueryDict | None, problems: dict[str, list[str]]) -> HttpResponse:
+def _form(
+    request: HttpRequest, value: str, given: QueryDict | None, problems: dict[str, list[str]], missing: list[str] | None = None
+) -> HttpResponse:
+    """missing: why the strategy may be one that cannot be read any more."""
     stored, rest = choices()
     context: dict[str, Any] = {"stored": stored, "samples": rest, "value": value, "task_id": secrets.token_hex(16)}
     series = stored_series()
@@ -91,7 +105,7 @@ def _form(request: HttpRequest, value: str, given: QueryDict | None, problems: d
         strategy = found(value)
         spec = read_strategy(strategy.text)
     except (UnknownStrategy, StrategyError) as error:
-        problems = {"strategy": [str(error)]} | problems
+        problems = {"strategy": [*(missing or []), str(error)]} | problems
     else:
         context |= {"strategy": strategy, "spec": spec, "value": strategy.version.strategy.name if strategy.version else value}
         context |= _fields(spec, series, given)
@@ -215,9 +229,13 @@ def _plan_of(request: HttpRequest, arguments: dict[str, Any]) -> dict[str, Any]:
     except NoWorker as error:
         return {"no_quick": sentence(str(error))}
     except (Refused, TookTooLong) as error:
-        return {"refused": sentence(str(error))}
+        return _refused(error)
     except Broken:
         return {"refused": BROKEN}
+
+
+def _refused(error: Refusal) -> dict[str, Any]:
+    return {"refused": sentence(str(error)), "found": findings_in(error)}
 
 
 def _answered(reply: Reply) -> dict[str, Any]:
@@ -259,7 +277,7 @@ def planned(request: HttpRequest, job: str) -> HttpResponse:
     try:
         context = _answered(look(job, request.user))
     except (Refused, TookTooLong, UnknownJob) as error:
-        context = {"refused": sentence(str(error))}
+        context = _refused(error)
     except Broken:
         context = {"refused": BROKEN}
     return render(request, "site/_planned.html", context)

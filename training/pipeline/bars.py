@@ -99,7 +99,7 @@ def read_bars(
         try:
             table = file.read_row_groups(wanted)
         except (pa.ArrowException, OSError) as error:
-            raise _damaged(root, symbol, timeframe) from error
+            raise _unread(root, symbol, timeframe, error) from error
     times = _joined(table.column(0).cast(pa.int64()), np.empty(table.num_rows, np.int64))
     low = 0 if start is None else int(np.searchsorted(times, start))
     high = len(times) if end is None else int(np.searchsorted(times, end))
@@ -127,7 +127,7 @@ def _opened(root: Path, symbol: str, timeframe: str, verify: bool = False) -> It
     try:
         file = pq.ParquetFile(path, page_checksum_verification=verify)
     except (pa.ArrowException, OSError) as error:
-        raise _damaged(root, symbol, timeframe) from error
+        raise _unread(root, symbol, timeframe, error) from error
     with file:
         if not file.schema_arrow.equals(SCHEMA) or file.metadata.num_rows == 0:
             raise _damaged(root, symbol, timeframe)
@@ -139,6 +139,19 @@ def _group_bounds(file: pq.ParquetFile) -> list[tuple[int, int]]:
     metadata = file.metadata
     columns = (metadata.row_group(group).column(0).statistics for group in range(metadata.num_row_groups))
     return [(statistics.min_raw, statistics.max_raw) for statistics in columns]
+
+
+class Unreachable(DataError):
+    """The system could not read a bar file just now: of the bars themselves nothing is known."""
+
+    category = "resources"
+
+
+def _unread(root: Path, symbol: str, timeframe: str, error: Exception) -> DataError:
+    """What to say of a file that was not read: what Arrow finds wrong with its content has no number of the system's."""
+    if isinstance(error, OSError) and error.errno:
+        return Unreachable(f"{series_path(root, symbol, timeframe)} could not be read: {os.strerror(error.errno)}")
+    return _damaged(root, symbol, timeframe)
 
 
 def _damaged(root: Path, symbol: str, timeframe: str) -> DataError:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from strategies_app.vocabulary import TIMEFRAMES, nearest
 from training.pipeline.coverage import DAY, DataError
-from training.pipeline.findings import INFO, Finding
+from training.pipeline.finding import INFO, Finding
 from training.pipeline.gaps import Expected, slots_of
 
 PACKAGE = "exchange_calendars"
@@ -33,6 +33,15 @@ class Sessions(NamedTuple):
 
 def installed() -> bool:
     return importlib.util.find_spec(PACKAGE) is not None
+
+
+def known_calendars() -> list[str]:
+    """The names that may be chosen, by themselves and as others call them; none without the package."""
+    if not installed():
+        return []
+    from exchange_calendars import get_calendar_names
+
+    return sorted(get_calendar_names(include_aliases=True))
 
 
 def require_calendar(name: str) -> None:

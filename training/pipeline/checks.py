@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from strategies_app.schema import RawInput, StrategySpec
 from training.pipeline.coverage import DataError, named
 from training.pipeline.drift import class_index, drift_word, stability_index
-from training.pipeline.findings import INFO, Finding, counted
+from training.pipeline.finding import ERROR, INFO, Finding, counted
 from training.values import Dataset, Splits
 
 #: Rows that likeness and drift are taken from, fewer of very many features (SAMPLE_VALUES numbers at most).
@@ -130,14 +130,15 @@ def _refuse_not_finite(dataset: Dataset, splits: Splits, seen: _Extremes) -> Non
     bad = np.flatnonzero(~(np.isfinite(seen.lowest) & np.isfinite(seen.highest)))
     if len(bad) and len(splits.train):
         names = named([dataset.feature_names[column] for column in bad])
-        raise DataError(
-            f"not a finite number in the training rows of {counted(len(bad), 'feature')}: {names}; look at its indicator"
-        )
+        words = f"not a finite number in the training rows of {counted(len(bad), 'feature')}: {names}; look at its indicator"
+        columns = tuple(dataset.feature_names[column] for column in bad)
+        raise DataError(words, [Finding("not_finite", words, len(bad), severity=ERROR, columns=columns)])
     if not dataset.class_names:
         labels = dataset.rows.labels[splits.train]
         wrong = np.flatnonzero(~np.isfinite(labels))
         if len(wrong):
-            raise DataError(f"a label that is not a finite number in {counted(len(wrong), 'training row')} of {len(labels):,}")
+            words = f"a label that is not a finite number in {counted(len(wrong), 'training row')} of {len(labels):,}"
+            raise DataError(words, [Finding("label_not_finite", words, len(wrong), severity=ERROR)])
 
 
 def _sample(features: NDArray[np.float32], places: NDArray[np.int64], width: int) -> NDArray[np.float32]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from strategies_app.schema import StrategySpec
 from strategies_app.vocabulary import TIMEFRAMES, nearest
+from training.pipeline.finding import ERROR, Finding
 from training.values import Refusal
 
 SECOND = 1_000_000
@@ -26,9 +27,16 @@ Ranges = Mapping[str, Mapping[str, tuple[int, int]]]
 
 
 class DataError(Refusal):
-    """Bars that cannot be used, in one sentence: what was seen, what was wanted, what helps."""
+    """Bars that cannot be used, in one sentence: what was seen, what was wanted, what helps.
+
+    findings: what led to it, as values, where a check of bars has refused.
+    """
 
     category = "data"
+
+    def __init__(self, message: str, findings: Sequence[Finding] = ()) -> None:
+        super().__init__(message)
+        self.findings = tuple(findings)
 
 
 def duration(timeframe: str) -> int:
@@ -90,12 +98,17 @@ def refuse_missing(spec: StrategySpec, ranges: Ranges) -> None:
     if not lacking:
         return
     symbol, timeframe = next(iter(lacking.items()))
+    absent = [
+        Finding("not_stored", f"no bars of {one} at {at} or finer are stored", severity=ERROR, symbol=one, timeframe=at)
+        for one, at in lacking.items()
+    ]
     if len(lacking) == 1 or not ranges:
-        raise DataError(_nothing_stored(ranges, symbol, timeframe))
+        raise DataError(_nothing_stored(ranges, symbol, timeframe), absent)
     finer = f" at {timeframe} or finer" if any(ranges.get(name) for name in lacking) else ""
     raise DataError(
         f"no bars of {named(list(lacking))}{finer} are stored ({len(lacking):,} of {len(spec.symbols):,} symbols); "
-        f"load them with: {load_command(symbol, timeframe)}, and so for each, or leave them out"
+        f"load them with: {load_command(symbol, timeframe)}, and so for each, or leave them out",
+        absent,
     )
 
 
@@ -132,13 +145,14 @@ def check_stored(spec: StrategySpec, ranges: Ranges) -> None:
             first, last = ranges[symbol][source]
             if last < bucket_start(start, timeframe) - duration(timeframe) or first >= end:
                 outside.setdefault(symbol, (source, first, last))
-    if len(outside) == 1:
-        symbol, stored = next(iter(outside.items()))
-        raise DataError(none_inside(symbol, *stored, start, end))
+    absent = [nothing_inside(symbol, *stored, start, end) for symbol, stored in outside.items()]
+    if len(absent) == 1:
+        raise DataError(absent[0].sentence, absent)
     if outside:
         raise DataError(
             f"no bars of {named(list(outside))} lie between {day_of(start)} and {day_of(end - 1)} ({len(outside):,} of "
-            f"{len(spec.symbols):,} symbols): choose other dates or leave them out"
+            f"{len(spec.symbols):,} symbols): choose other dates or leave them out",
+            absent,
         )
 
 
@@ -167,13 +181,14 @@ def check_windows(spec: StrategySpec, ranges: Ranges, rows: Mapping[str, Mapping
             )
 
 
-def none_inside(symbol: str, source: str, first: int, last: int, start: int, end: int) -> str:
+def nothing_inside(symbol: str, source: str, first: int, last: int, start: int, end: int) -> Finding:
     """That a stored series, from `first` to `last`, has no bars in [start, end)."""
-    return (
+    sentence = (
         f"no {source} bars of {symbol} between {day_of(start)} and {day_of(end - 1)}: "
         f"stored are {day_of(first)} to {day_of(last)}; "
         f"choose dates inside, or load more with: {load_command(symbol, source)}"
     )
+    return Finding("outside_dates", sentence, severity=ERROR, symbol=symbol, timeframe=source)
 
 
 def _nothing_stored(ranges: Ranges, symbol: str, timeframe: str) -> str:

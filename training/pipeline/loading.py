@@ -25,14 +25,14 @@ from training.pipeline.coverage import (
     day_of,
     day_start,
     duration,
-    none_inside,
+    nothing_inside,
     resolve_dates,
     source_of,
 )  # fmt: skip
-from training.pipeline.findings import Finding, iso
+from training.pipeline.finding import ERROR, Finding, iso, refused
 from training.pipeline.frames import bar_times, bar_values, fingerprint
 from training.pipeline.labels import label_warm_up
-from training.pipeline.quality import validate_bars
+from training.pipeline.quality import MINIMUM_ROWS, validate_bars
 from training.pipeline.timeframes import resample
 from training.pipeline.together import Step, in_order
 
@@ -125,6 +125,7 @@ def load_bars(
     readers = [_Reader(spec, root, ranges, symbol, start, end, *known) for symbol in spec.symbols]
     _each(readers, "load", _Reader.read_all, on_stage, threads)
     _each(readers, "validate", _Reader.check_all, on_stage, threads)
+    _refuse_unfit(readers)
     return _gathered(readers, start, end)
 
 
@@ -141,6 +142,13 @@ def _each(
     for _ in in_order(one, len(readers), threads, told):
         pass
     on_stage(stage, 1.0)
+
+
+def _refuse_unfit(readers: list[_Reader]) -> None:
+    """DataError if the gate stopped a series, with what stops it first, and then with what else was seen in the bars."""
+    against = [finding for reader in readers for finding in reader.against]
+    if against:
+        raise DataError(refused(against), [*against, *dict.fromkeys(f for reader in readers for f in reader.findings)])
 
 
 def _gathered(readers: list[_Reader], start: int, end: int) -> RunBars:
@@ -160,7 +168,8 @@ def _gathered(readers: list[_Reader], start: int, end: int) -> RunBars:
 
 
 class _Reader:
-    """Collects the series of one symbol. notes: on what was read; odd: on what it holds."""
+    """Collects the series of one symbol. notes: on what was read; odd: on what it holds; against: why nothing may be trained
+    on it."""
 
     def __init__(
         self,
@@ -183,6 +192,7 @@ class _Reader:
         self.notes: list[str] = []
         self.odd: list[str] = []
         self.findings: list[Finding] = []
+        self.against: list[Finding] = []
         self.missing: dict[str, int] = {}
         self.last: tuple[tuple[str, int, int], pd.DataFrame, str] | None = None
 
@@ -193,7 +203,12 @@ class _Reader:
 
     def check_all(self) -> None:
         for timeframe in self.spec.timeframes:
-            self.check(timeframe)
+            try:
+                self.check(timeframe)
+            except DataError as refusal:  # the other series are looked at too: all that is wrong is said at once
+                if not refusal.findings:
+                    raise
+                self.against += refusal.findings
 
     def read(self, timeframe: str) -> None:
         symbol, known = self.symbol, self.known_sources.get(timeframe)
@@ -268,7 +283,8 @@ class _Reader:
         base = timeframe == self.spec.base_timeframe
         since = self.start if base else bucket_start(self.start, timeframe) - duration(timeframe)
         if not (bar_times(frame) >= since).any():
-            raise DataError(none_inside(symbol, source, first, last, self.start, self.end))
+            absent = nothing_inside(symbol, source, first, last, self.start, self.end)
+            raise DataError(absent.sentence, [absent])
         slack = 7 * DAY
         if first > self.start + slack or last < self.end - slack - duration(source):
             self.notes.append(f"{symbol} {source} is stored from {day_of(first)} to {day_of(last)}, not the whole range")
@@ -290,10 +306,10 @@ class _Reader:
         needed = len(PRICE_COLUMNS) + bool(needs_volume)  # volume is the last column
         whole = ~np.isnan(bar_values(frame)[:needed]).any(axis=0)
         if not whole.any():
-            raise DataError(
-                f"{symbol} {timeframe}: no bar has a volume, which {', '.join(needs_volume)} needs; "
-                f"load bars with volume or leave the indicator out"
-            )
+            names = ", ".join(needs_volume)
+            words = f"no bar has a volume, which {names} needs; load bars with volume or leave the indicator out"
+            none = Finding("volume_needed", words, len(frame), iso(int(bar_times(frame)[0])), ERROR).of(symbol, timeframe)
+            raise DataError(none.sentence, [none])
         if not whole.all():
             gone = int((~whole).sum())
             self.missing[f"{symbol} {timeframe}"] = gone
@@ -303,6 +319,16 @@ class _Reader:
             self.odd.append(taken.sentence)
             frame = frame[whole]
         self.frames[timeframe] = frame
+
+
+def few_bars(symbol: str, timeframe: str, clock: NDArray[np.int64], bars: RunBars) -> Finding:
+    """That a symbol has too few bars inside the dates; clock: their opens (µs)."""
+    sentence = (
+        f"{symbol} {timeframe}: {len(clock)} bars between {day_of(bars.start)} and {day_of(bars.end - 1)}, "
+        f"wanted at least {MINIMUM_ROWS}; choose more days"
+    )
+    first = iso(int(clock[0])) if len(clock) else None
+    return Finding("too_few_bars", sentence, len(clock), first, ERROR, symbol, timeframe)
 
 
 def _bucket_starts(times: NDArray[np.int64], timeframe: str) -> NDArray[np.int64]:

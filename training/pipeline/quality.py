@@ -6,8 +6,6 @@ Everything is one vectorised pass or two: linear in bars, about 40 ns per bar.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,62 +14,17 @@ from numpy.typing import NDArray
 from strategies_app.vocabulary import BAR_COLUMNS, PRICE_COLUMNS
 from training.pipeline.calendars import expected_bars
 from training.pipeline.coverage import DataError
-from training.pipeline.findings import Finding, counted, findings_of, iso, off_grid
+from training.pipeline.finding import ERROR, Finding, counted, iso, refused
 from training.pipeline.frames import bar_times, bar_values, time_text
 from training.pipeline.gaps import Expected, Stretches, gaps_of, outside, slots_of, summary
-from training.pipeline.oddities import Jump, Spike, spikes, split_jumps
+from training.pipeline.oddities import spikes, split_jumps
+from training.pipeline.series_quality import Quality, off_grid
 
 #: Shortest run of bars without volume, or with one and the same close, that is worth a word.
 STRETCH = 20
 LARGEST_MISSING_SHARE = 0.05
-#: So many are kept with a series; the finding has their number.
-MOST_SPIKES = 100
 #: Fewer bars of a timeframe are not worth a training.
 MINIMUM_ROWS = 100
-
-
-@dataclass(frozen=True)
-class Quality:
-    """What a reader should know of a series. Times in µs; a gap begins at the last bar before it."""
-
-    timeframe: str
-    rows: int
-    first: int | None
-    last: int | None
-    missing: dict[str, int]
-    gaps: Stretches
-    zero_volume: Stretches
-    constant: Stretches
-    splits: tuple[Jump, ...]
-    off_grid: int
-    off_grid_first: int | None
-    spikes: tuple[Spike, ...] = ()
-    calendar: str = ""
-    closed: int = 0
-    closed_first: int | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """The same as JSON, times as ISO text; of very many spikes the first ones."""
-        out: dict[str, Any] = _with_text_times(asdict(replace(self, spikes=self.spikes[:MOST_SPIKES])))
-        return out
-
-    def warnings(self) -> list[str]:
-        """One sentence for each thing that is odd."""
-        return [finding.sentence for finding in self.findings()]
-
-    def findings(self) -> list[Finding]:
-        """The same as values."""
-        return list(findings_of(self))
-
-
-def _with_text_times(value: Any, key: str = "") -> Any:
-    if isinstance(value, dict):
-        return {k: _with_text_times(v, "" if key == "missing" else k) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_with_text_times(item, key) for item in value]
-    if key in ("first", "last", "longest_at", "time", "off_grid_first", "closed_first") and value is not None:
-        return iso(value)
-    return value
 
 
 def quality(frame: pd.DataFrame, timeframe: str, calendar: str = "", expected: Expected = None) -> Quality:
@@ -120,6 +73,16 @@ def off_grid_warning(times: NDArray[np.int64], timeframe: str) -> str | None:
 # --- errors ------------------------------------------------------------------------------------
 
 
+#: What no bar can be → its word for machines.
+FAULTS = {
+    "a price that is not positive": "price_not_positive",
+    "a high below open, close or low": "high_too_low",
+    "a low above open or close": "low_too_high",
+    "a negative volume": "negative_volume",
+    "an infinite value": "infinite_value",
+}
+
+
 def bar_faults(values: NDArray[np.float64]) -> Iterator[tuple[str, NDArray[np.int64]]]:
     """What no bar can be, in words, with the positions of the bars that are. values float64 (5, n); NaN is no fault."""
     opens, highs, lows, closes, volumes = values
@@ -154,46 +117,72 @@ def validate_bars(
     needs_volume: bool = True,
     calendar: str = "",
 ) -> list[Finding]:
-    """The findings about bars that may be trained on; DataError, with a count and the first time, about others.
+    """The findings about bars that may be trained on; DataError about others, with all that speaks against them as findings.
 
     A missing volume counts only where something needs it.
     """
-    series = f"{symbol} {timeframe}"
-    _check_shape(frame, series, minimum_rows)
-    times, values = bar_times(frame), bar_values(frame)
-    backward = np.flatnonzero(times[1:] <= times[:-1]) + 1
-    if len(backward):
-        first = time_text(times[backward[0]])
-        raise DataError(f"{series}: the times do not strictly increase at {counted(len(backward), 'bar')}, first at {first}")
-    if not _sound(values):
-        _check_missing(times, values, series, needs_volume)
-        for fault, where in bar_faults(values):
-            raise DataError(f"{series}: {counted(len(where), 'bar')} with {fault}, first at {time_text(times[where[0]])}")
+    against = [finding.of(symbol, timeframe) for finding in _stopping(frame, minimum_rows, needs_volume)]
+    if against:
+        raise DataError(refused(against), against)
+    times = bar_times(frame)
     expected, silent = expected_bars(calendar, timeframe, times)
     found = [*silent, *quality(frame, timeframe, calendar, expected).findings()]
     return [finding.of(symbol, timeframe) for finding in found]
 
 
-def _check_shape(frame: pd.DataFrame, series: str, minimum_rows: int) -> None:
+def _stopping(frame: pd.DataFrame, minimum_rows: int, needs_volume: bool) -> Iterator[Finding]:
+    """Why nothing may be trained on these bars; what is wrong with the table itself hides what is wrong with its values."""
+    shape = _wrong_shape(frame, minimum_rows)
+    if shape is not None:
+        yield shape
+        return
+    times, values = bar_times(frame), bar_values(frame)
+    backward = np.flatnonzero(times[1:] <= times[:-1]) + 1
+    if len(backward):
+        yield _stop(
+            "times_out_of_order",
+            f"the times do not strictly increase at {counted(len(backward), 'bar')}, first at",
+            times,
+            backward,
+        )
+    if not _sound(values):
+        yield from _missing(times, values, needs_volume)
+        for fault, where in bar_faults(values):
+            yield _stop(FAULTS[fault], f"{counted(len(where), 'bar')} with {fault}, first at", times, where)
+
+
+def _stop(kind: str, words: str, times: NDArray[np.int64], where: NDArray[np.int64]) -> Finding:
+    """words: the sentence up to the time of the first of these bars."""
+    first = times[where[0]]
+    return Finding(kind, f"{words} {time_text(first)}", len(where), iso(int(first)), ERROR)
+
+
+def _wrong_shape(frame: pd.DataFrame, minimum_rows: int) -> Finding | None:
     lacking = [column for column in BAR_COLUMNS if column not in frame.columns]
     if lacking:
-        raise DataError(f"{series}: no column {', '.join(lacking)}; wanted {', '.join(BAR_COLUMNS)}")
+        return Finding("missing_columns", f"no column {', '.join(lacking)}; wanted {', '.join(BAR_COLUMNS)}", severity=ERROR)
     if not isinstance(frame.index, pd.DatetimeIndex) or str(frame.index.tz) != "UTC":
-        raise DataError(f"{series}: the bars are not stamped in UTC, wanted a DatetimeIndex with the time zone UTC")
+        words = "the bars are not stamped in UTC, wanted a DatetimeIndex with the time zone UTC"
+        return Finding("not_in_utc", words, len(frame), severity=ERROR)
     if len(frame) < minimum_rows:
-        raise DataError(f"{series}: {counted(len(frame), 'bar')} in the range, wanted at least {minimum_rows}")
+        words = f"{counted(len(frame), 'bar')} in the range, wanted at least {minimum_rows}"
+        first = iso(int(bar_times(frame)[0])) if len(frame) else None
+        return Finding("too_few_bars", words, len(frame), first, ERROR)
+    return None
 
 
-def _check_missing(times: NDArray[np.int64], values: NDArray[np.float64], series: str, needs_volume: bool) -> None:
+def _missing(times: NDArray[np.int64], values: NDArray[np.float64], needs_volume: bool) -> Iterator[Finding]:
     """A series wholly without volume may pass: prices alone train most strategies."""
     missing = np.isnan(values[: len(PRICE_COLUMNS)]).any(axis=0)
     no_volume = np.isnan(values[4])
     if needs_volume and not no_volume.all():
         missing |= no_volume
-    number = int(np.count_nonzero(missing))
-    share = number / max(len(times), 1)
+    where = np.flatnonzero(missing)
+    share = len(where) / max(len(times), 1)
     if share > LARGEST_MISSING_SHARE:
-        raise DataError(
-            f"{series}: {counted(number, 'bar')} of {len(times):,} ({share:.1%}) have a missing value,"
-            f" wanted at most {LARGEST_MISSING_SHARE:.0%}; first at {time_text(times[np.argmax(missing)])}"
-        )
+        yield _stop(
+            "too_many_missing",
+            f"{counted(len(where), 'bar')} of {len(times):,} ({share:.1%}) have a missing value,"
+            f" wanted at most {LARGEST_MISSING_SHARE:.0%}; first at",
+            times, where,
+        )  # fmt: skip

@@ -11,6 +11,7 @@ import numpy as np
 
 from strategies_app.schema import DataSplit
 from training.pipeline.coverage import DataError
+from training.pipeline.dataset import NO_EVENT
 from training.values import Dataset, Rows, Splits
 
 
@@ -66,14 +67,18 @@ def _refuse_empty(dataset: Dataset, splits: Splits, split: DataSplit) -> None:
         wanted["test"] = splits.test
     for name, positions in wanted.items():
         if len(positions) == 0:
-            rows, crossing, shorter = len(dataset.rows), "", ""
+            rows, filtered, lower, crossing, shorter = len(dataset.rows), "", "", "", ""
+            if dropped := dataset.dropped.get(NO_EVENT):
+                filtered = f" (the CUSUM filter dropped {dropped} others)"
+                lower = "a lower cusum_threshold and cusum_multiplier, "
             if dataset.window > 1:
                 crossing = f", {len(splits.crossing)} have a window of {dataset.window} bars that reaches back over a cut"
                 shorter = ", a shorter sequence_length"
             raise DataError(
-                f"the {name} split has no rows: of {rows} rows with features and labels, {len(splits.purged)} were purged "
-                f"(their label ends after the cut){crossing} and {len(splits.embargoed)} embargoed; "
-                f"wanted a longer date range{shorter}, a shorter label look-ahead or a smaller embargo"
+                f"the {name} split has no rows: of {rows} rows with features and labels{filtered}, "
+                f"{len(splits.purged)} were purged (their label ends after the cut){crossing} and "
+                f"{len(splits.embargoed)} embargoed; wanted {lower}a longer date range{shorter}, "
+                "a shorter label look-ahead or a smaller embargo"
             )
 
 

@@ -6,9 +6,7 @@ A source asks somebody else's server. Only `load_data` and the data page's fetch
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from strategies_app.vocabulary import nearest
@@ -16,9 +14,6 @@ from training.values import Refusal
 
 if TYPE_CHECKING:
     import pandas as pd
-
-#: What can be asked, and the extra that brings its package.
-SOURCES = {"yahoo": "yfinance", "ccxt": "ccxt"}
 
 
 class SourceError(Refusal):
@@ -66,31 +61,6 @@ class Source(Protocol):
 
     def page(self, market: str, timeframe: str, start: int, end: int) -> Page:
         """The first bars of start ≤ open < end. Unavailable if it should be asked again later."""
-
-
-def open_source(name: str, folder: Path, keys: Mapping[str, tuple[str, str]] | None = None) -> Source:
-    """`yahoo`, or `ccxt:EXCHANGE`; WrongRequest for any other, and where its package is not installed.
-
-    folder: where a package may keep what it looks up. keys: exchange → key and secret, for exchanges that give bars
-    only to who is known.
-    """
-    kind, _, exchange = name.partition(":")
-    if kind not in SOURCES or (kind == "yahoo" and exchange):
-        near = nearest(kind, SOURCES)
-        hint = f"; did you mean {near}?" if near and near != kind else ""
-        raise WrongRequest(f"there is no source '{name}', wanted yahoo or ccxt with an exchange{hint}")
-    try:
-        if kind == "yahoo":
-            from training.sources.yahoo import Yahoo
-
-            return Yahoo(folder)
-        from training.sources.exchange import Exchange
-
-        return Exchange(exchange, (keys or {}).get(exchange))
-    except ImportError as error:
-        if (error.name or "").partition(".")[0] != SOURCES[kind]:
-            raise
-        raise WrongRequest(f"the package {SOURCES[kind]} is not installed: pip install ktrdr-train[{kind}]") from None
 
 
 def unknown(what: str, word: str, known: list[str]) -> WrongRequest:

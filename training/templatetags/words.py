@@ -71,6 +71,12 @@ def sentence(text: str) -> str:
 
 
 @register.filter
+def spoken(kind: str) -> str:
+    """Too many missing, of the kind `too_many_missing`."""
+    return kind.replace("_", " ").capitalize()
+
+
+@register.filter
 def coded(text: Any) -> SafeString:
     """A text whose `commands` are set as such; everything in it is escaped."""
     parts = str(text).split("`")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,17 +13,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from strategies_app.schema import StrategySpec
-from training.trainer import batches, precision, rollback, stability, state
-from training.trainer.analytics import Analyst, Sink
-from training.trainer.classes import learn_row_weights, weights_digest
+from training.trainer import batches, rollback, state
+from training.trainer.analytics import Sink
 from training.trainer.device import repeatable
-from training.trainer.engine import Engine, Reference
-from training.trainer.networks import build_network, fit_normalization
-from training.trainer.placement import place
+from training.trainer.engine import Engine, EpochSums
 from training.trainer.rollback import Diverged
+from training.trainer.run import Run, fresh_network, learn, set_up
 from training.trainer.schedule import Monitor, Schedule
-from training.trainer.targets import Target, learn_target
-from training.trainer.validation import Validation
 from training.values import BatchMetrics, Callback, Dataset, EpochMetrics, Parts, Splits, collapse_notes
 
 
@@ -83,66 +80,84 @@ def fit(
     """
     callback.on_stage("train", 0.0)
     torch.set_num_threads(threads)
-    training = spec.training
-    target, warnings = learn_target(dataset, splits, training)
-    row_weights = learn_row_weights(dataset, splits)
-    guessing = stability.guessing_loss(training, len(dataset.class_names))
-    last_bars = dataset.rows.last_bars(splits.train)
-    offset, scale, constant = fit_normalization(dataset.rows.features, dataset.normalization, last_bars)
-    warnings += [_named(text, dataset.feature_names) for text in constant]
-
+    training, learned = spec.training, learn(dataset, splits, spec)
     with repeatable(device):
-        network = build_network(spec, len(dataset.feature_names), spec.output_count, offset, scale).to(device)
-        computed = precision.used(training.precision, device, network)
-        warnings += [text for text in [precision.remark(training.precision, device, network)] if text]
-        rows = place(
-            dataset.rows.features, target.labels, device, resident_limit, row_weights, dataset.rows.ends, dataset.window
+        run = set_up(
+            dataset, splits, spec, learned, device=device, fused=fused, threads=threads, resident_limit=resident_limit,
+            analysed=on_analytics is not None,
         )  # fmt: skip
-        validation = Validation(dataset, splits, rows, target)
-        engine: Engine = Reference(network, training, rows, target.step_weights(training, device), fused)
-        analyst = Analyst(network, validation) if on_analytics is not None else None
-        engine.watch = analyst.steps if analyst is not None else None
-        facts = _facts(dataset, splits, spec, target, weights_digest(row_weights), device, threads, engine.name, fused, computed)
-        first = _first_state(engine, training.learning_rate)
-        at = first if resume is None else rollback.put(state.from_parts(resume, facts, engine.network.state_dict()), engine)
-        symbols = dataset.rows.symbols[splits.train]
+        at = _begin(run, resume)
         batch = BatchMetrics(training.epochs, batches.batch_count(len(splits.train), training.batch_size))
         callback.on_stage("train", at.epochs_completed / max(training.epochs, at.epochs_completed))
 
         while at.epochs_completed < training.epochs and not at.monitor.exhausted(training.early_stopping):
-            epoch = batch.epoch = at.epochs_completed
-            engine.set_rate(at.schedule.rate)
-            order = splits.train[batches.epoch_order(training.seed, epoch, len(splits.train), symbols, training.sampling)]
-            started = time.perf_counter()
-            sums = engine.train_epoch(order, batches.torch_seed(training.seed, epoch), batch, callback.on_batch_end)
-            seconds = time.perf_counter() - started
+            trained = _train_epoch(run, at, batch, callback)
             try:
-                rollback.require_finite(epoch, sums, network)
-                logits = validation.logits(network)
-                metrics: EpochMetrics = {
-                    "epoch": epoch,
-                    "train_loss": sums.loss,
-                    **validation.measure(logits, training),
-                    "learning_rate": at.schedule.rate,
-                    "gradient_norm": sums.gradient_norm,
-                    "seconds": seconds,
-                    "samples_per_second": len(order) / seconds,
-                    **({"micro_batch": engine.micro_batch} if engine.micro_batch < training.batch_size else {}),
-                }
-                rollback.require_finite_validation(metrics)
-                metrics.update(rollback.told(at, metrics, guessing))
-                following = rollback.with_good(_next_state(at, spec, engine, metrics), at, training, guessing)
-                rollback.require_way_back(following, training, guessing)
+                at, metrics, logits = _judge_epoch(run, at, trained)
             except Diverged as problem:
-                at = rollback.go_back(at, problem, training, engine)
+                at = rollback.go_back(at, problem, training, run.engine)
                 continue
-            at = following
-            if analyst is not None and on_analytics is not None:
-                on_analytics(analyst.record(metrics, logits, at.monitor.best_epoch))
-            callback.on_epoch_end(dict(metrics), functools.partial(state.to_parts, at, facts))
+            if run.analyst is not None and on_analytics is not None:
+                on_analytics(run.analyst.record(metrics, logits, at.monitor.best_epoch))
+            callback.on_epoch_end(dict(metrics), functools.partial(state.to_parts, at, run.facts))
             callback.on_stage("train", at.epochs_completed / training.epochs)
+    return _fitted(run, at)
 
-    best = build_network(spec, len(dataset.feature_names), spec.output_count, offset, scale)
+
+def _begin(run: Run, resume: Parts | None) -> state.State:
+    """The state before the first epoch to come: a checkpoint's, or a fresh one."""
+    if resume is None:
+        return _first_state(run.engine, run.spec.training.learning_rate)
+    return rollback.put(state.from_parts(resume, run.facts, run.network.state_dict()), run.engine)
+
+
+class _Trained(NamedTuple):
+    """What an epoch's steps left, over how many rows and in how long."""
+
+    sums: EpochSums
+    rows: int
+    seconds: float
+
+
+def _train_epoch(run: Run, at: state.State, batch: BatchMetrics, callback: Callback) -> _Trained:
+    """All steps of the next epoch, in the order that its number and the seed decide."""
+    training, epoch = run.spec.training, at.epochs_completed
+    batch.epoch = epoch
+    run.engine.set_rate(at.schedule.rate)
+    train = run.splits.train
+    order = train[batches.epoch_order(training.seed, epoch, len(train), run.train_symbols, training.sampling)]
+    started = time.perf_counter()
+    sums = run.engine.train_epoch(order, batches.torch_seed(training.seed, epoch), batch, callback.on_batch_end)
+    return _Trained(sums, len(order), time.perf_counter() - started)
+
+
+def _judge_epoch(run: Run, at: state.State, trained: _Trained) -> tuple[state.State, EpochMetrics, torch.Tensor]:
+    """The state after the epoch, its metrics, and the logits of validation; Diverged if the run is to go back instead."""
+    training, guessing, epoch = run.spec.training, run.learned.guessing, at.epochs_completed
+    sums, engine = trained.sums, run.engine
+    rollback.require_finite(epoch, sums, run.network)
+    logits = run.validation.logits(run.network)
+    metrics: EpochMetrics = {
+        "epoch": epoch,
+        "train_loss": sums.loss,
+        **run.validation.measure(logits, training),
+        "learning_rate": at.schedule.rate,
+        "gradient_norm": sums.gradient_norm,
+        "seconds": trained.seconds,
+        "samples_per_second": trained.rows / trained.seconds,
+        **({"micro_batch": engine.micro_batch} if engine.micro_batch < training.batch_size else {}),
+    }
+    rollback.require_finite_validation(metrics)
+    metrics.update(rollback.told(at, metrics, guessing))
+    following = rollback.with_good(_next_state(at, run.spec, engine, metrics), at, training, guessing)
+    rollback.require_way_back(following, training, guessing)
+    return following, metrics, logits
+
+
+def _fitted(run: Run, at: state.State) -> Fitted:
+    """The best weights in a network of their own, and how the run went."""
+    training, learned, facts = run.spec.training, run.learned, run.facts
+    best = fresh_network(run.dataset, run.spec, learned)
     best.load_state_dict(at.best_model)
     return Fitted(
         network=best.eval(),
@@ -150,55 +165,24 @@ def fit(
         best_epoch=at.monitor.best_epoch,
         epochs_completed=at.epochs_completed,
         early_stopped=at.epochs_completed < training.epochs,
-        class_weights=target.class_weights,
-        offset=offset,
-        scale=scale,
+        class_weights=learned.target.class_weights,
+        offset=learned.offset,
+        scale=learned.scale,
         warnings=[
-            *warnings,
+            *run.warnings,
             *_memory_warnings(at.history, training.batch_size),
             *collapse_notes(at.history),
             *rollback.told_in_all(at),
         ],
         seed=training.seed,
-        threads=threads,
-        engine=engine.name,
-        fused=fused,
-        device=device,
+        threads=facts.threads,
+        engine=facts.engine,
+        fused=facts.fused,
+        device=facts.device,
         micro_batch=at.micro_batch,
-        target_scale=target.scale,
+        target_scale=learned.target.scale,
         rollbacks=at.rollbacks,
-        precision=computed,
-    )
-
-
-def _facts(
-    dataset: Dataset,
-    splits: Splits,
-    spec: StrategySpec,
-    target: Target,
-    row_weights: str | None,
-    device: str,
-    threads: int,
-    engine: str,
-    fused: bool,
-    computed: str,
-) -> state.Facts:
-    plain = spec.plain()
-    sections = {name: plain[name] for name in ("model", "training")}
-    names = (dataset.feature_names, dataset.class_names)
-    learned = (tuple(target.class_weights), target.scale)
-    rows = (len(splits.train), row_weights)
-    return state.Facts(
-        sections,
-        *names,
-        *learned,
-        *rows,
-        device,
-        threads,
-        engine,
-        fused,
-        computed,
-        spec.plugins,
+        precision=facts.precision,
     )
 
 
@@ -227,9 +211,3 @@ def _memory_warnings(history: tuple[EpochMetrics, ...], batch_size: int) -> list
         return []
     first, rows = smaller[0]["epoch"] + 1, smaller[-1]["micro_batch"]
     return [f"memory ran out in epoch {first}: batches of {batch_size} rows were computed in pieces of {rows}"]
-
-
-def _named(warning: str, feature_names: tuple[str, ...]) -> str:
-    """'feature 3 is …' → 'feature 1h_macd_raw is …'."""
-    noun, number, rest = warning.split(" ", 2)
-    return f"{noun} {feature_names[int(number)]} {rest}"

@@ -116,11 +116,13 @@ document.addEventListener("DOMContentLoaded", () => {
       skeleton.className = "skeleton preview-wait";
       preview.replaceChildren(skeleton);
     }
-    htmx.ajax("POST", preview.dataset.url, { source: preview, target: preview, values }).finally(() => {
+    const over = () => {
       preview.removeAttribute("aria-busy");
       const left = preview.querySelector(":scope > .preview-wait:not([hx-get])");
       if (left) left.replaceWith("The preview could not be fetched. The next change tries again.");
-    });
+    };
+    // Without an answer htmx rejects, and what is left in the preview's place says so.
+    htmx.ajax("POST", preview.dataset.url, { source: preview, target: preview, values }).then(over, over);
   };
 
   let later = 0;

@@ -79,10 +79,12 @@ class Command(BaseCommand):
 
     def _cancel(self, options: dict[str, Any]) -> None:
         from training import operations, requests
+        from training.models import Status
 
         operation = operations.find(options["operation"])
         status = requests.cancel(operation, requests.Actor(), reason=options["reason"], force=options["force"])
-        self.stdout.write(f"{operation.pk} is {status}")
+        not_again = " and is not tried again by itself" if status == Status.FAILED else ""
+        self.stdout.write(f"{operation.pk} is {status}{not_again}")
 
     def _resume(self, options: dict[str, Any]) -> int:
         from training.dispatch import dispatch_resume

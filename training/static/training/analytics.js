@@ -4,7 +4,7 @@ document.addEventListener("DOMContentLoaded", () => {
   document.body.addEventListener("htmx:load", (event) => {
     if (event.target.id !== "analytics") return;
     for (const chart of event.target.querySelectorAll(".chart.js-plotly-plot[data-figure]")) {
-      ktrdr.charts.update(chart, JSON.parse(document.getElementById(chart.dataset.figure).textContent));
+      ktrdr.charts.show(chart, JSON.parse(document.getElementById(chart.dataset.figure).textContent));
     }
   });
 });

@@ -43,7 +43,7 @@ ktrdr.charts = (() => {
       font: { family: token("--sans") || "sans-serif", size: 12, color: "--muted" },
       margin: { l: 48, r: 12, t: narrow ? 34 : 14, b: 36 }, uirevision: "kept", hoverlabel: { bgcolor: "--surface", bordercolor: "--line", font: { color: "--text" } },
       legend: narrow ? { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 } : { orientation: "h", y: 1.02, yanchor: "bottom", x: 1, xanchor: "right" },
-      ...figure.layout,
+      ...figure.layout, ...(narrow ? figure.narrow : {}),
     };
     for (const key of ["xaxis", "yaxis", ...Object.keys(layout).filter((k) => /^[xy]axis\d+$/.test(k))]) layout[key] = { ...axis(), ...layout[key] };
     return { data: figure.data, layout };
@@ -77,7 +77,9 @@ ktrdr.charts = (() => {
   }, { rootMargin: "200px" });
 
   const scan = (root) => { for (const element of root.querySelectorAll(".chart[data-figure], .chart[data-figure-url]")) if (!drawn.has(element)) seen.observe(element); };
-  const recolour = () => { for (const [element, figure] of drawn) if (element.isConnected) update(element, figure); else drawn.delete(element); };
+  /** The same, and where it cannot be drawn its place says why. */
+  const show = (element, figure) => update(element, figure).catch((error) => { element.textContent = `This picture could not be drawn: ${error.message}`; });
+  const recolour = () => { for (const [element, figure] of drawn) if (element.isConnected) show(element, figure); else drawn.delete(element); };
 
   document.addEventListener("DOMContentLoaded", () => {
     scan(document);
@@ -88,5 +90,5 @@ ktrdr.charts = (() => {
       scan(event.target.parentElement || document);
     });
   });
-  return { update, scan, token };
+  return { update, show, scan, token };
 })();

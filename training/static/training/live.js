@@ -27,7 +27,7 @@ ktrdr.live = (() => {
 
   const connect = () => {
     clearTimeout(timer);
-    if (!ids.length) return;
+    if (!ids.length || socket?.readyState === WebSocket.CONNECTING) return;
     const scheme = location.protocol === "https:" ? "wss" : "ws";
     const mine = new WebSocket(`${scheme}://${location.host}/ws/operations/`);
     socket = mine;
@@ -63,22 +63,29 @@ ktrdr.live = (() => {
     } finally { polling = false; }
   };
 
+  /** Gives the socket up. One that is still opening is closed when it is open: before that, the browser would complain. */
+  const drop = () => {
+    const old = socket;
+    socket = null;
+    if (old?.readyState === WebSocket.CONNECTING) old.onopen = () => old.close();
+    else old?.close();
+  };
   const watch = () => {
-    if (open() && Date.now() - heard > QUIET_MS) { const old = socket; socket = null; old.close(); connect(); }
+    if (open() && Date.now() - heard > QUIET_MS) { drop(); connect(); }
     poll();
   };
 
   /** Follow these operations with these handlers, in place of whatever was followed before. */
   const follow = (wanted, what) => {
     ids = wanted; handlers = what;
-    if (socket) { const old = socket; socket = null; old.close(); }
+    drop();
     connect();
   };
 
   setInterval(watch, POLL_MS);
   document.addEventListener("visibilitychange", () => { if (!document.hidden) { if (open()) handlers.catchUp?.(); else { retry = FIRST_RETRY_MS; connect(); } watch(); } });
   addEventListener("online", () => { retry = FIRST_RETRY_MS; if (!open()) connect(); });
-  addEventListener("pagehide", () => { const old = socket; socket = null; old?.close(); });
+  addEventListener("pagehide", drop);
   addEventListener("pageshow", (event) => { if (event.persisted) connect(); });
   return { follow };
 })();

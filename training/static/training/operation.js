@@ -3,7 +3,7 @@
 {
   const OPEN = ["pending", "running", "cancelling"];
   const MOST_POINTS = 1000, TABLE_ROWS = 200;
-  let seed, epochs, since, now, changedAt, loading, frame;
+  let seed, epochs, since, now, changedAt, loading, frame, replaced = new Set();
 
   const byId = (id) => document.getElementById(id);
   const number = (value, digits = 4) => (Number.isFinite(value) ? value.toFixed(digits) : "–");
@@ -36,7 +36,7 @@
     if (m.operation !== seed.id || m.attempt < seed.attempt) return;
     if (now && now.attempt === m.attempt && m.seq <= now.seq) return;
     const before = now;
-    now = { ...m, heard: performance.now() };
+    now = { ...m };
     later(() => { if (now) showProgress(before); }); // the run may have ended before this frame
   };
   const onEpochs = (m) => { if (m.after > since) catchUp().catch(() => {}); else take(m.epochs); };
@@ -66,8 +66,9 @@
     byId("percent").textContent = String(Math.floor(percent));
   };
   const speed = (before) => {
-    if (before && before.epoch === now.epoch && now.samples > before.samples) {
-      const fresh = (now.samples - before.samples) / (now.heard - before.heard) * 1000;
+    // By the training's own clock: messages that were held up arrive together.
+    if (before && before.epoch === now.epoch && now.samples > before.samples && now.stage_elapsed > before.stage_elapsed) {
+      const fresh = (now.samples - before.samples) / (now.stage_elapsed - before.stage_elapsed);
       return now.speed = before.speed ? before.speed * 0.7 + fresh * 0.3 : fresh;
     }
     return now.speed = now.last_epoch?.samples_per_second ?? before?.speed;
@@ -95,22 +96,33 @@
     for (const item of document.querySelectorAll("#rail li")) {
       const own = order.indexOf(item.dataset.stage);
       item.className = own < at ? "done" : own === at ? "now" : "";
-      const seconds = own === at ? now.stage_elapsed : now.stages?.[item.dataset.stage];
+      if (!now.stages) continue; // nothing was heard yet: what the page said of its seconds stays
+      const seconds = own === at ? now.stage_elapsed : now.stages[item.dataset.stage];
       item.querySelector("small").textContent = seconds === undefined || own > at ? "" : seconds < 10 ? `${seconds.toFixed(1)} s` : ktrdr.duration(seconds);
     }
   };
 
-  /** Per epoch the last attempt's row counts; a row that a later attempt did again is shown grey. */
+  /** What is measured again takes the place of itself and of all that followed it then. Earlier attempts' rows are shown grey;
+      those of the attempt that went back are not stored any more. */
   const split = () => {
-    const latest = new Map();
-    for (const row of epochs) latest.set(row.epoch, row);
-    const counted = [...latest.values()].sort((a, b) => a.epoch - b.epoch);
-    return { counted, again: epochs.filter((row) => latest.get(row.epoch) !== row) };
+    const counted = [], again = [], own = new Map();
+    let least = Infinity;
+    for (const row of [...epochs].reverse()) {
+      if (row.epoch >= (own.get(row.attempt) ?? Infinity)) continue;
+      own.set(row.attempt, row.epoch);
+      (row.epoch < least ? counted : again).push(row);
+      least = Math.min(least, row.epoch);
+    }
+    again.reverse();
+    counted.reverse();
+    replaced = new Set(again);
+    epochs = [...counted, ...again].sort((a, b) => a.id - b.id);
+    return { counted, again };
   };
   const thinned = (rows) => { const step = Math.ceil(rows.length / MOST_POINTS); return step < 2 ? rows : rows.filter((_, i) => i % step === 0 || i === rows.length - 1); };
   const line = (rows, key, name, colour, more = {}) => ({ type: "scatter", mode: "lines", name, x: rows.map((r) => r.epoch + 1), y: rows.map((r) => r.metrics[key]), line: { color: colour, width: 2 }, ...more });
   const epochAxis = () => ({ title: { text: "epoch" }, range: undefined, rangemode: "tozero" });
-  const put = (id, figure) => { const element = byId(id); if (element) ktrdr.charts.update(element, figure).catch((error) => { element.textContent = `This picture could not be drawn: ${error.message}`; }); };
+  const put = (id, figure) => { const element = byId(id); if (element) ktrdr.charts.show(element, figure); };
 
   let lossKept = { counted: [], again: [] };
   let lossDue = 0;
@@ -123,7 +135,7 @@
     const data = [line(rows, "train_loss", "training", "--accent"), line(rows, "val_loss", "validation", "--sell", { line: { color: "--sell", width: 2, dash: "dot" } })];
     for (const attempt of new Set(lossKept.again.map((r) => r.attempt))) {
       const old = lossKept.again.filter((r) => r.attempt === attempt);
-      data.push(line(old, "val_loss", `attempt ${attempt}, done again`, "--hold", { opacity: 0.6, line: { color: "--hold", width: 1.5 } }));
+      data.push(line(old, "val_loss", `attempt ${attempt}, replaced`, "--hold", { opacity: 0.6, line: { color: "--hold", width: 1.5 } }));
     }
     if (now?.stage === "train" && Number.isFinite(now.loss) && now.batches) {
       const x = now.epoch + (now.batch + 1) / now.batches, last = rows.at(-1);
@@ -192,7 +204,8 @@
     if (!body || !body.closest("details").open) return;
     body.replaceChildren(...epochs.slice(-TABLE_ROWS).reverse().map((r) => {
       const row = document.createElement("tr");
-      for (const text of [r.attempt, r.epoch + 1, number(r.metrics.train_loss), number(r.metrics.val_loss), ...(isOfReturns() ? [share(r.metrics.val_mae), number(r.metrics.val_ic ?? NaN, 3)] : [number(r.metrics.val_accuracy, 3), number(r.metrics.val_mcc, 3)]), number(r.metrics.seconds, 2)]) {
+      if (replaced.has(r)) row.className = "muted";
+      for (const text of [replaced.has(r) ? `${r.attempt}, replaced` : r.attempt, r.epoch + 1, number(r.metrics.train_loss), number(r.metrics.val_loss), ...(isOfReturns() ? [share(r.metrics.val_mae), number(r.metrics.val_ic ?? NaN, 3)] : [number(r.metrics.val_accuracy, 3), number(r.metrics.val_mcc, 3)]), number(r.metrics.seconds, 2)]) {
         const cell = document.createElement("td"); cell.textContent = text; cell.className = "number"; row.append(cell);
       }
       return row;
@@ -225,7 +238,8 @@
     const painted = () => new Promise((done) => { requestAnimationFrame(() => setTimeout(done)); });
     if (OPEN.includes(seed.status)) ktrdr.live.follow([seed.id], { progress: onProgress, row: onRow, epochs: onEpochs, catchUp: read });
     else {
-      ktrdr.live.follow([], {});
+      // One that stopped may be resumed by somebody else, or by itself.
+      ktrdr.live.follow(seed.status === "completed" ? [] : [seed.id], { row: onRow });
       const none = () => { if (!epochs.length) for (const chart of document.querySelectorAll(".chart[id^=chart-]")) chart.textContent = "No epoch was completed."; };
       if (byId("tiles")) painted().then(read).then(none);
     }

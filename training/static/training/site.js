@@ -36,13 +36,25 @@ ktrdr.ask = (button) => {
   dialog.showModal();
 };
 
+/** Copies what the button names. Browsers refuse that to a page that came over plain HTTP from another machine: then the words before it are selected. */
+ktrdr.copy = async (button) => {
+  try {
+    await navigator.clipboard.writeText(button.dataset.copy);
+    button.textContent = "Copied";
+    ktrdr.announce("Copied");
+  } catch {
+    getSelection().selectAllChildren(button.previousElementSibling);
+    ktrdr.announce("The browser does not let this page copy. It is selected: copy it by the keyboard.");
+  }
+};
+
 document.addEventListener("click", (event) => {
   const target = event.target.closest("[data-theme-switch], [data-dialog], [data-close], [data-copy]");
   if (!target) return;
   if (target.hasAttribute("data-theme-switch")) ktrdr.switchTheme();
   if (target.dataset.dialog) ktrdr.ask(target);
   if (target.hasAttribute("data-close")) target.closest("dialog").close();
-  if (target.dataset.copy) navigator.clipboard.writeText(target.dataset.copy).then(() => ktrdr.announce("Copied"));
+  if (target.dataset.copy) ktrdr.copy(target);
 });
 
 // A second click while the first is on its way sends nothing.

@@ -5,6 +5,7 @@
   const byId = (id) => document.getElementById(id);
 
   const replan = () => {
+    if (!byId("plan-state")) return; // another page took this one's place before the pause after typing was over
     byId("plan-state").textContent = "brought up to date …";
     htmx.trigger("#plan", "replan");
   };
@@ -21,9 +22,14 @@
 
   document.addEventListener("change", async (event) => {
     if (event.target.id !== "symbol-file" || !event.target.files.length) return;
-    byId("symbol-list").value = await event.target.files[0].text();
-    event.target.value = "";
-    replan();
+    const [chosen, list, state] = [event.target, byId("symbol-list"), byId("plan-state")]; // another strategy's page may come meanwhile
+    try {
+      list.value = await chosen.files[0].text();
+      replan();
+    } catch (error) {
+      state.textContent = `the file could not be read: ${error.message}`;
+    }
+    chosen.value = "";
   });
 
   // Each sentence stands at its field too, and is gone from there once it is mended.

@@ -30,8 +30,7 @@
         return line;
       }));
       if (told.rows.length) for (const name of ["processor", "memory"]) {
-        const element = card.querySelector(`[data-use-chart="${name}"]`);
-        ktrdr.charts.update(element, told.figures[name]).catch((error) => { element.textContent = `This picture could not be drawn: ${error.message}`; });
+        ktrdr.charts.show(card.querySelector(`[data-use-chart="${name}"]`), told.figures[name]);
       }
     }
     if (told.is_open) timer = setTimeout(() => { if (card.isConnected) show(card); }, EVERY);

@@ -1,65 +1,63 @@
-"""Findings: what a check has seen, as a value for the database, the API and a page, with the sentence that people read.
-
-Quality → findings of one series. Checks of features and labels make the same values.
-"""
+"""The quality of one series of bars as a value, and its findings: Quality → JSON, Quality → findings."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-
+from training.pipeline.finding import INFO, Finding, counted, iso
 from training.pipeline.frames import time_text
+from training.pipeline.gaps import Stretches
+from training.pipeline.oddities import Jump, Spike
 
-if TYPE_CHECKING:
-    from training.pipeline.quality import Quality
-
-#: A warning may spoil the training; an info is worth knowing.
-WARNING, INFO = "warning", "info"
-#: A thousand symbols may have more to say than anybody reads.
-MOST_KEPT = 300
+#: So many are kept with a series; the finding has their number.
+MOST_SPIKES = 100
 _EXAMPLES = 5
 
 
 @dataclass(frozen=True)
-class Finding:
-    """kind: one word for machines; severity: warning or info; count: bars, rows or columns; first: ISO time of the first bar;
-    columns: the features that it is about."""
+class Quality:
+    """What a reader should know of a series. Times in µs; a gap begins at the last bar before it."""
 
-    kind: str
-    sentence: str
-    count: int = 0
-    first: str | None = None
-    severity: str = WARNING
-    symbol: str = ""
-    timeframe: str = ""
-    columns: tuple[str, ...] = ()
+    timeframe: str
+    rows: int
+    first: int | None
+    last: int | None
+    missing: dict[str, int]
+    gaps: Stretches
+    zero_volume: Stretches
+    constant: Stretches
+    splits: tuple[Jump, ...]
+    off_grid: int
+    off_grid_first: int | None
+    spikes: tuple[Spike, ...] = ()
+    calendar: str = ""
+    closed: int = 0
+    closed_first: int | None = None
 
-    def of(self, symbol: str, timeframe: str) -> Finding:
-        """The same, said of a series."""
-        return replace(self, symbol=symbol, timeframe=timeframe, sentence=f"{symbol} {timeframe}: {self.sentence}")
+    def as_dict(self) -> dict[str, Any]:
+        """The same as JSON, times as ISO text; of very many spikes the first ones."""
+        out: dict[str, Any] = _with_text_times(asdict(replace(self, spikes=self.spikes[:MOST_SPIKES])))
+        return out
 
-    def plain(self) -> dict[str, Any]:
-        """As JSON."""
-        return {**asdict(self), "columns": list(self.columns)}
+    def warnings(self) -> list[str]:
+        """One sentence for each thing that is odd."""
+        return [finding.sentence for finding in self.findings()]
 
-
-def kept(findings: Sequence[Finding]) -> dict[str, Any]:
-    """As an operation keeps them: their number, and so many of them as a page can show, as JSON."""
-    return {"count": len(findings), "findings": [finding.plain() for finding in findings[:MOST_KEPT]]}
-
-
-def iso(microseconds: int) -> str:
-    """µs UTC → ISO text in whole seconds."""
-    return f"{np.datetime64(microseconds, 'us').astype('M8[s]')}Z"
+    def findings(self) -> list[Finding]:
+        """The same as values."""
+        return list(findings_of(self))
 
 
-def counted(number: int, noun: str) -> str:
-    """`1 bar`, `1,234 bars`, `2 stretches`."""
-    plural = noun if number == 1 else f"{noun}es" if noun.endswith(("ch", "s")) else f"{noun}s"
-    return f"{number:,} {plural}"
+def _with_text_times(value: Any, key: str = "") -> Any:
+    if isinstance(value, dict):
+        return {k: _with_text_times(v, "" if key == "missing" else k) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_with_text_times(item, key) for item in value]
+    if key in ("first", "last", "longest_at", "time", "off_grid_first", "closed_first") and value is not None:
+        return iso(value)
+    return value
 
 
 def findings_of(found: Quality) -> Iterator[Finding]:

@@ -1,0 +1,149 @@
+"""Shapes of a training: what starts one, how it stands, and what came of it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from django.urls import reverse
+from ninja import Field, Schema
+from pydantic import WithJsonSchema, model_validator
+
+from training.api_shapes import Name, Path, Request
+from training.api_shapes_operations import Failure
+from training.models import Operation, TrainedModel
+from training.verdict import baselines_of
+
+
+class Start(Request):
+    """A training: a stored strategy by name, or a strategy's text; the rest stands in place of the strategy's own values."""
+
+    strategy_name: Name | None = None
+    strategy_yaml: str | None = None
+    strategy_path: Path | None = Field(None, description="where the text comes from, kept as provenance")
+    task_id: Name | None = Field(None, description="your own id: asked twice, started once")
+    symbols: Annotated[list[Name], Field(min_length=1, max_length=10_000)] | None = None
+    timeframes: Annotated[list[Name], Field(min_length=1, max_length=20)] | None = None
+    start_date: dt.date | None = Field(None, description="first UTC day")
+    end_date: dt.date | None = Field(None, description="last UTC day")
+    validation_split: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)] | None = None
+    detailed_analytics: bool = Field(False, description="keep what happens inside the network, epoch by epoch")
+    notify: bool = Field(False, description="mail me when it has ended")
+
+    @model_validator(mode="after")
+    def _one_strategy(self) -> Start:
+        if (self.strategy_name is None) == (self.strategy_yaml is None):
+            raise ValueError("wanted strategy_name or strategy_yaml, and not both")
+        return self
+
+    def options(self) -> dict[str, Any]:
+        """As `read_strategy` takes them, JSON-ready."""
+        given = {
+            "symbols": self.symbols,
+            "timeframes": self.timeframes,
+            "start": self.start_date and self.start_date.isoformat(),
+            "end": self.end_date and self.end_date.isoformat(),
+            "validation_split": self.validation_split,
+            "detailed_analytics": self.detailed_analytics or None,
+        }
+        return {name: value for name, value in given.items() if value is not None}
+
+
+class Started(Schema):
+    operation_id: str
+    status: str
+    queue: str
+    symbols: list[str]
+    timeframes: list[str]
+    strategy_name: str
+    strategy_version: int
+    estimated_duration_seconds: float | None
+
+
+class TrainingStatus(Schema):
+    operation_id: str
+    state: str
+    attempt: int
+    stage: str
+    percent: float
+    epoch: int | None = Field(description="the last completed epoch, counted from 0")
+    batch: int | None = Field(description="the batch at work now, counted from 0; null unless it is in training")
+    batches: int | None
+    eta_seconds: float | None
+    metrics: dict[str, Any] = Field(description="those of the last completed epoch")
+    warnings: list[str]
+    error: str
+    failure: Failure | None = Field(description="of a failed run")
+
+
+class Bundle(Schema):
+    model: str
+    sha256: str
+    download: str
+
+
+#: Measures of classes, and of returns: of a model of the other kind they are null.
+OF_CLASSES = {
+    "accuracy": "share of labels called right", "balanced_accuracy": "mean recall", "mcc": "Matthews correlation",
+    "precision": "macro average", "recall": "macro average", "f1_score": "macro average",
+}  # fmt: skip
+OF_RETURNS = {
+    "mae": "mean absolute error of the predicted return", "rmse": "root mean square error of it",
+    "r2": "against the mean of the training returns; below 0 is worse than it", "sign_accuracy": "share of right directions",
+    "ic": "correlation of predicted and realised returns", "rank_ic": "correlation of their ranks",
+}  # fmt: skip
+
+
+def _described(names: Mapping[str, str], **numbers: str) -> WithJsonSchema:
+    """An object with these numbers or nulls, and those that are always there; it may hold more."""
+    known: dict[str, Any] = {name: {"type": kind} for name, kind in numbers.items()}
+    known |= {name: {"type": ["number", "null"], "description": text} for name, text in names.items()}
+    return WithJsonSchema({"type": "object", "properties": known, "required": list(known), "additionalProperties": True})
+
+
+#: Of the epoch whose weights were kept; what is not a loss was measured on validation rows.
+TrainingMeasures = Annotated[
+    dict[str, Any],
+    _described(
+        {"accuracy": OF_CLASSES["accuracy"], **OF_RETURNS},
+        train_loss="number", val_loss="number", best_epoch="integer", epochs_completed="integer", early_stopped="boolean",
+    ),
+]  # fmt: skip
+SplitMeasures = Annotated[dict[str, Any], _described({"loss": "with the weights learned on train", **OF_CLASSES, **OF_RETURNS})]
+
+
+class TrainingResults(Schema):
+    operation_id: str
+    output_format: Literal["classification", "regression"]
+    training_metrics: TrainingMeasures
+    validation: SplitMeasures
+    test: SplitMeasures | None
+    test_state: Literal["open", "sealed"]
+    class_names: list[str]
+    history: list[dict[str, Any]]
+    baselines: dict[str, list[dict[str, Any]]]
+    bundle: Bundle
+
+
+def _whole(side: Mapping[str, Any]) -> dict[str, Any]:
+    """With null for what is not measured of this kind of label."""
+    return dict.fromkeys(("loss", *OF_CLASSES, *OF_RETURNS)) | side
+
+
+def results_of(operation: Operation, model: TrainedModel) -> dict[str, Any]:
+    """A completed training's results, from what was kept with its model."""
+    metrics = model.metrics
+    sides = {name: metrics[name] for name in ("validation", "test") if metrics.get(name)}
+    return {
+        "operation_id": operation.pk,
+        "output_format": metrics.get("output_format", "classification"),
+        "training_metrics": dict.fromkeys(("accuracy", *OF_RETURNS)) | metrics["training"],
+        "validation": _whole(metrics["validation"]),
+        "test": _whole(metrics["test"]) if metrics["test"] else None,
+        "test_state": "open",
+        "class_names": metrics["class_names"],
+        "history": metrics["history"],
+        "baselines": {name: baselines_of(side) for name, side in sides.items()},
+        "bundle": {"model": model.name, "sha256": model.sha256, "download": reverse("api:download_model", args=[model.name])},
+    }
