@@ -31,7 +31,7 @@ PAGES = ["api", "api_errors", "api_library", "api_pages", "api_shapes", "api_sha
          "bundles", "deletions", "logs", "audience", "broadcast", "verdict", "kept", "comparing", "annotations", "uploads", "measure_words", "signals",
          "fetches", "fetch_state", "metrics", "figures_use", "analytics", "analytics_files", "analytics_keeping"]  # fmt: skip
 HEAVY = ("torch", "pandas", "talib", "numba")
-TRAINING = ["training/pipeline", "training/trainer", "training/recipe.py", "training/prepared.py", "training/values.py", "training/workers.py", "training/worker.py",
+TRAINING = ["training/pipeline", "training/trainer", *RECIPE, "training/values.py", "training/workers.py", "training/worker.py",
             "training/inline.py", "training/requests.py", "training/operations.py", "training/plans.py", "training/progress.py"]  # fmt: skip
 
 # What stands in the tree, as files or folders; what it must never import, anywhere in its text.
