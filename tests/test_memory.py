@@ -110,6 +110,16 @@ def test_a_start_that_fits_nowhere_is_refused_before_anything_is_stored(settings
     assert not Operation.objects.exists()
 
 
+@pytest.mark.django_db
+def test_a_plan_tells_its_memory_and_what_its_precision_changes() -> None:
+    from training.plans import plan
+
+    store_bars()
+    told = plan(TEXT.replace("\ntraining:\n", "\ntraining:\n  precision: bfloat16\n"), "stored", {}, worker="a gpu worker")
+    assert told["memory"].startswith("about ") and "program" in told["memory"] and "features" in told["memory"]
+    assert any(note.startswith("precision bfloat16 on CUDA") for note in told["notes"])
+
+
 # --- from a file ---
 
 
