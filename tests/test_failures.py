@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import torch
 from django.contrib.admin.utils import quote
 from django.db import IntegrityError, InterfaceError, OperationalError
 from django.utils import timezone
@@ -60,6 +61,7 @@ FAULTS = [
     (strategy_error(), STRATEGY),
     (MemoryError("the allocation failed"), RESOURCES),
     (NotEnoughMemory("there is not enough memory on cpu"), RESOURCES),
+    (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"), RESOURCES),
     (OSError(errno.ENOSPC, "No space left on device", "/var/bundles"), RESOURCES),
     (PermissionError(errno.EACCES, "Permission denied", "/var/bundles"), RESOURCES),
     (OperationalError("database or disk is full"), RESOURCES),

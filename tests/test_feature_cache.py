@@ -158,6 +158,18 @@ def test_one_changed_bar_misses(store: Path, column: int) -> None:
     assert key_and_rows(store)[0] != before
 
 
+def test_another_version_of_a_library_misses(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = example()
+    bars = load_bars(spec, store)
+    before = cache.cache_key(spec, bars)
+    cache._code.cache_clear()
+    with monkeypatch.context() as other:
+        other.setattr(cache, "library_versions", lambda: {"numpy": "0"})
+        assert cache.cache_key(spec, bars) != before
+    cache._code.cache_clear()
+    assert cache.cache_key(spec, bars) == before
+
+
 def test_bars_after_the_end_keep_the_hit(store: Path) -> None:
     before, _ = key_and_rows(store)
     longer = np.concatenate([prices(800, 1), prices(100, 2)], axis=1)

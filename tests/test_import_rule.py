@@ -31,6 +31,8 @@ PAGES = ["api", "api_errors", "api_library", "api_pages", "api_shapes", "api_sha
          "bundles", "deletions", "logs", "audience", "broadcast", "verdict", "kept", "comparing", "annotations", "uploads", "measure_words", "signals",
          "fetches", "fetch_state", "metrics", "figures_use", "analytics", "analytics_files", "analytics_keeping"]  # fmt: skip
 HEAVY = ("torch", "pandas", "talib", "numba")
+TRAINING = ["training/pipeline", "training/trainer", *RECIPE, "training/values.py", "training/workers.py", "training/worker.py",
+            "training/inline.py", "training/requests.py", "training/operations.py", "training/plans.py", "training/progress.py"]  # fmt: skip
 
 # What stands in the tree, as files or folders; what it must never import, anywhere in its text.
 NEVER = {
@@ -47,6 +49,7 @@ NEVER = {
     "the pages": ([*(f"training/{name}.py" for name in PAGES), "training/pages"], (*HEAVY, "training.workers")),
     "the figures": (
         [f"training/{name}.py" for name in ("figures", "figures_compare", "figures_preview", "figures_bars", "figures_returns", "figures_use", "figures_analytics")], ("django", *HEAVY)),
+    "what trains, which downloads nothing": (TRAINING, ("training.sources", "training.fetching", "training.fetches", "yfinance", "ccxt")),
     "the upstream app": (["strategies_app"], ("training", *HEAVY)),
 }  # fmt: skip
 

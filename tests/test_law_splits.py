@@ -215,3 +215,22 @@ def test_swapped_sides_are_found(sound: tuple[Dataset, Splits]) -> None:
     dataset, splits = sound
     with pytest.raises(AssertionError):
         check_splits(dataset, planted(splits, train=splits.test, test=splits.train))
+
+
+def test_every_run_takes_the_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    from training import prepared
+
+    def leaking(dataset: Dataset, split: DataSplit) -> Splits:
+        splits = cut_rows(dataset, split)
+        assert len(splits.purged)
+        together = np.sort(np.concatenate([splits.train, splits.purged]))
+        return planted(splits, train=together, purged=splits.purged[:0])
+
+    spec = strategy({"slow": {"type": "sma", "period": 20}}, ("1h",), SYMBOLS, labels=LABEL_SECTIONS[0])
+    frames = {
+        s: with_higher(market_with_holes("1h", "4h", n, bars=500, buckets=30), ("1h",), False, n) for n, s in enumerate(SYMBOLS)
+    }
+    prepared.prepare(spec, run_bars(spec, frames))
+    monkeypatch.setattr(prepared, "cut_rows", leaking)
+    with pytest.raises(AssertionError, match=r"known at|label ends after the cut"):
+        prepared.prepare(spec, run_bars(spec, frames))

@@ -13,7 +13,7 @@ import pytest
 
 from tests.api_examples import make_examples
 from tests.homes import until
-from training import figures_use, machine_use
+from training import figures_use, machine_use, workers
 from training.machine_use import MachineUse, Meter, Points, open_card
 from training.models import ResourceUse
 
@@ -111,6 +111,14 @@ def test_a_running_attempt_leaves_what_it_used(transactional_db: None, monkeypat
     lengths = {len(values) for values in row.points.values()}
     assert len(lengths) == 1 and min(lengths) >= 1 and row.attempt == 1
     assert set(row.points) == {"cpu", "machine_cpu", "memory", "machine_memory", "disk"} and row.facts["cores"] >= 1
+
+
+def test_every_attempt_is_measured_while_it_works(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine_use, "SECONDS", 0.02)
+    monkeypatch.setattr(workers, "_train", lambda *work: until(ResourceUse.objects.exists, "a row"))
+    operation = make_examples().own
+    assert workers.run_operation(operation.pk, 1, device="cpu") == "completed"
+    assert [(row.operation_id, row.attempt) for row in ResourceUse.objects.all()] == [(operation.pk, 1)]
 
 
 def test_a_late_reading_fills_the_seconds_that_it_tells_of(monkeypatch: pytest.MonkeyPatch) -> None:

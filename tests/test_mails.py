@@ -16,11 +16,13 @@ from aiosmtpd.handlers import Message as Collect
 from django.utils import timezone
 
 from strategies_app.models import Strategy
+from strategies_app.stored import FoundStrategy
 from tests.api_examples import TEXT, Examples, make_examples, register_worker, send, start, store_bars
 from tests.homes import Home, operation_in
 from training.mails import NoMail, checked_address, mail_end
 from training.models import Operation, Status
 from training.reaper import Reaper
+from training.requests import Actor, start_training
 from training.workers import train_operation
 
 
@@ -30,6 +32,13 @@ class Letters(Collect):
     def __init__(self) -> None:
         super().__init__()
         self.arrived: list[Message] = []
+        self.refused: set[str] = set()
+
+    async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:
+        if address in self.refused:
+            return "550 no such box"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
 
     def handle_message(self, message: Message) -> None:
         self.arrived.append(email.message_from_bytes(message.as_bytes()))
@@ -76,6 +85,7 @@ def test_a_failure_is_mailed_with_what_to_do(mailing: Letters) -> None:
 @pytest.mark.django_db
 def test_a_failure_that_is_tried_again_by_itself_is_not_mailed_yet(mailing: Letters) -> None:
     mail_end(ended(status=Status.FAILED, error="away", retry_at=timezone.now()).pk)
+    mail_end(ended(status=Status.CANCELLED).pk)  # by who started it
     operation = ended(status=Status.COMPLETED)
     Operation.objects.filter(pk=operation.pk).update(notify="")
     mail_end(operation.pk)
@@ -121,6 +131,17 @@ def test_a_mail_server_that_is_away_costs_one_sentence(settings: Any, caplog: py
     assert len(caplog.records) == 1 and "Traceback" not in caplog.text
 
 
+@pytest.mark.django_db
+def test_a_letter_that_the_server_does_not_take_costs_one_sentence(mailing: Letters, caplog: pytest.LogCaptureFixture) -> None:
+    operation = ended(status=Status.COMPLETED)
+    Operation.objects.filter(pk=operation.pk).update(notify="trader@nowhere")
+    mailing.refused = {"trader@nowhere"}
+    mail_end(operation.pk)
+    (said,) = [record.getMessage() for record in caplog.records if record.name == "training.mails"]
+    assert said.startswith(f"{operation.pk} could not be mailed to trader@nowhere") and "no such box" in said
+    assert mailing.arrived == []
+
+
 def test_an_address_is_looked_at_before_anything_is_started(settings: Any) -> None:
     settings.EMAIL_HOST = "mail.example.org"
     assert checked_address("trader@example.org") == "trader@example.org" and checked_address("") == ""
@@ -129,6 +150,14 @@ def test_an_address_is_looked_at_before_anything_is_started(settings: Any) -> No
     settings.EMAIL_HOST = ""
     with pytest.raises(NoMail, match="EMAIL_HOST names no mail server"):
         checked_address("trader@example.org")
+
+
+@pytest.mark.django_db
+def test_a_wish_that_cannot_be_met_starts_nothing(settings: Any) -> None:
+    settings.EMAIL_HOST = ""
+    with pytest.raises(NoMail):
+        start_training(FoundStrategy(TEXT, "", None), {}, Actor(), inline=True, notify="trader@example.org")
+    assert not Operation.objects.exists()
 
 
 @pytest.mark.django_db

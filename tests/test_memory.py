@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -109,6 +110,16 @@ def test_a_start_that_fits_nowhere_is_refused_before_anything_is_stored(settings
     assert not Operation.objects.exists()
 
 
+@pytest.mark.django_db
+def test_a_plan_tells_its_memory_and_what_its_precision_changes() -> None:
+    from training.plans import plan
+
+    store_bars()
+    told = plan(TEXT.replace("\ntraining:\n", "\ntraining:\n  precision: bfloat16\n"), "stored", {}, worker="a gpu worker")
+    assert told["memory"].startswith("about ") and "program" in told["memory"] and "features" in told["memory"]
+    assert any(note.startswith("precision bfloat16 on CUDA") for note in told["notes"])
+
+
 # --- from a file ---
 
 
@@ -138,6 +149,37 @@ def test_without_a_cache_there_is_no_file_to_go_to(wide: Any) -> None:
     spec, bars = wide
     with pytest.raises(TooLarge, match="KTRDR_MEMORY_LIMIT"):
         prepare(spec, bars, memory_limit=1_000_000)
+
+
+def test_what_does_not_fit_with_its_features_in_a_file_is_refused_when_the_run_begins(wide: Any, tmp_path: Path) -> None:
+    spec, bars = wide
+    with pytest.raises(TooLarge, match="KTRDR_MEMORY_LIMIT"):
+        prepare(spec, bars, cache=FeatureCache(tmp_path / "cache", 10**9), memory_limit=1_000_000)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_room_on_the_disk_is_reserved_before_anything_is_computed(
+    wide: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*asked: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    spec, bars = wide
+    room = footprints.footprint(spec, {"S0000": [3000]}, 3000, in_file=True).run + 100_000
+    monkeypatch.setattr(cache.os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space left"):
+        prepare(spec, bars, cache=FeatureCache(tmp_path / "cache", 10**9), memory_limit=room)
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_allowance_of_the_settings_reaches_the_run(settings: Any) -> None:
+    store_bars()
+    settings.MEMORY_LIMIT = 1000
+    operation = start(Strategy.objects.import_text(TEXT))
+    assert run_operation(operation.pk, 1, device="cpu") == "failed"
+    operation.refresh_from_db()
+    assert operation.failure["category"] == "resources" and "1.0 kB is allowed by KTRDR_MEMORY_LIMIT" in operation.error
 
 
 TRAIN = """

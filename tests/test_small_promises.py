@@ -104,8 +104,19 @@ def test_a_prediction_says_when_the_bars_of_its_training_were_changed(settings: 
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("kind", "words", "told"),
+    [
+        ("OutOfMemoryError", "CUDA out of memory. Tried to allocate 2.00 GiB.\nGPU 0 has …", "CUDA out of memory"),
+        (
+            "RuntimeError",
+            "[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory",
+            "the allocation failed",
+        ),
+    ],
+)
 def test_memory_that_runs_out_in_the_optimizer_is_told_in_a_sentence(
-    settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, words: str, told: str, settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch
 
@@ -116,11 +127,11 @@ def test_memory_that_runs_out_in_the_optimizer_is_told_in_a_sentence(
 
     def step(self: Reference, x: Any, y: Any, w: Any, watch: Any) -> Any:
         self.gradients.of(x, y, w)
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nGPU 0 has …")
+        raise getattr(torch, kind, RuntimeError)(words)
 
     monkeypatch.setattr(Reference, "_step", step)
     operation = start(Strategy.objects.import_text(TEXT))
     assert run_operation(operation.pk, 1, device="cpu") == "failed"
     error = Operation.objects.get(pk=operation.pk).error
-    assert error.startswith("there is not enough memory for this run (CUDA out of memory") and "wanted a smaller network" in error
+    assert error.startswith(f"there is not enough memory for this run ({told}") and "wanted a smaller network" in error
     assert "\n" not in error

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from tests.trainer_examples import dataset, strategy
 from training.files import MANIFEST
+from training.recipe import predict_bars
 from training.trainer import bundle as bundles
 from training.trainer.bundle import Bundle, BundleError, load_bundle, manifest_sha256, save_bundle
 from training.trainer.device import environment
@@ -214,6 +215,11 @@ def test_features_in_another_order_are_refused_by_name(made: Bundle) -> None:
         made.require_features([names[0], names[2], names[1], *names[3:]])
     with pytest.raises(BundleError, match="5 features, seen 4"):
         made.require_features(names[:4])
+
+
+def test_a_bundle_whose_features_are_not_those_of_its_strategy_predicts_nothing(made: Bundle) -> None:
+    with pytest.raises(BundleError, match="bundle"):
+        predict_bars(made, "AAA", {}, 0)
 
 
 def test_no_file_is_a_pickle(saved: Path) -> None:

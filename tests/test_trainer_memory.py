@@ -135,6 +135,7 @@ def test_rows_are_resident_where_there_is_room(monkeypatch: pytest.MonkeyPatch) 
     assert fits("cpu", 100, 100) and not fits("cpu", 101, 100)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 5000))
     share = int(1000 * placement.RESIDENT_SHARE)
+    assert share <= 800, "the network, its activations and the optimizer need room beside the rows"
     assert fits("cuda", share) and not fits("cuda", share + 1)
     assert not fits("cuda", share + 1, 10_000), "a limit asks for less, never for more than there is"
     assert not fits("cuda", share, share - 1)
