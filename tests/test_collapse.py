@@ -30,6 +30,16 @@ def test_the_epoch_in_which_it_begins_and_ends_is_named_once() -> None:
     assert collapse_notes([{"epoch": 0, "val_loss": 1.0}]) == []  # a predicted return has no classes
 
 
+def test_classes_that_take_turns_are_told_of_a_few_times() -> None:
+    notes = collapse_notes(epochs(*(0.99, 0.01) * 50, 0.5))
+    assert [note.partition(":")[0] for note in notes] == ["epoch 1", "epoch 2", "epoch 3", "epoch 4"]
+    assert notes[-1] == (
+        "epoch 4: the classes have collapsed again, for the 4th time, into SELL; what follows of it is in the shares of the "
+        "epochs and not told any more"
+    )
+    assert len(collapse_notes(epochs(*(0.99, 0.5) * 50))) == 7  # three times both ways
+
+
 def test_a_training_that_collapses_ends_with_the_note() -> None:
     rows, splits = dataset()
     rows.rows.features[:] = np.float32(0.5)  # nothing to tell the classes by

@@ -25,6 +25,8 @@ from training.models import LIVE, EpochMetric, Operation
 
 log = logging.getLogger(__name__)
 LOOK_SECONDS = 1.0
+#: The web server ends a socket by force that takes 10 s to close.
+CLOSE_SECONDS = 3.0
 #: Beyond so many viewers of one operation each gets two messages a second.
 CROWD, CROWD_SECONDS = 20, 0.5
 #: Epochs that one message carries at most; whoever needs more asks the API.
@@ -76,7 +78,9 @@ class Audience:
             tasks, self._tasks, self._channel, self._joined = self._tasks, [], None, set()
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            # One of them may be in a thread that waits for a busy database; the socket is closed all the same.
+            if tasks:
+                await asyncio.wait(tasks, timeout=CLOSE_SECONDS)
 
     async def _forget(self, operation_id: str) -> None:
         for kept in (self._viewers, self._sent, self._late, self._rows, self._told):

@@ -15,7 +15,7 @@ from django.db import DatabaseError, close_old_connections, transaction
 
 from training import checkpoints, operations
 from training.models import EpochMetric, Operation, Status
-from training.values import BatchMetrics, Cancelled, EpochMetrics, Parts, collapse
+from training.values import BatchMetrics, Cancelled, Collapse, EpochMetrics, Parts
 
 #: Stage → its usual share of a run, until an earlier run tells better; the percentage is their sum and never goes back.
 STAGES = {
@@ -63,7 +63,7 @@ class Progress:
         self.epoch: int | None = None
         self.notes: list[str] = []
         self._checks: Mapping[str, Any] | None = None
-        self._fallen = ""
+        self._classes = Collapse()
         self._fractions = dict.fromkeys(STAGES, 0.0)
         self._stop: str | None = None
         self._next_watch = self._next_row = clock()
@@ -122,8 +122,7 @@ class Progress:
         self._unwritten.append(_row(self.operation_id, self.attempt, metrics))
         for watcher in self.watchers:
             watcher.epoch(metrics, self.percent)
-        self._fallen, news = collapse(self._fallen, metrics)
-        if news:
+        if news := self._classes.news(metrics):
             self.note(news)
         for finding in metrics.get("findings", ()):
             self.note(finding["text"])

@@ -145,26 +145,45 @@ EpochMetrics = dict[str, Any]
 COLLAPSED = 0.95
 
 
-def collapse(fallen: str, metrics: EpochMetrics) -> tuple[str, str]:
-    """The class that the predictions have fallen into, "" if none, and a sentence if that is news after `fallen`."""
-    shares: Mapping[str, float] = metrics.get("predicted_shares") or {}
-    name, share = max(shares.items(), key=lambda item: item[1], default=("", 0.0))
-    now, epoch = name if share > COLLAPSED else "", f"epoch {metrics['epoch'] + 1}"
-    if now and now != fallen:
-        return now, (
-            f"{epoch}: {share:.1%} of the validation rows are called {name}, the classes have collapsed into one; "
-            "try class_weights: balanced, a lower learning_rate or another label"
+#: So often a collapse is told; classes may take turns for hundreds of epochs.
+MOST_COLLAPSES = 3
+
+
+class Collapse:
+    """Follows the predicted classes from epoch to epoch, and says when they fall into one and when they come apart again."""
+
+    def __init__(self) -> None:
+        self._fallen, self._times = "", 0
+
+    def news(self, metrics: EpochMetrics) -> str:
+        """A sentence if something changed with this epoch, else ""."""
+        shares: Mapping[str, float] = metrics.get("predicted_shares") or {}
+        name, share = max(shares.items(), key=lambda item: item[1], default=("", 0.0))
+        before, self._fallen = self._fallen, name if share > COLLAPSED else ""
+        if self._fallen == before:
+            return ""
+        self._times += bool(self._fallen)
+        if self._times > MOST_COLLAPSES:
+            first = self._times == MOST_COLLAPSES + 1 and self._fallen
+            return self._again(metrics) if first else ""
+        if self._fallen:
+            return (
+                f"epoch {metrics['epoch'] + 1}: {share:.1%} of the validation rows are called {name}, the classes have collapsed "
+                "into one; try class_weights: balanced, a lower learning_rate or another label"
+            )
+        return f"epoch {metrics['epoch'] + 1}: the predicted classes have come apart again, {name} is at {share:.1%}"
+
+    def _again(self, metrics: EpochMetrics) -> str:
+        return (
+            f"epoch {metrics['epoch'] + 1}: the classes have collapsed again, for the {self._times}th time, into "
+            f"{self._fallen}; what follows of it is in the shares of the epochs and not told any more"
         )
-    return now, f"{epoch}: the predicted classes have come apart again, {name} is at {share:.1%}" if fallen and not now else ""
 
 
 def collapse_notes(history: Iterable[EpochMetrics]) -> list[str]:
     """The sentences of a whole run."""
-    fallen, notes = "", []
-    for metrics in history:
-        fallen, note = collapse(fallen, metrics)
-        notes += [note] if note else []
-    return notes
+    classes = Collapse()
+    return [news for metrics in history if (news := classes.news(metrics))]
 
 
 class Callback(Protocol):
