@@ -14,14 +14,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from django.test import RequestFactory
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.trainer_examples import dataset, strategy
+from training import api_errors
 from training.files import MANIFEST
 from training.recipe import predict_bars
 from training.trainer import bundle as bundles
-from training.trainer.bundle import Bundle, BundleError, load_bundle, manifest_sha256, save_bundle
+from training.trainer.bundle import Bundle, BundleError, PackageMissing, load_bundle, manifest_sha256, save_bundle
 from training.trainer.device import environment
 from training.trainer.evaluation import evaluate, probabilities
 from training.trainer.loop import fit
@@ -206,6 +208,17 @@ def test_a_consistent_bundle_that_describes_no_model_is_refused(made: Bundle, tm
         save_bundle(dataclasses.replace(made, **change), folder)
         with pytest.raises(BundleError, match="does not describe a model"):
             load_bundle(folder)
+
+
+def test_a_bundle_of_a_package_that_is_not_here_is_not_called_damaged(made: Bundle, tmp_path: Path) -> None:
+    gone = {"indicator kama": {"package": "kama-plus", "version": "1.0", "sha256": "0"}}
+    save_bundle(dataclasses.replace(made, plugins=gone), tmp_path / "model")
+    with pytest.raises(
+        PackageMissing, match=r"needs the package kama-plus 1.0 \(indicator kama\), which is not installed"
+    ) as told:
+        load_bundle(tmp_path / "model")
+    answer = api_errors.answer(RequestFactory().get("/api/v1/models"), told.value)
+    assert (answer.status_code, json.loads(answer.content)["error"]["code"]) == (409, "package_missing")
 
 
 def test_features_in_another_order_are_refused_by_name(made: Bundle) -> None:

@@ -28,6 +28,7 @@ STATUS = {
     "OperationError": (409, "wrong_state"),
     "CheckpointError": (409, "checkpoint"),
     "FolderError": (409, "damaged"),
+    "PackageMissing": (409, "package_missing"),
     "BundleError": (409, "damaged"),
     "ModelError": (422, "model"),
     "DataError": (422, "bars"),

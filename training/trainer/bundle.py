@@ -42,6 +42,10 @@ class BundleError(Refusal):
     category = "resources"
 
 
+class PackageMissing(BundleError):
+    """A bundle that is whole, of a model whose own indicators, labels or network are in a package that is not here."""
+
+
 @dataclass(frozen=True)
 class Bundle:
     """A trained model with its provenance.
@@ -115,7 +119,7 @@ def load_bundle(folder: Path) -> Bundle:
             raise BundleError(f"the bundle {folder} has format {document['format']}, this version reads {FORMAT}")
         document.setdefault("plugins", {})
         if absent := plugins.missing(document["plugins"]):
-            raise BundleError(f"the bundle {folder} needs {'; '.join(absent)}")
+            raise PackageMissing(f"the bundle {folder} needs {'; '.join(absent)}")
         spec = StrategySpec.model_validate(document["spec"])
         network, offset, scale = _network(spec, document, safe_torch.load(contents[WEIGHTS]))
         return Bundle(
