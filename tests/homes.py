@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -115,10 +119,38 @@ def operation_in(output: str) -> str:
 
 def made_home(folder: Path, **settings: object) -> Home:
     """Tables and sample bars."""
+    return _filled(empty_home(folder, **settings), **settings) if settings else _copied(_pattern(bars=True), folder)
+
+
+def empty_home(folder: Path, **settings: object) -> Home:
+    """Tables in which nothing is."""
+    if not settings:
+        return _copied(_pattern(bars=False), folder)
     home = Home(folder)
     done = home.run("migrate", "--verbosity", "0", **settings)
     assert done.returncode == 0, done.stderr
+    return home
+
+
+def _filled(home: Home, **settings: object) -> Home:
     load = "import django; django.setup(); from training.bar_series import load_samples; load_samples()"
     environment = home.environment(DJANGO_SETTINGS_MODULE="ktrdr_site.settings", **settings)
     subprocess.run([sys.executable, "-c", load], cwd=ROOT, env=environment, check=True)
     return home
+
+
+@functools.cache
+def _pattern(*, bars: bool) -> Path:
+    """A home that the others of this process are copies of: making one takes seconds."""
+    folder = Path(tempfile.mkdtemp(prefix="ktrdr-pattern-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    if bars:
+        return _filled(_copied(_pattern(bars=False), folder)).folder
+    done = Home(folder).run("migrate", "--verbosity", "0")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def _copied(pattern: Path, folder: Path) -> Home:
+    shutil.copytree(pattern, folder, dirs_exist_ok=True)
+    return Home(folder)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from tests.homes import Home, made_home
+from tests.homes import Home, empty_home, made_home
 from tests.ups import Up
 
 #: Pictures of pages for people to look at; git does not keep them.
@@ -131,9 +131,7 @@ def train(site: Site) -> Iterator[Callable[..., str]]:
 
 
 def _empty(playwright_browser: Browser, folder: str) -> Site:
-    home = Home(Path(folder))
-    done = home.run("migrate", "--verbosity", "0")
-    assert done.returncode == 0, done.stderr
+    home = empty_home(Path(folder))
     site = Site(home, Up(home), playwright_browser)
     site.sign_in()
     return site
