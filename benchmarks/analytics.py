@@ -40,7 +40,8 @@ def _measure(size: int, train: int, pairs: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         plain = _Epochs(dataset, splits, spec, target, None)
         watched = _Epochs(dataset, splits, spec, target, Journal(Path(folder), 1))
-        plain(), watched()
+        plain()
+        watched()
         measured = []
         for turn in range(pairs):
             first, second = (plain, watched) if turn % 2 else (watched, plain)

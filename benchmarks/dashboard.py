@@ -188,7 +188,8 @@ def _cpu_per_epoch(page: Any, trainer: psutil.Process, epochs: Any) -> float:
     end = time.monotonic() + TURN_SECONDS
     while time.monotonic() < end:
         page.wait_for_timeout(100)  # the browser goes on meanwhile
-    return (sum(trainer.cpu_times()[:2]) - before) / max(epochs() - began, 1)
+    spent: float = sum(trainer.cpu_times()[:2]) - before
+    return spent / float(max(epochs() - began, 1))
 
 
 def table(figures: dict[str, Any]) -> list[str]:

@@ -69,8 +69,10 @@ class Training:
         from benchmarks import pipeline
         from strategies_app.models import Strategy
         from strategies_app.schema import StrategySpec
+        from training.pipeline.frames import bar_times
         from training.pipeline.loading import RunBars
         from training.pipeline.synthetic import make_bars
+        from training.pipeline.timeframes import duration, resample
         from training.prepared import prepare
 
         plain = pipeline.strategy().plain()
@@ -79,13 +81,15 @@ class Training:
         plain["training"]["early_stopping"]["enabled"] = False
         self.spec = StrategySpec.model_validate(plain)
         frame = make_bars(BARS, pipeline.BASE)
-        times = pipeline.bar_times(frame)
-        frames = {pipeline.SYMBOL: {pipeline.BASE: frame, pipeline.HIGHER: pipeline.resample(frame, pipeline.HIGHER)}}
-        end = int(times[-1]) + pipeline.duration(pipeline.BASE)
+        times = bar_times(frame)
+        frames = {pipeline.SYMBOL: {pipeline.BASE: frame, pipeline.HIGHER: resample(frame, pipeline.HIGHER)}}
+        end = int(times[-1]) + duration(pipeline.BASE)
         bars = RunBars(frames, int(times[0]), end, {pipeline.SYMBOL: times}, {}, {}, {})
         self.prepared = prepare(self.spec, bars)
         self.ended = 0.0  # when the last one stood still, by the monotonic clock
-        self.version = Strategy.objects.import_text((ROOT / "strategies_app" / "samples" / "minimal.yaml").read_text())
+        self.version = Strategy.objects.import_text(  # type: ignore[attr-defined]  # our manager
+            (ROOT / "strategies_app" / "samples" / "minimal.yaml").read_text()
+        )
 
     def fit(self, callback: Any) -> None:
         from training.trainer.loop import fit
@@ -106,9 +110,10 @@ class Training:
 
         from training import checkpoints, operations
         from training.broadcast import Publisher
+        from training.logs import log_path
         from training.progress import Progress
         from training.pulse import Pulse
-        from training.terminal import LogFile, log_path
+        from training.terminal import LogFile
 
         operation = operations.start(self.version, self.spec.plain())
         schedule = checkpoints.Schedule(settings.CHECKPOINT_EPOCH_INTERVAL, settings.CHECKPOINT_TIME_INTERVAL_SECONDS)

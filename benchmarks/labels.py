@@ -17,6 +17,7 @@ from strategies_app.schema import StrategySpec
 from tests import label_references
 from tests.pipeline_examples import strategy
 from training.pipeline.features import bar_columns
+from training.pipeline.indicators import Columns
 from training.pipeline.labels import compute_labels, uniqueness
 from training.pipeline.synthetic import make_bars
 
@@ -63,7 +64,7 @@ def _measure(spec: StrategySpec, long: pd.DataFrame, short: pd.DataFrame, pairs:
 Answer = tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]
 
 
-def _ours(spec: StrategySpec, columns: dict[str, np.ndarray]) -> Answer:
+def _ours(spec: StrategySpec, columns: Columns) -> Answer:
     """Labels, ends, events and weights."""
     found = compute_labels(spec, columns)
     if found.events is None:

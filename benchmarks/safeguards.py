@@ -7,6 +7,7 @@ every step and at the epoch's end, in losses, norms and weights; and what is fou
 
 from __future__ import annotations
 
+import functools
 import json
 import statistics
 import time
@@ -17,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.trainer import CLASSES, FEATURES, _strategy
+from benchmarks.trainer import CLASSES, FEATURES, strategy_of
 from training.trainer import batches, rollback, stability
 from training.trainer.engine import EpochSums, Reference, _Sums
 from training.trainer.networks import build_network
@@ -47,7 +48,7 @@ def run(rows: int = 8_192, size: int = 32, pairs: int = 60, epochs_before: int =
     shares, plain = [], []
     for pair in range(pairs):
         order = (True, False) if pair % 2 else (False, True)
-        seconds = {watched: _cpu_seconds(lambda watched=watched: epoch(watched)) for watched in order}
+        seconds = {watched: _cpu_seconds(functools.partial(epoch, watched)) for watched in order}
         shares.append(seconds[True] / seconds[False] - 1)
         plain.append(seconds[False])
     count = batches.batch_count(rows, size)
@@ -63,7 +64,7 @@ def run(rows: int = 8_192, size: int = 32, pairs: int = 60, epochs_before: int =
 def _epoch(
     features: NDArray[np.float32], labels: NDArray[np.int64], size: int, epochs_before: int
 ) -> tuple[Callable[[bool], object], Callable[[], object]]:
-    spec = _strategy(size)
+    spec = strategy_of(size)
     network = build_network(spec, FEATURES, CLASSES, np.zeros(FEATURES, np.float32), np.ones(FEATURES, np.float32))
     engine = Reference(network, spec.training, place(features, labels, "cpu"), torch.ones(CLASSES), True)
     metrics = BatchMetrics(1, batches.batch_count(len(labels), size))
