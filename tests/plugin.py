@@ -8,13 +8,12 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 
 from ktrdr_site import embedded_redis
 
 # `make test` answers the same for the same code; `make fuzz` draws other examples at every call.
-# A machine that others use too draws them slowly; that is no fault of a test.
-settings.register_profile("same", derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("same", derandomize=True)
 settings.register_profile("search", print_blob=True)
 
 PROJECT = Path(__file__).resolve().parent.parent

@@ -80,7 +80,7 @@ def last_weights(recorder: Recorder) -> dict[str, torch.Tensor]:
     modes=st.tuples(st.booleans(), st.booleans()),
     stop_after=st.integers(0, 2),
 )
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_streaming_and_resident_rows_give_the_same_bits_also_across_a_resume(
     sampling: str, dropout: float, batch_size: int, block_bytes: int, fused: bool, modes: tuple[bool, bool], stop_after: int
 ) -> None:

@@ -45,7 +45,7 @@ def outcome(fitted: Fitted, parts: Parts) -> tuple[Any, ...]:
     patience=st.sampled_from([2, 50]),
     stop_at=st.integers(0, 6 * 6 - 1),
 )
-@settings(max_examples=16, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_a_run_stopped_at_any_batch_and_resumed_ends_in_the_same_bits(
     optimizer: str, scheduler: Any, sampling: str, loss: str, dropout: float, fused: bool, patience: int, stop_at: int
 ) -> None:

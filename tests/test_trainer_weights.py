@@ -121,7 +121,7 @@ def test_the_training_loss_has_both_weights_and_the_validation_loss_those_of_the
     dropout=st.sampled_from([0.0, 0.4]),
     fused=st.booleans(),
 )
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_a_run_stopped_at_any_batch_and_resumed_ends_in_the_same_bits(
     stop_at: int, sampling: str, loss: str, classes: str, dropout: float, fused: bool
 ) -> None:
