@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from training.pipeline.loading import RunBars
 from training.values import Dataset, Splits, rows_by_symbol
 
-
 #: What a model has to do with a day, in order of time.
 SIDES = ("before", "train", "validation", "test", "new")
 

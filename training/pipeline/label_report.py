@@ -53,7 +53,7 @@ def label_report(spec: StrategySpec, bars: RunBars, dataset: Dataset, splits: Sp
     names, directions, group = _groups(spec, dataset.rows.labels[splits.train], cost)
     runs = _runs(group, dataset.rows.symbols[splits.train], len(names))
     side = directions[group]
-    trades = splits.train[side != 0]
+    rows, trades = dataset.rows, splits.train[side != 0]
     gained = (side * lives.change)[side != 0]
     return {
         "rows": len(splits.train),
@@ -66,7 +66,7 @@ def label_report(spec: StrategySpec, bars: RunBars, dataset: Dataset, splits: Sp
         ],
         "trades": len(trades),
         "independent_trades": independent_rows(
-            dataset.rows.times[trades], dataset.rows.label_ends[trades], dataset.rows.symbols[trades], duration(spec.base_timeframe)
+            rows.times[trades], rows.label_ends[trades], rows.symbols[trades], duration(spec.base_timeframe)
         ),
         "fitness": float(gained.mean() - cost) if len(gained) else None,
         "paying_share": float((gained > cost).mean()) if len(gained) else None,

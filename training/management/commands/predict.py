@@ -82,7 +82,7 @@ def _columns(predictions: Any) -> tuple[str, ...]:
 
 
 def _rows(predictions: Any) -> Any:
-    """Time, one probability per class or the predicted return (shortest text that reads back to the same float), signal, split."""
+    """Time, one probability per class or the predicted return (shortest text that reads back to it), signal, split."""
     import numpy as np
 
     times = np.datetime_as_string(predictions.times.view("M8[us]").astype("M8[s]"))
