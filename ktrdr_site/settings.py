@@ -127,7 +127,40 @@ def _database(url: str) -> dict[str, object]:
         }
         # A file, since threads and child processes of a test share it.
         database["TEST"] = {"NAME": str(HOME_DIR / "test_db.sqlite3")}
+    elif database["ENGINE"] == "django.db.backends.postgresql":
+        database["OPTIONS"] = _bounded(dict(database.get("OPTIONS", {})))
     return database
+
+
+def _bounded(options: dict[str, object]) -> dict[str, object]:
+    """A PostgreSQL connection on which nothing waits for ever: for a server or a network that is away, for another's lock.
+
+    The server is told the same of us, so that a machine that vanishes inside a transaction does not keep its locks.
+    What stands in DATABASE_URL itself wins.
+    """
+    away = _number("DATABASE_AWAY_SECONDS", 10, low=2)
+    statement = _number("DATABASE_STATEMENT_SECONDS", 30, low=0)
+    busy = _number("DATABASE_BUSY_SECONDS", 20, low=0.1)
+    # Asked after a third of the time, then thrice in what is left of it.
+    idle, interval = max(1, round(away / 3)), max(1, round(away * 2 / 9))
+    session = {
+        "statement_timeout": f"{statement * 1000:.0f}",
+        "lock_timeout": f"{busy * 1000:.0f}",
+        "idle_in_transaction_session_timeout": f"{3 * away * 1000:.0f}",
+        "tcp_keepalives_idle": f"{idle}",
+        "tcp_keepalives_interval": f"{interval}",
+        "tcp_keepalives_count": "3",
+        "tcp_user_timeout": f"{away * 1000:.0f}",
+    }
+    ours = {
+        "connect_timeout": max(2, round(away / 2)),
+        "keepalives_idle": idle,
+        "keepalives_interval": interval,
+        "keepalives_count": 3,
+        "tcp_user_timeout": round(away * 1000),
+    }
+    told = " ".join(f"-c {name}={value}" for name, value in session.items())
+    return {**ours, **options, "options": f"{told} {options.get('options', '')}".strip()}
 
 
 #: What the packages lie in: the repository, or the site-packages that a wheel was installed into.
