@@ -9,6 +9,7 @@ import secrets
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
@@ -128,11 +129,11 @@ def _database(url: str) -> dict[str, object]:
         # A file, since threads and child processes of a test share it.
         database["TEST"] = {"NAME": str(HOME_DIR / "test_db.sqlite3")}
     elif database["ENGINE"] == "django.db.backends.postgresql":
-        database["OPTIONS"] = _bounded(dict(database.get("OPTIONS", {})))
+        database = _bounded(database)
     return database
 
 
-def _bounded(options: dict[str, object]) -> dict[str, object]:
+def _bounded(database: dict[str, object]) -> dict[str, object]:
     """A PostgreSQL connection on which nothing waits for ever: for a server or a network that is away, for another's lock.
 
     The server is told the same of us, so that a machine that vanishes inside a transaction does not keep its locks.
@@ -152,15 +153,19 @@ def _bounded(options: dict[str, object]) -> dict[str, object]:
         "tcp_keepalives_count": "3",
         "tcp_user_timeout": f"{away * 1000:.0f}",
     }
+    own: Any = database["OPTIONS"] if "OPTIONS" in database else {}
     ours = {
         "connect_timeout": max(2, round(away / 2)),
         "keepalives_idle": idle,
         "keepalives_interval": interval,
         "keepalives_count": 3,
         "tcp_user_timeout": round(away * 1000),
+        **own,
+        "options": " ".join(
+            [*(f"-c {name}={value}" for name, value in session.items()), *([own["options"]] if "options" in own else [])]
+        ),
     }
-    told = " ".join(f"-c {name}={value}" for name, value in session.items())
-    return {**ours, **options, "options": f"{told} {options.get('options', '')}".strip()}
+    return {**database, "OPTIONS": ours}
 
 
 #: What the packages lie in: the repository, or the site-packages that a wheel was installed into.
