@@ -153,7 +153,7 @@ def _bounded(database: dict[str, object]) -> dict[str, object]:
         "tcp_keepalives_count": "3",
         "tcp_user_timeout": f"{away * 1000:.0f}",
     }
-    own: Any = database["OPTIONS"] if "OPTIONS" in database else {}
+    own: Any = database.get("OPTIONS", {})
     ours = {
         "connect_timeout": max(2, round(away / 2)),
         "keepalives_idle": idle,
