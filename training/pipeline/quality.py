@@ -19,6 +19,7 @@ from training.pipeline.frames import bar_times, bar_values, time_text
 from training.pipeline.gaps import Expected, Stretches, gaps_of, outside, slots_of, summary
 from training.pipeline.oddities import spikes, split_jumps
 from training.pipeline.series_quality import Quality, off_grid
+from training.pipeline.spacing import timeframe_of as timeframe_of
 
 #: Shortest run of bars without volume, or with one and the same close, that is worth a word.
 STRETCH = 20
