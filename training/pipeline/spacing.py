@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from strategies_app.vocabulary import TIMEFRAMES
+from training.pipeline.coverage import DataError
 from training.pipeline.finding import ERROR, Finding, counted, iso
 from training.pipeline.frames import time_text
 
@@ -29,6 +30,8 @@ SHORTER = 0.25
 MULTIPLES = 0.95
 #: So many distances that are alike are no chance, and name a timeframe.
 ALIKE = 0.4
+#: With this a person says that bars last as long as their timeframe, where distances cannot show it.
+OPTION = "--timeframe-is-right"
 
 
 @dataclass(frozen=True)
@@ -48,18 +51,32 @@ class Wrong:
     last: int
 
     @property
+    def is_longer(self) -> bool:
+        """Whether the bars are further apart than the name says, which bars of a part of each day are too."""
+        return self.distance > _length(self.timeframe)
+
+    @property
+    def seen(self) -> str:
+        """What was seen, without what would help."""
+        span = f" from {time_text(self.first)} to {time_text(self.last)}" if self.bars < self.of else ""
+        return f"the bars{span} are {length_text(self.distance)} apart, not {length_text(_length(self.timeframe))}"
+
+    @property
     def sentence(self) -> str:
-        is_part = self.bars < self.of
-        span = f" from {time_text(self.first)} to {time_text(self.last)}" if is_part else ""
-        seen = f"the bars{span} are {length_text(self.distance)} apart, not {length_text(_length(self.timeframe))}"
-        if is_part:
-            return f"{seen}; leave them out" + (f", or load them alone as {self.right}" if self.right else "")
+        if self.bars < self.of:
+            return f"{self.seen}; leave them out" + (f", or load them alone as {self.right}" if self.right else "")
         if self.right:
-            return f"{seen}; load them as {self.right}"
-        return f"{seen}, and no timeframe is that long; wanted bars of {', '.join(TIMEFRAMES)}"
+            return f"{self.seen}; load them as {self.right}"
+        return f"{self.seen}, and no timeframe is that long; wanted bars of {', '.join(TIMEFRAMES)}"
 
     def finding(self) -> Finding:
         return Finding("wrong_timeframe", self.sentence, self.bars, iso(self.first), ERROR)
+
+    def as_told(self) -> Finding:
+        """That a person said otherwise when the bars were loaded."""
+        length = length_text(_length(self.timeframe))
+        said = f"it was said when they were loaded that each covers no more than {length}"
+        return Finding("timeframe_told", f"the bars are {length_text(self.distance)} apart; {said}", self.bars, iso(self.first))
 
 
 def length_text(microseconds: int) -> str:
@@ -92,9 +109,10 @@ def _named(distances: NDArray[np.int64]) -> str | None:
 
 
 def is_told_by(times: NDArray[np.int64], timeframe: str) -> bool:
-    """Whether the times themselves say that the bars have this timeframe, where nothing contradicts it."""
+    """Whether nothing is to be asked about bars whose timeframe nothing contradicts: there are enough of them, or some are as
+    far apart as it says, or there is but one, which no distance speaks of."""
     distances = _distances(times)
-    return len(distances) >= FEW or _share_near(distances, _length(timeframe)) > RIGHT
+    return len(distances) >= FEW or len(distances) == 0 or _share_near(distances, _length(timeframe)) > RIGHT
 
 
 def wrong_timeframe(times: NDArray[np.int64], timeframe: str) -> Wrong | None:
@@ -133,8 +151,27 @@ def wrong_timeframe(times: NDArray[np.int64], timeframe: str) -> Wrong | None:
     return Wrong(timeframe, _commonest(at)[0], _named(at), bars, len(times), first, last)
 
 
-def unproven(times: NDArray[np.int64], timeframe: str) -> str:
-    """That so few bars do not say what their timeframe is, in a sentence up to what would help."""
+def refuse_wrong_timeframe(
+    times: NDArray[np.int64], timeframe: str, among: NDArray[np.int64] | None = None, *, told: bool = False, asks: bool = False
+) -> None:
+    """DataError if bars that are to be stored are not as far apart as their timeframe says.
+
+    among: the times of the whole series with them. told: a person says that each bar lasts no longer than the timeframe.
+    asks: a few bars that prove nothing are refused too, unless a person says so, or unless they are one or two more bars of
+    a series that is known.
+    """
+    among = times if among is None else among
+    for seen, whose in ((times, ""), (among, "together with the stored bars: ")):
+        wrong = wrong_timeframe(seen, timeframe)
+        if wrong is not None and not (told and wrong.is_longer):
+            hint = f"; if each of them covers no more than {length_text(_length(timeframe))}, say so with {OPTION}"
+            raise DataError(whose + wrong.sentence + (hint if wrong.is_longer else ""))
+    is_known = is_told_by(times, timeframe) or (len(times) <= 2 and len(among) > len(times) and is_told_by(among, timeframe))
+    if asks and not told and not is_known:
+        raise DataError(f"{_unproven(times, timeframe)}; say so with {OPTION}, or load more bars at once")
+
+
+def _unproven(times: NDArray[np.int64], timeframe: str) -> str:
     distances = _distances(times)
     seen = f", {length_text(_commonest(distances)[0])} apart" if len(distances) else ""
     return f"{counted(len(times), 'bar')}{seen}: too few to tell whether each lasts {length_text(_length(timeframe))}"
