@@ -120,6 +120,7 @@ def store_frame(
         told = timeframe_is_right or before.timeframe_is_right
         origin = replaced(before, calendar=calendar, timeframe_is_right=told)
         try:
+            refuse_wrong_timeframe(bar_times(frame), timeframe, told=told)
             merge = merge_bars(stored, frame, replace)
             refuse_wrong_timeframe(bar_times(frame), timeframe, bar_times(merge.frame), told=told, asks=asks)
         except DataError as error:

@@ -161,11 +161,13 @@ def refuse_wrong_timeframe(
     a series that is known.
     """
     among = times if among is None else among
-    for seen, whose in ((times, ""), (among, "together with the stored bars: ")):
+    for seen in (times, among):
         wrong = wrong_timeframe(seen, timeframe)
         if wrong is not None and not (told and wrong.is_longer):
+            right = f" as {wrong.right}" if wrong.right else ""
+            said = wrong.sentence if seen is times else f"with what is stored, {wrong.seen}; load the series anew{right}"
             hint = f"; if each of them covers no more than {length_text(_length(timeframe))}, say so with {OPTION}"
-            raise DataError(whose + wrong.sentence + (hint if wrong.is_longer else ""))
+            raise DataError(said + (hint if wrong.is_longer else ""))
     is_known = is_told_by(times, timeframe) or (len(times) <= 2 and len(among) > len(times) and is_told_by(among, timeframe))
     if asks and not told and not is_known:
         raise DataError(f"{_unproven(times, timeframe)}; say so with {OPTION}, or load more bars at once")
