@@ -52,10 +52,14 @@ class Command(BaseCommand):
             self._print_table(predictions)
 
     def _write_file(self, path: str, predictions: Any) -> None:
+        from django.conf import settings
         from django.core.management.base import CommandError
 
+        is_new = not os.path.exists(path)
         try:
             with open(path, "w", newline="", encoding="utf-8") as file:
+                if is_new and os.path.isfile(path):
+                    os.fchmod(file.fileno(), 0o666 & ~settings.CALLER_UMASK)  # it is the caller's, as any other
                 _write_csv(file, predictions)
         except OSError as error:
             raise CommandError(f"{path} cannot be written: {error.strerror}") from None
