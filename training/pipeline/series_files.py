@@ -89,8 +89,8 @@ def _csv(batch: pa.RecordBatch) -> bytes:
     """Arrays are made of their buffers: to make them of anything else would import pandas."""
     count = batch.num_rows
     times, *columns = (np.asarray(np.from_dlpack(column)) for column in (batch.column(0).cast(pa.int64()), *batch.columns[1:]))
-    unit, width = ("us", 26) if (times % 1_000_000).any() else ("s", 19)
-    texts = np.strings.add(np.datetime_as_string(times.view("M8[us]"), unit=unit).astype(f"S{width}"), b"Z")
+    width = 26 if (times % 1_000_000).any() else 19
+    texts = np.strings.add(np.datetime_as_string(times.view("M8[us]"), unit="us").astype(f"S{width}"), b"Z")
     places = np.arange(count + 1, dtype=np.int32) * texts.itemsize
     arrays = [pa.StringArray.from_buffers(count, pa.py_buffer(places), pa.py_buffer(texts))]
     for column in columns:
