@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,12 +20,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from strategies_app.schema import SYMBOL
+from strategies_app.schema import is_symbol
 from strategies_app.vocabulary import BAR_COLUMNS, TIMEFRAMES, nearest
 from training.files import sync_folder
 from training.pipeline.coverage import DataError, load_command
 from training.pipeline.frames import bar_frame, bar_times, bar_values, empty_frame, fingerprint, time_text
-from training.pipeline.series_files import locked, series_path
+from training.pipeline.series_files import locked, series_path, symbol_of
 
 __all__ = [
     "DataError", "Merge", "bar_frame", "bar_table", "bar_times", "bar_values", "empty_frame", "file_sha256", "fingerprint",
@@ -62,8 +61,9 @@ def stored_series(root: Path) -> list[tuple[str, str]]:
     order = list(TIMEFRAMES)
     found = []
     for path in root.glob("*.parquet"):
-        symbol, _, timeframe = path.stem.replace("~", "").rpartition("_")
-        if timeframe in TIMEFRAMES and re.fullmatch(SYMBOL, symbol) and path == series_path(root, symbol, timeframe):
+        name, _, timeframe = path.stem.rpartition("_")
+        symbol = symbol_of(name)
+        if timeframe in TIMEFRAMES and is_symbol(symbol) and path == series_path(root, symbol, timeframe):
             found.append((symbol, timeframe))
     return sorted(found, key=lambda series: (series[0], order.index(series[1])))
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import io
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pyarrow import csv
 
-from strategies_app.schema import SYMBOL
+from strategies_app.schema import SYMBOL_WORDS, is_symbol
 from strategies_app.vocabulary import BAR_COLUMNS, TIMEFRAMES, nearest
 from training.pipeline.coverage import DataError, load_command
 
@@ -28,14 +28,26 @@ class InUse(DataError):
 
 
 def series_path(root: Path, symbol: str, timeframe: str) -> Path:
-    """Where a series is stored. `~` marks a change of case, so that `ab` and `AB` are two files everywhere."""
+    """Where a series is stored: the symbol's file name, `_`, the timeframe."""
     if timeframe not in TIMEFRAMES:
         near = nearest(timeframe, TIMEFRAMES)
         hint = f"; did you mean '{near}'?" if near else ""
         raise DataError(f"unknown timeframe '{timeframe}', wanted one of {', '.join(TIMEFRAMES)}{hint}")
-    if not re.fullmatch(SYMBOL, symbol):
-        raise DataError(f"'{symbol}' cannot be a symbol, wanted at most 32 letters, digits and . _ ^ = - such as EURUSD or BRK.B")
-    return root / f"{_marked(symbol)}_{timeframe}.parquet"
+    if not is_symbol(symbol):
+        raise DataError(f"'{symbol[:40]}' cannot be a symbol, wanted {SYMBOL_WORDS}")
+    return root / f"{file_name(symbol)}_{timeframe}.parquet"
+
+
+def file_name(symbol: str) -> str:
+    """A symbol as part of a file's name on every system: `~` marks a change of case, so that `ab` and `AB` are two files where
+    case is ignored, and what a folder or a hidden file is told by is escaped: `BTC/USDT` → `BTC%2FUSDT`, `.DJI` → `%2EDJI`."""
+    name = _marked(symbol).replace("/", "%2F").replace(":", "%3A")
+    return f"%2E{name[1:]}" if name.startswith(".") else name
+
+
+def symbol_of(name: str) -> str:
+    """The symbol of a `file_name`."""
+    return unquote(name.replace("~", ""))
 
 
 def _marked(symbol: str) -> str:
