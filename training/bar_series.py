@@ -35,6 +35,7 @@ from training.pipeline.bars import (
 )
 from training.pipeline.calendars import expected_bars, require_calendar
 from training.pipeline.coverage import DAY, day_start
+from training.pipeline.file_reading import AS_FOUND, Reading
 from training.pipeline.finding import Finding, counted, iso
 from training.pipeline.gaps import holes
 from training.pipeline.quality import bar_faults, quality
@@ -66,10 +67,8 @@ def load_file(
     symbol: str,
     timeframe: str,
     path: Path,
+    reading: Reading = AS_FOUND,
     *,
-    tz: str | None = None,
-    price_scale: float = 1.0,
-    adjust: bool = False,
     replace: bool = False,
     calendar: str | None = None,
 ) -> Loaded:
@@ -77,7 +76,7 @@ def load_file(
     series_path(settings.STORE_DIR, symbol, timeframe)  # refuses a bad symbol before the file is read
     if calendar:
         require_calendar(calendar)
-    frame, notes = read_bar_file(path, timeframe, tz=tz, price_scale=price_scale, adjust=adjust)
+    frame, notes = read_bar_file(path, timeframe, reading, symbol=symbol)
     return store_frame(symbol, timeframe, frame, source=path.name, notes=notes, replace=replace, calendar=calendar)
 
 

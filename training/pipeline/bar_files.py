@@ -6,10 +6,13 @@ Whatever cannot be read without a guess is a DataError that names the rows.
 from __future__ import annotations
 
 import codecs
+import csv
 import gzip
 import re
 import warnings
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,7 @@ from numpy.typing import NDArray
 from strategies_app.vocabulary import BAR_COLUMNS, PRICE_COLUMNS
 from training.pipeline.adjusting import adjusted
 from training.pipeline.coverage import DataError
+from training.pipeline.file_reading import AS_FOUND, Asked, FirstRows, Reading
 from training.pipeline.file_times import opens_of
 from training.pipeline.frames import Rows, bar_frame, time_text
 from training.pipeline.quality import bar_faults, off_grid_warning
@@ -63,35 +67,32 @@ class Table:
     rows: Rows
 
 
-def read_bar_file(
-    path: Path, timeframe: str, *, tz: str | None = None, price_scale: float = 1.0, adjust: bool = False
-) -> tuple[pd.DataFrame, list[str]]:
-    """The bars of a CSV or Parquet file, and notes on what was done to them.
+def read_bar_file(path: Path, timeframe: str, reading: Reading = AS_FOUND, *, symbol: str = "") -> tuple[pd.DataFrame, list[str]]:
+    """The bars of a CSV or Parquet file, and notes on how it was read and on what was done to them.
 
-    tz: the zone of naive times, such as Europe/Berlin. price_scale: what prices are divided by (100000 for points of
-    EURUSD). adjust: multiply prices by adjusted close / close, divide volume by the factor of the splits in it.
+    symbol: whose bars are wanted; a file that says that its bars are another's is refused.
     """
-    return bars_of(path.name, read_cells(path), timeframe, tz=tz, price_scale=price_scale, adjust=adjust)
+    return bars_of(path.name, read_cells(path, reading), timeframe, reading, symbol=symbol)
 
 
 def bars_of(
-    name: str, table: Table, timeframe: str, *, tz: str | None = None, price_scale: float = 1.0, adjust: bool = False
+    name: str, table: Table, timeframe: str, reading: Reading = AS_FOUND, *, symbol: str = ""
 ) -> tuple[pd.DataFrame, list[str]]:
     """The bars of cells that were read, and notes; a DataError begins with the file's name."""
-    if not (np.isfinite(price_scale) and price_scale >= 1):
+    if not (np.isfinite(reading.price_scale) and reading.price_scale >= 1):
         raise DataError(
-            f"prices are divided by the price scale, wanted a number of at least 1 such as 100000, got {price_scale:g}"
+            f"prices are divided by the price scale, wanted a number of at least 1 such as 100000, got {reading.price_scale:g}"
         )
     try:
-        return _bars(table, timeframe, tz, price_scale, adjust)
+        return _bars(table, timeframe, reading)
     except DataError as error:
         raise DataError(f"{name}: {error}") from error
 
 
-def _bars(table: Table, timeframe: str, tz: str | None, price_scale: float, adjust: bool) -> tuple[pd.DataFrame, list[str]]:
+def _bars(table: Table, timeframe: str, reading: Reading) -> tuple[pd.DataFrame, list[str]]:
     rows = table.rows
     numbers = {role: _numbers(column, rows) for role, column in table.columns.items() if role != "timestamp"}
-    times, notes = opens_of(table.columns["timestamp"], timeframe, tz, rows)
+    times, notes = opens_of(table.columns["timestamp"], timeframe, reading.tz, rows)
     if "volume" not in numbers:
         notes.append("there is no volume column: volume is missing in every bar")
         numbers["volume"] = np.full(len(times), np.nan)
@@ -103,14 +104,14 @@ def _bars(table: Table, timeframe: str, tz: str | None, price_scale: float, adju
     values = np.stack([numbers[column] for column in BAR_COLUMNS])
     for fault, where in bar_faults(values):
         raise DataError(f"{rows.named(where)}: {fault}")
-    if adjust:
+    if reading.adjust:
         if "adj_close" not in numbers:
             raise DataError("there is no adjusted close to adjust by, wanted a column such as 'Adj Close'")
         values, adjust_notes = adjusted(times, values, numbers["adj_close"], numbers.get("split"), rows)
         notes += adjust_notes
     elif "adj_close" in numbers:
         notes.append("the adjusted close was not used; --adjust applies it")
-    values[: len(PRICE_COLUMNS)] /= price_scale
+    values[: len(PRICE_COLUMNS)] /= reading.price_scale
     missing = int(np.count_nonzero(np.isnan(values[: len(PRICE_COLUMNS)]).any(axis=0)))
     if missing:
         notes.append(f"{missing:,} of {len(times):,} bars lack a price")
@@ -148,23 +149,51 @@ def _numbers(column: pd.Series, rows: Rows) -> NDArray[np.float64]:
     return numbers
 
 
+def first_rows(path: Path, reading: Reading = AS_FOUND, count: int = 8) -> FirstRows:
+    """The beginning of a file as text, and what each column would be read as; also where its bars cannot be read.
+
+    DataError only for a file that is not there, is damaged, or is no table.
+    """
+    with _read_as_table(path):
+        head, _ = _head(path)
+        if head.startswith(b"PAR1"):
+            cells = next(pq.ParquetFile(path).iter_batches(batch_size=count)).to_pandas().astype(str)
+            names, lines = [str(name) for name in cells.columns], cells.to_numpy().tolist()
+        else:
+            texts = [line for line in _text(path, head).splitlines() if line.strip()][: count + 1]
+            names, *lines = list(csv.reader(texts, delimiter=max(DELIMITERS, key=texts[0].count))) if texts else [[]]
+    roles = {name: role for role, name in _roles_found(names).items()}
+    needed = () if {"timestamp", *PRICE_COLUMNS} <= set(roles.values()) else ("columns",)
+    return FirstRows(tuple(names), tuple(map(tuple, lines)), tuple(roles.get(name, "") for name in names), "", needed)
+
+
 # --- cells -------------------------------------------------------------------------------------
 
 
-def read_cells(path: Path) -> Table:
+def read_cells(path: Path, reading: Reading = AS_FOUND) -> Table:
     """The cells of a CSV or Parquet file, each column in its part."""
+    with _read_as_table(path):
+        head, packed = _head(path)
+        return _read_parquet(path) if head.startswith(b"PAR1") else _read_csv(path, head, packed)
+
+
+@contextmanager
+def _read_as_table(path: Path) -> Iterator[None]:
+    """A file that is not there or damaged is one sentence."""
     if not path.is_file():
         raise DataError(f"there is no file {path}")
     try:
-        with path.open("rb") as file:
-            packed = file.read(2) == b"\x1f\x8b"
-        with gzip.open(path, "rb") if packed else path.open("rb") as file:
-            head = file.read(_HEAD)
-        if head.startswith(b"PAR1"):
-            return _read_parquet(path)
-        return _read_csv(path, head, packed)
-    except (OSError, EOFError, pa.ArrowException) as error:
+        yield
+    except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
         raise DataError(f"{path.name} cannot be read: {error}") from error
+
+
+def _head(path: Path) -> tuple[bytes, bool]:
+    """The beginning of a file, unpacked, and whether it is packed."""
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    with gzip.open(path, "rb") if packed else path.open("rb") as file:
+        return file.read(_HEAD), packed
 
 
 def _read_parquet(path: Path) -> Table:
@@ -251,17 +280,23 @@ def _clock_column(names: list[str]) -> str | None:
 
 def _roles(path: Path, names: list[str]) -> dict[str, str]:
     """Which column plays which part; optional parts may be left out."""
+    roles = _roles_found(names)
+    lacking = [role if role != "timestamp" else "the time" for role in ("timestamp", *PRICE_COLUMNS) if role not in roles]
+    if lacking:
+        shown = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
+        raise Asked(
+            f"{path.name} has no column for {', '.join(lacking)}; it has {shown};"
+            " wanted timestamp, open, high, low, close and, if known, volume",
+            "columns",
+        )
+    return roles
+
+
+def _roles_found(names: list[str]) -> dict[str, str]:
     by_bare = {_bare(name): name for name in reversed(names)}
     roles = {}
     for role, spellings in SPELLINGS.items():
         found = next((by_bare[spelling] for spelling in spellings if spelling in by_bare), None)
         if found is not None:
             roles[role] = found
-    lacking = [role if role != "timestamp" else "the time" for role in ("timestamp", *PRICE_COLUMNS) if role not in roles]
-    if lacking:
-        shown = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
-        raise DataError(
-            f"{path.name} has no column for {', '.join(lacking)}; it has {shown};"
-            " wanted timestamp, open, high, low, close and, if known, volume"
-        )
     return roles

@@ -84,9 +84,10 @@ class Command(BaseCommand):
 
     def _load(self, symbol: str, timeframe: str, *, file: Path, **options: Any) -> None:
         from training.bar_series import load_file, loaded_line
+        from training.pipeline.file_reading import Reading
 
-        given = {name: options[name] for name in (*OF_FILE, "replace")}
-        loaded = load_file(symbol, timeframe, file, **given, calendar=_calendar(options))
+        reading = Reading(**{name: options[name] for name in OF_FILE})
+        loaded = load_file(symbol, timeframe, file, reading, replace=options["replace"], calendar=_calendar(options))
         self.stdout.write(loaded_line(loaded))
         for note in loaded.notes:
             self.stdout.write(f"  note: {note}")
