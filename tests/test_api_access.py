@@ -10,7 +10,7 @@ from django.test import Client
 
 from tests.api_examples import Examples, register_worker, send, start, store_bars
 from training import api, api_library
-from training.models import Status
+from training.models import Operation, Status
 from training.questions import Reply
 
 EVERYBODY = frozenset({"anonymous", "nobody", "viewer", "trainer", "admin", "read", "train", "train of a viewer", "admin of a viewer", "read of an admin", "train of an admin", "admin token"})  # fmt: skip
@@ -50,7 +50,9 @@ TABLE: dict[tuple[str, str], tuple[frozenset[str], Any, set[int]]] = {
     ("POST", "/models/{name}/predict"): (READERS, {"symbol": "AAPL", "timeframe": "1d"}, {200}),
     ("GET", "/quick/{job}"): (READERS, None, {404}),  # nobody asked this
     ("GET", "/data"): (READERS, None, {200}),
-    ("GET", "/data/{symbol}/{timeframe}"): (READERS, None, {200}),
+    ("GET", "/data/{path:symbol}/{timeframe}"): (READERS, None, {200}),
+    ("GET", "/data/{path:symbol}/{timeframe}/download"): (READERS, None, {200}),
+    ("DELETE", "/data/{path:symbol}/{timeframe}"): (TRAINERS, None, {204}),
 }
 PREDICTED = {
     "model": "stored-1",
@@ -101,6 +103,9 @@ def test_a_route_is_open_to_whom_the_table_names_and_to_nobody_else(
     for module in (api, api_library):
         monkeypatch.setattr(module, "ask", lambda question, arguments, user: Reply("quick-1", PREDICTED))
     for name, client in callers(examples).items():
+        if method == "DELETE" and "data" in path:  # used up, and needed by the operations that wait
+            Operation.objects.filter(status=Status.PENDING).update(status=Status.CANCELLED)
+            store_bars()
         answer = send(client, method, filled(path, examples), body)
         if name in allowed:
             assert answer.status_code in statuses, (name, answer.content)
@@ -121,7 +126,7 @@ def filled(path: str, examples: Examples) -> str:
         failed = start(examples.version, trainer, status=Status.FAILED)
         path = path.replace("{checkpoint_id}", str(checkpoints.save(failed.pk, 1, 0, "failure", {"a": b"b"}).pk))
     path = path.replace("{name}", "stored-1" if "models" in path else "stored")
-    return path.replace("{job}", "quick-none").replace("{symbol}", "AAPL").replace("{timeframe}", "1d")
+    return path.replace("{job}", "quick-none").replace("{path:symbol}", "AAPL").replace("{timeframe}", "1d")
 
 
 @pytest.mark.parametrize(("verb", "status", "body"), [
@@ -150,7 +155,7 @@ def test_a_role_that_is_taken_away_counts_at_the_next_request(examples: Examples
 
 def test_the_description_of_the_api_is_open_and_served_from_here(client: Client) -> None:
     document = client.get("/api/v1/openapi.json").json()
-    assert {path.removeprefix("/api/v1") for path in document["paths"]} == {path for _, path in TABLE}
+    assert {path.removeprefix("/api/v1") for path in document["paths"]} == {path.replace("{path:", "{") for _, path in TABLE}
     page = client.get("/api/v1/docs")
     assert page.status_code == 200
     assert b"https://" not in page.content and b"ninja/swagger-ui-bundle.js" in page.content

@@ -63,7 +63,7 @@ def test_a_hole_of_one_symbol_among_several_is_named(ready: Examples) -> None:
     times = read_bars(Path(settings.STORE_DIR), "MSFT", "1d")
     write_bars(Path(settings.STORE_DIR), "MSFT", "1d", times[(times.index < "2005-01-01") | (times.index >= "2006-01-01")])
     asked = {"symbols": ["AAPL", "MSFT"], "start": "2005-02-01", "end": "2005-11-30"}
-    with pytest.raises(DataError, match="^no 1d bars of MSFT between 2005-02-01 and 2005-11-30"):
+    with pytest.raises(DataError, match=r"^no 1d bars of MSFT between 2005-02-01 and 2005-11-30"):
         effective_spec(TEXT, asked)
     effective_spec(TEXT, asked | {"symbols": ["AAPL"]})
 
@@ -76,6 +76,6 @@ def test_what_the_worker_would_read_is_never_refused(ready: Examples) -> None:
     dates: dict[str, Any] = {"symbols": ["AAPL"], "start": f"{inside[0]:%Y-%m-%d}", "end": f"{inside[-1]:%Y-%m-%d}"}
     spec = effective_spec(TEXT, dates)
     assert len(load_bars(spec, Path(settings.STORE_DIR)).clock["AAPL"]) == 100
-    with pytest.raises(DataError, match="^AAPL 1d: 99 bars between"):
+    with pytest.raises(DataError, match=r"^AAPL 1d: 99 bars between"):
         effective_spec(TEXT, dates | {"start": f"{inside[1]:%Y-%m-%d}"})
     assert read_strategy(TEXT).base_timeframe == "1d"

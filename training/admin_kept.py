@@ -39,6 +39,7 @@ from training.files import FolderError
 from training.measure_words import columns_of, heads_of
 from training.models import BarSeries, Checkpoint, TrainedModel
 from training.operations import OperationError
+from training.pipeline.coverage import DataError
 from training.requests import Actor, audit
 from training.verdict import baseline_name, is_of_returns
 
@@ -51,7 +52,7 @@ def ask_then_delete(
         return confirmation(model_admin, request, "Delete", [(row, keeps)], address_of(row))
     try:
         delete(Actor(request.user, "admin"))
-    except OperationError as refusal:
+    except (OperationError, DataError) as refusal:
         messages.error(request, f"{row} was left as it is: {refusal}.")
         return HttpResponseRedirect(address_of(row))
     LogEntry.objects.log_actions(request.user.pk, [row], DELETION, single_object=True)
@@ -310,6 +311,15 @@ class BarSeriesAdmin(ReadOnlyAdmin):
         "sha256",
         "details",
     )
+
+    has_delete_permission = admin.ModelAdmin.has_delete_permission
+
+    def delete_view(self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        row = _wanted(self, request, object_id)
+        keeps = "Its bars are removed for good; strategies, results and trained models stay."
+        return ask_then_delete(
+            self, request, row, keeps, lambda actor: deletions.delete_series(row.symbol, row.timeframe, actor) and None
+        )
 
     @admin.display(description="First bar", ordering="first")
     def begins(self, series: BarSeries) -> str:

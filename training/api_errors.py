@@ -26,6 +26,7 @@ STATUS = {
     "Conflict": (409, "task_id_used"),
     "NoWorker": (503, "no_worker"),
     "OperationError": (409, "wrong_state"),
+    "InUse": (409, "wrong_state"),
     "CheckpointError": (409, "checkpoint"),
     "FolderError": (409, "damaged"),
     "PackageMissing": (409, "package_missing"),

@@ -19,6 +19,7 @@ from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.core.files.uploadhandler import FileUploadHandler, StopUpload
 
+from strategies_app.schema import is_symbol
 from strategies_app.vocabulary import TIMEFRAMES
 from training.values import Refusal
 
@@ -200,4 +201,4 @@ def guess(name: str) -> tuple[str, str]:
             break
     symbol = words[0] if words else ""
     symbol = symbol.upper() if symbol.islower() else symbol
-    return (symbol if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._^=-]{0,31}", symbol) else "", timeframe)
+    return (symbol if is_symbol(symbol) else "", timeframe)

@@ -14,7 +14,7 @@ from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST
 
-from strategies_app.schema import SYMBOL
+from strategies_app.schema import SYMBOL, SYMBOL_WORDS
 from strategies_app.vocabulary import TIMEFRAMES
 from training import uploads
 from training.pages.access import actor_of, page
@@ -68,7 +68,7 @@ def _local(request: HttpRequest) -> str:
 class OptionsForm(forms.Form):
     """How a file is to be read."""
 
-    symbol = forms.RegexField(SYMBOL, max_length=32, error_messages={"invalid": "at most 32 letters, digits and . _ ^ = -"})
+    symbol = forms.RegexField(SYMBOL, max_length=32, error_messages={"invalid": SYMBOL_WORDS})
     timeframe = forms.ChoiceField(choices=[("", "choose"), *((name, name) for name in TIMEFRAMES)])
     tz = forms.CharField(label="Time zone of times that name none", required=False, max_length=64)
     price_scale = forms.FloatField(label="Prices are divided by", min_value=1, max_value=1e12, initial=1)

@@ -30,6 +30,7 @@ from training.pages.access import actor_of, page
 from training.pages.asking import Told, ask, look, without_worker
 from training.pages.query import searched, without_page
 from training.pipeline.coverage import DAY, DataError, day_of, source_of
+from training.pipeline.series_files import file_name
 from training.requests import audit, recorded_ranges
 from training.signals import SIGNALS
 from training.templatetags.words import sentence
@@ -240,7 +241,7 @@ def prediction_csv(request: HttpRequest, name: str, job: str) -> HttpResponse:
     writer.writerow(["timestamp", *(told.result["class_names"] or ["predicted_return"]), "signal", "split"])
     writer.writerows([bar["timestamp"], *map(str, _said(bar)), bar["signal"], bar["split"]] for bar in told.result["bars"])
     symbol, timeframe = told.result["symbol"], told.result["timeframe"]
-    headers = {"Content-Disposition": f'attachment; filename="{name}-{symbol}-{timeframe}.csv"'}
+    headers = {"Content-Disposition": f'attachment; filename="{name}-{file_name(symbol)}-{timeframe}.csv"'}
     return HttpResponse(stream.getvalue(), content_type="text/csv; charset=utf-8", headers=headers)
 
 

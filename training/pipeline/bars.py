@@ -5,10 +5,8 @@ What a frame is, is said in `frames`, whose names are also offered here. Times a
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
-import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,13 +20,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from strategies_app.schema import SYMBOL
+from strategies_app.schema import is_symbol
 from strategies_app.vocabulary import BAR_COLUMNS, TIMEFRAMES, nearest
 from training.files import sync_folder
 from training.pipeline.coverage import DataError, load_command
 from training.pipeline.frames import bar_frame, bar_times, bar_values, empty_frame, fingerprint, time_text
 from training.pipeline.origins import UNKNOWN, Origin
-from training.pipeline.series_files import series_path
+from training.pipeline.series_files import locked, series_path, symbol_of
 
 __all__ = [
     "DataError", "Merge", "bar_frame", "bar_table", "bar_times", "bar_values", "empty_frame", "file_sha256", "fingerprint",
@@ -62,8 +60,9 @@ def stored_series(root: Path) -> list[tuple[str, str]]:
     order = list(TIMEFRAMES)
     found = []
     for path in root.glob("*.parquet"):
-        symbol, _, timeframe = path.stem.replace("~", "").rpartition("_")
-        if timeframe in TIMEFRAMES and re.fullmatch(SYMBOL, symbol) and path == series_path(root, symbol, timeframe):
+        name, _, timeframe = path.stem.rpartition("_")
+        symbol = symbol_of(name)
+        if timeframe in TIMEFRAMES and is_symbol(symbol) and path == series_path(root, symbol, timeframe):
             found.append((symbol, timeframe))
     return sorted(found, key=lambda series: (series[0], order.index(series[1])))
 
@@ -180,22 +179,6 @@ def file_sha256(path: Path) -> str:
     """sha256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextmanager
-def locked(root: Path, symbol: str, timeframe: str) -> Iterator[None]:
-    """Hold the series for one writer: wrap read, merge and write in it. Other writers wait, readers do not."""
-    path = series_path(root, symbol, timeframe)
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        lock = (root / f".{path.stem}.lock").open("ab")
-    except OSError as error:
-        raise DataError(f"the store {root} cannot be written to: {error.strerror or error}") from error
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        for rest in root.glob(f".{path.name}.*.tmp"):  # left by a writer that was killed
-            rest.unlink(missing_ok=True)
-        yield
 
 
 def bar_table(frame: pd.DataFrame) -> pa.Table:

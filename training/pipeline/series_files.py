@@ -1,29 +1,53 @@
-"""Where a series of bars lies, and its bars for the eye: pyarrow and numpy only, so that the web process may use it."""
+"""Where a series of bars lies, its lock, its bars for the eye and as CSV: pyarrow and numpy only, for the web process too."""
 
 from __future__ import annotations
 
-import re
+import fcntl
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from pyarrow import csv
 
-from strategies_app.schema import SYMBOL
-from strategies_app.vocabulary import TIMEFRAMES, nearest
+from strategies_app.schema import SYMBOL_WORDS, is_symbol
+from strategies_app.vocabulary import BAR_COLUMNS, TIMEFRAMES, nearest
 from training.pipeline.coverage import DataError, load_command
+
+#: Lines of CSV that are made together.
+CSV_ROWS = 16_384
+
+
+class InUse(DataError):
+    """Somebody else writes the series just now."""
 
 
 def series_path(root: Path, symbol: str, timeframe: str) -> Path:
-    """Where a series is stored. `~` marks a change of case, so that `ab` and `AB` are two files everywhere."""
+    """Where a series is stored: the symbol's file name, `_`, the timeframe."""
     if timeframe not in TIMEFRAMES:
         near = nearest(timeframe, TIMEFRAMES)
         hint = f"; did you mean '{near}'?" if near else ""
         raise DataError(f"unknown timeframe '{timeframe}', wanted one of {', '.join(TIMEFRAMES)}{hint}")
-    if not re.fullmatch(SYMBOL, symbol):
-        raise DataError(f"'{symbol}' cannot be a symbol, wanted at most 32 letters, digits and . _ ^ = - such as EURUSD or BRK.B")
-    return root / f"{_marked(symbol)}_{timeframe}.parquet"
+    if not is_symbol(symbol):
+        raise DataError(f"'{symbol[:40]}' cannot be a symbol, wanted {SYMBOL_WORDS}")
+    return root / f"{file_name(symbol)}_{timeframe}.parquet"
+
+
+def file_name(symbol: str) -> str:
+    """A symbol as part of a file's name on every system: `~` marks a change of case, so that `ab` and `AB` are two files where
+    case is ignored, and what a folder or a hidden file is told by is escaped: `BTC/USDT` → `BTC%2FUSDT`, `.DJI` → `%2EDJI`."""
+    name = _marked(symbol).replace("/", "%2F").replace(":", "%3A")
+    return f"%2E{name[1:]}" if name.startswith(".") else name
+
+
+def symbol_of(name: str) -> str:
+    """The symbol of a `file_name`."""
+    return unquote(name.replace("~", ""))
 
 
 def _marked(symbol: str) -> str:
@@ -34,6 +58,60 @@ def _marked(symbol: str) -> str:
             marked, lower = marked + "~", not lower
         marked += letter
     return marked
+
+
+@contextmanager
+def locked(root: Path, symbol: str, timeframe: str, *, wait: bool = True) -> Iterator[None]:
+    """Hold the series for one writer: wrap read, merge and write in it. Other writers wait, readers do not.
+
+    Without `wait` InUse is raised where another one holds it.
+    """
+    path = series_path(root, symbol, timeframe)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        lock = (root / f".{path.stem}.lock").open("ab")
+    except OSError as error:
+        raise DataError(f"the store {root} cannot be written to: {error.strerror or error}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InUse(f"bars of {symbol} {timeframe} are being stored just now; try again when that is done") from None
+        for rest in root.glob(f".{path.name}.*.tmp"):  # left by a writer that was killed
+            rest.unlink(missing_ok=True)
+        yield
+
+
+def csv_parts(root: Path, symbol: str, timeframe: str) -> Iterator[bytes]:
+    """The series as CSV, some ten thousand lines at a time: each number is the shortest text that reads back to the same
+    float64, a missing value is empty, times are ISO 8601 in UTC."""
+    path = series_path(root, symbol, timeframe)
+    try:
+        with pq.ParquetFile(path) as file:
+            yield ",".join(("timestamp", *BAR_COLUMNS)).encode() + b"\n"
+            for batch in file.iter_batches(CSV_ROWS):
+                yield _csv(batch)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(
+            f"the bars of {symbol} {timeframe} cannot be read; load them again: {load_command(symbol, timeframe)}"
+        ) from error
+
+
+def _csv(batch: pa.RecordBatch) -> bytes:
+    """Arrays are made of their buffers: to make them of anything else would import pandas."""
+    count = batch.num_rows
+    times, *columns = (np.asarray(np.from_dlpack(column)) for column in (batch.column(0).cast(pa.int64()), *batch.columns[1:]))
+    width = 26 if (times % 1_000_000).any() else 19
+    texts = np.strings.add(np.datetime_as_string(times.view("M8[us]"), unit="us").astype(f"S{width}"), b"Z")
+    places = np.arange(count + 1, dtype=np.int32) * texts.itemsize
+    arrays = [pa.StringArray.from_buffers(count, pa.py_buffer(places), pa.py_buffer(texts))]
+    for column in columns:
+        filled = np.packbits(~np.isnan(column), bitorder="little")
+        arrays.append(pa.Array.from_buffers(pa.float64(), count, [pa.py_buffer(filled), pa.py_buffer(column)]))
+    out = io.BytesIO()
+    table = pa.table(arrays, names=["timestamp", *BAR_COLUMNS])
+    csv.write_csv(table, out, csv.WriteOptions(include_header=False, quoting_style="none"))
+    return out.getvalue()
 
 
 def read_candles(
