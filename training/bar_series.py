@@ -6,6 +6,7 @@ Imports pandas: only commands, jobs and the demo come here, never the web proces
 from __future__ import annotations
 
 from dataclasses import dataclass
+from dataclasses import replace as replaced
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from training.pipeline.bars import (
     merge_bars,
     read_bars,
     series_calendar,
+    series_origin,
     series_path,
     stored_series,
     write_bars,
@@ -38,7 +40,9 @@ from training.pipeline.coverage import DAY, day_start
 from training.pipeline.file_reading import AS_FOUND, Reading
 from training.pipeline.finding import Finding, counted, iso
 from training.pipeline.gaps import holes
+from training.pipeline.origins import UNKNOWN, Origin
 from training.pipeline.quality import bar_faults, quality
+from training.pipeline.spacing import refuse_wrong_timeframe, wrong_timeframe
 
 SAMPLE_BARS = Path(__file__).resolve().parent / "sample_bars"
 
@@ -71,13 +75,20 @@ def load_file(
     *,
     replace: bool = False,
     calendar: str | None = None,
+    timeframe_is_right: bool = False,
 ) -> Loaded:
-    """Merge the bars of a file into the store and record the series. calendar: of the exchange; None keeps what is there."""
+    """Merge the bars of a file into the store and record the series. calendar: of the exchange; None keeps what is there.
+
+    timeframe_is_right: a person says so, where the distances between the bars do not show it.
+    """
     series_path(settings.STORE_DIR, symbol, timeframe)  # refuses a bad symbol before the file is read
     if calendar:
         require_calendar(calendar)
     frame, notes = read_bar_file(path, timeframe, reading, symbol=symbol)
-    return store_frame(symbol, timeframe, frame, source=path.name, notes=notes, replace=replace, calendar=calendar)
+    return store_frame(
+        symbol, timeframe, frame, source=path.name, notes=notes, replace=replace, calendar=calendar,
+        timeframe_is_right=timeframe_is_right, asks=True,
+    )  # fmt: skip
 
 
 def store_frame(
@@ -90,25 +101,32 @@ def store_frame(
     replace: bool = False,
     calendar: str | None = None,
     whole: bool = False,
+    timeframe_is_right: bool = False,
+    asks: bool = False,
 ) -> Loaded:
     """Merge bars into the store and record the series. Bars that are there already change nothing.
 
-    With `whole` the frame takes the place of all that is stored.
+    With `whole` the frame takes the place of all that is stored. Bars that are not as far apart as their timeframe says
+    are refused (see `refuse_wrong_timeframe`).
     """
     root = Path(settings.STORE_DIR)
     row = BarSeries.objects.filter(symbol=symbol, timeframe=timeframe).first()  # fails here, not after writing, without tables
     with locked(root, symbol, timeframe):
         path = series_path(root, symbol, timeframe)
         stored = read_bars(root, symbol, timeframe) if path.exists() and not whole else empty_frame()
-        before = series_calendar(root, symbol, timeframe) if path.exists() else ""
-        calendar = before if calendar is None else calendar
+        before = series_origin(root, symbol, timeframe) if path.exists() else UNKNOWN
+        calendar = before.calendar if calendar is None else calendar
+        told = timeframe_is_right or before.timeframe_is_right
+        origin = replaced(before, calendar=calendar, timeframe_is_right=told)
         try:
+            refuse_wrong_timeframe(bar_times(frame), timeframe, told=told)
             merge = merge_bars(stored, frame, replace)
+            refuse_wrong_timeframe(bar_times(frame), timeframe, bar_times(merge.frame), told=told, asks=asks)
         except DataError as error:
             raise DataError(f"{symbol} {timeframe}: {error}") from error
         new = merge.added or merge.replaced
         source = source if new or row is None else row.source
-        digest = write_bars(root, symbol, timeframe, merge.frame, calendar) if new or calendar != before else file_sha256(path)
+        digest = write_bars(root, symbol, timeframe, merge.frame, origin) if new or origin != before else file_sha256(path)
         series, warnings = _record(symbol, timeframe, merge.frame, digest, source, calendar)
     return Loaded(series, merge, notes or [], warnings)
 
@@ -191,7 +209,7 @@ def _check(symbol: str, timeframe: str, row: BarSeries | None) -> Checked:
             return Checked(symbol, timeframe, False, finding)
         try:
             frame = read_bars(root, symbol, timeframe, verify=True)
-            _refuse_impossible(frame, path)
+            _refuse_impossible(frame, path, timeframe, series_origin(root, symbol, timeframe))
         except DataError as error:
             return Checked(symbol, timeframe, False, str(error))
         digest = file_sha256(path)
@@ -202,9 +220,12 @@ def _check(symbol: str, timeframe: str, row: BarSeries | None) -> Checked:
         return Checked(symbol, timeframe, True, f"{len(frame):,} bars; the file {seen}, which is repaired")
 
 
-def _refuse_impossible(frame: pd.DataFrame, path: Path) -> None:
+def _refuse_impossible(frame: pd.DataFrame, path: Path, timeframe: str, origin: Origin) -> None:
     """A file that was exchanged by hand has sound checksums and may still hold anything."""
     if not frame.index.is_monotonic_increasing or not frame.index.is_unique:
         raise DataError(f"{path} is not in order of time")
     for fault, where in bar_faults(bar_values(frame)):
         raise DataError(f"{path} has {len(where):,} bars with {fault}")
+    wrong = wrong_timeframe(bar_times(frame), timeframe)
+    if wrong is not None and not (origin.timeframe_is_right and wrong.is_longer):
+        raise DataError(f"{path}: {wrong.sentence}")

@@ -21,6 +21,7 @@ from training.models import BarSeries
 from training.pipeline.bars import empty_frame, locked, merge_bars, read_bars, series_path, write_bars
 from training.pipeline.coverage import DAY, day_of
 from training.pipeline.frames import bar_times
+from training.pipeline.spacing import wrong_timeframe
 from training.processes import undisturbed
 from training.sources.opening import open_source
 from training.sources.source import Source, SourceError, Unavailable
@@ -147,6 +148,7 @@ def _page(fetch: Fetch, source: Source, now: int) -> None:
     start, end, core_start, core_end = fetch.spans[0]
     page = source.page(fetch.market, fetch.timeframe, start, end)
     fetch.pages += 1
+    _refuse_other_bars(fetch, page.frame)
     frame, impossible = possible_bars(whole_bars(page.frame, fetch.timeframe, now))
     if impossible:
         fetch.note("some bars were left out, since no bar can have such prices: a high below its low, or none above zero")
@@ -169,6 +171,15 @@ def _page(fetch: Fetch, source: Source, now: int) -> None:
         _remember(fetch, [core_start, core_end])
     fetch.in_span = 0
     return _ended(fetch, core_start, core_end) if not fetch.spans else None
+
+
+def _refuse_other_bars(fetch: Fetch, frame: pd.DataFrame) -> None:
+    """SourceError where a source answers with bars of another timeframe than it was asked for."""
+    wrong = wrong_timeframe(bar_times(frame), fetch.timeframe)
+    if wrong is not None:
+        raise SourceError(
+            f"{fetch.label} was asked for {fetch.timeframe} bars, and {wrong.seen}; nothing of this answer was stored"
+        )
 
 
 def _changed(fetch: Fetch, source: Source, stored: pd.DataFrame, why: str, now: int) -> None:

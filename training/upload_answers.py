@@ -58,7 +58,7 @@ def load_upload(key: str, user: int) -> dict[str, Any]:
     with _bounded(upload):
         loaded = load_file(
             options["symbol"], options["timeframe"], upload.path, _reading(upload), replace=bool(options["replace"]),
-            calendar=_calendar(upload),
+            calendar=_calendar(upload), timeframe_is_right=bool(options["timeframe_is_right"]),
         )  # fmt: skip
     merge = loaded.merge
     counts = {"added": merge.added, "same": merge.same, "replaced": merge.replaced}
@@ -186,6 +186,7 @@ def _preview(frame: pd.DataFrame, upload: Upload) -> dict[str, Any]:
     from training.pipeline.quality import quality
 
     times, timeframe, calendar = bar_times(frame), upload.options["timeframe"], _calendar_after(upload)
+    beside = _beside_stored(frame, upload)
     expected, silent = expected_bars(calendar, timeframe, times)
     odd = [*silent, *quality(frame, timeframe, calendar, expected).findings()]
     ends = frame if len(frame) <= 2 * SHOWN else frame.iloc[[*range(SHOWN), *range(-SHOWN, 0)]]
@@ -194,7 +195,7 @@ def _preview(frame: pd.DataFrame, upload: Upload) -> dict[str, Any]:
         "bars": len(times), "first": time_text(times[0]), "last": time_text(times[-1]),
         "ends": [{"time": time_text(time), "values": row} for time, row in zip(bar_times(ends), values, strict=True)],
         "left_out": len(frame) - len(ends), "half": SHOWN,
-        "warnings": [finding.sentence for finding in odd], "calendar": calendar, **_beside_stored(frame, upload),
+        "warnings": [finding.sentence for finding in odd], "calendar": calendar, **beside,
     }  # fmt: skip
 
 
@@ -218,15 +219,20 @@ def _beside_stored(frame: pd.DataFrame, upload: Upload) -> dict[str, Any]:
     """How the file's bars stand to those of the store: new, the same, or other values at the same time."""
     from django.conf import settings
 
-    from training.pipeline.bars import merge_bars, read_bars, series_path
+    from training.pipeline.bars import merge_bars, read_bars, series_origin, series_path
     from training.pipeline.coverage import DataError
+    from training.pipeline.frames import bar_times
+    from training.pipeline.spacing import refuse_wrong_timeframe
 
     symbol, timeframe = upload.options["symbol"], upload.options["timeframe"]
-    root = Path(settings.STORE_DIR)
+    root, is_right = Path(settings.STORE_DIR), bool(upload.options["timeframe_is_right"])
     if not symbol or not series_path(root, symbol, timeframe).exists():
+        refuse_wrong_timeframe(bar_times(frame), timeframe, told=is_right, asks=True)
         return {"added": len(frame), "same": 0, "differ": 0, "conflict": "", "stored": False}
     stored = read_bars(root, symbol, timeframe)
     merge = merge_bars(stored, frame, replace=True)
+    told = is_right or series_origin(root, symbol, timeframe).timeframe_is_right
+    refuse_wrong_timeframe(bar_times(frame), timeframe, bar_times(merge.frame), told=told, asks=True)
     conflict = ""
     if merge.replaced:
         try:

@@ -61,7 +61,7 @@ class Upload:
         words += ["--tz", given["tz"]] if given["tz"] else []
         words += ["--price-scale", f"{given['price_scale']:g}"] if given["price_scale"] != 1 else []
         words += ["--calendar", given["calendar"]] if given["calendar"] else []
-        words += [f"--{flag}" for flag in ("adjust", "replace") if given[flag]]
+        words += [f"--{flag.replace('_', '-')}" for flag in ("adjust", "replace", "timeframe_is_right") if given[flag]]
         return " ".join(words)
 
 
@@ -105,7 +105,7 @@ def store(file: UploadedFile, owner: int) -> Upload:
         raise too_large()
     symbol, timeframe = guess(name)
     options = {"symbol": symbol, "timeframe": timeframe, "tz": "", "price_scale": 1.0, "adjust": False, "replace": False}
-    options["calendar"] = ""
+    options |= {"calendar": "", "timeframe_is_right": False}
     upload = Upload(secrets.token_hex(16), owner, name, file.size, options)
     folder = _root() / upload.key
     try:
@@ -136,7 +136,8 @@ def read(key: str) -> Upload | None:
         kept = json.loads((_root() / key / "upload.json").read_text(encoding="utf-8"))
     except OSError:
         return None  # loaded, dropped or too old
-    return Upload(key, kept["owner"], kept["name"], kept["size"], {"calendar": "", **kept["options"]})
+    options = {"calendar": "", "timeframe_is_right": False, **kept["options"]}
+    return Upload(key, kept["owner"], kept["name"], kept["size"], options)
 
 
 def change(upload: Upload, options: Mapping[str, Any]) -> Upload:

@@ -73,6 +73,7 @@ class OptionsForm(forms.Form):
     tz = forms.CharField(label="Time zone of times that name none", required=False, max_length=64)
     price_scale = forms.FloatField(label="Prices are divided by", min_value=1, max_value=1e12, initial=1)
     adjust = forms.BooleanField(label="Adjust by the file's adjusted close", required=False)
+    timeframe_is_right = forms.BooleanField(label="Each bar lasts no longer than this timeframe", required=False)
     calendar = forms.CharField(label="Exchange calendar, by which gaps are counted", required=False, max_length=32)
 
     def clean_tz(self) -> str:

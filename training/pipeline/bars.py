@@ -25,12 +25,13 @@ from strategies_app.vocabulary import BAR_COLUMNS, TIMEFRAMES, nearest
 from training.files import sync_folder
 from training.pipeline.coverage import DataError, load_command
 from training.pipeline.frames import bar_frame, bar_times, bar_values, empty_frame, fingerprint, time_text
+from training.pipeline.origins import UNKNOWN, Origin
 from training.pipeline.series_files import locked, series_path, symbol_of
 
 __all__ = [
     "DataError", "Merge", "bar_frame", "bar_table", "bar_times", "bar_values", "empty_frame", "file_sha256", "fingerprint",
-    "load_command", "locked", "merge_bars", "read_bars", "series_calendar", "series_path", "series_range", "stored_series",
-    "time_text", "write_bars",
+    "load_command", "locked", "merge_bars", "read_bars", "series_calendar", "series_origin", "series_path", "series_range",
+    "stored_series", "time_text", "write_bars",
 ]  # fmt: skip
 
 #: Rows that are read or skipped together: small enough that a month of 1m bars does not read a year.
@@ -42,8 +43,6 @@ SCHEMA = pa.schema(
         *(pa.field(column, pa.float64(), nullable=False) for column in BAR_COLUMNS),
     ]
 )
-#: Under this name a file keeps the exchange calendar of its series.
-CALENDAR = b"calendar"
 #: Plain pages are read at the speed of memory; checksums tell a damaged file from one that is newer than its record.
 FORMAT: dict[str, Any] = {
     "compression": "none",
@@ -75,11 +74,15 @@ def series_range(root: Path, symbol: str, timeframe: str) -> tuple[int, int, int
         return bounds[0][0], bounds[-1][1], file.metadata.num_rows
 
 
-def series_calendar(root: Path, symbol: str, timeframe: str) -> str:
-    """The exchange calendar that the series was loaded with, "" if none: kept in the file, which is the truth."""
+def series_origin(root: Path, symbol: str, timeframe: str) -> Origin:
+    """How the series was loaded: kept in the file, which is the truth."""
     with _opened(root, symbol, timeframe) as file:
-        metadata: dict[bytes, bytes] = file.schema_arrow.metadata or {}
-        return metadata.get(CALENDAR, b"").decode()
+        return Origin.of(file.schema_arrow.metadata or {})
+
+
+def series_calendar(root: Path, symbol: str, timeframe: str) -> str:
+    """The exchange calendar that the series was loaded with, "" if none."""
+    return series_origin(root, symbol, timeframe).calendar
 
 
 def read_bars(
@@ -186,15 +189,13 @@ def bar_table(frame: pd.DataFrame) -> pa.Table:
     return pa.table([pa.array(times).cast(SCHEMA.types[0]), *(pa.array(row) for row in bar_values(frame))], schema=SCHEMA)
 
 
-def write_bars(root: Path, symbol: str, timeframe: str, frame: pd.DataFrame, calendar: str = "") -> str:
+def write_bars(root: Path, symbol: str, timeframe: str, frame: pd.DataFrame, origin: Origin = UNKNOWN) -> str:
     """Put the frame in the place of the stored series, wholly or not at all; gives the sha256 of the file.
 
     Where others may write too, call it inside `locked`.
     """
     path = series_path(root, symbol, timeframe)
-    table = bar_table(frame)
-    if calendar:
-        table = table.replace_schema_metadata({CALENDAR: calendar.encode()})
+    table = bar_table(frame).replace_schema_metadata(origin.metadata() or None)
     root.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from strategies_app.vocabulary import nearest
 from training.pipeline.coverage import DataError
 from training.pipeline.frames import Rows, time_text
+from training.pipeline.spacing import wrong_timeframe
 
 Times = NDArray[np.int64]
 #: Bars of these are stamped with their date, whatever zone the file speaks of.
@@ -178,6 +179,9 @@ def _guessed(text: pd.Series) -> pd.Series:
 
 def _dates(wall: Times, timeframe: str, rows: Rows) -> tuple[Times, list[str]]:
     """Days at 00:00 UTC. A stamp in the second half of a day may mean the next one (22:00 UTC is midnight in Berlin)."""
+    wrong = wrong_timeframe(np.unique(wall), timeframe)
+    if wrong is not None and not wrong.is_longer:  # hours within a day, which would all become that day
+        raise DataError(wrong.sentence)
     days = wall // _DAY * _DAY
     late = np.flatnonzero(wall - days >= _DAY // 2)
     if len(late):

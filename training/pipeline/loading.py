@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from strategies_app.schema import RawInput, StrategySpec, output_of
 from strategies_app.vocabulary import PRICE_COLUMNS
-from training.pipeline.bars import read_bars, series_calendar, series_range, stored_series
+from training.pipeline.bars import read_bars, series_origin, series_range, stored_series
 from training.pipeline.coverage import (
     DAY,
     DataError,
@@ -252,7 +252,7 @@ class _Reader:
     def _resampled(self, source: str, timeframe: str, stored: pd.DataFrame) -> None:
         symbol = self.symbol
         self.notes.append(f"{symbol} {timeframe} resampled from {source}")
-        if source not in self.spec.timeframes:
+        if self.sources.get(source) != source:
             self.notes += self._inspect(stored, source, source, needs_volume=True)
         gone = int(stored[list(PRICE_COLUMNS)].isna().any(axis=1).sum())
         if gone:
@@ -291,8 +291,11 @@ class _Reader:
 
     def _inspect(self, frame: pd.DataFrame, timeframe: str, source: str, *, needs_volume: bool) -> list[str]:
         """The data gate: what it finds is kept, and given in words; DataError for bars that nothing can be trained on."""
-        calendar = series_calendar(self.root, self.symbol, source)
-        found = validate_bars(frame, self.symbol, timeframe, needs_volume=needs_volume, calendar=calendar)
+        origin = series_origin(self.root, self.symbol, source)
+        found = validate_bars(
+            frame, self.symbol, timeframe, needs_volume=needs_volume, calendar=origin.calendar,
+            timeframe_is_right=origin.timeframe_is_right, is_resampled=source != timeframe,
+        )  # fmt: skip
         self.findings += found
         return [finding.sentence for finding in found]
 

@@ -19,6 +19,8 @@ from training.pipeline.frames import bar_times, bar_values, time_text
 from training.pipeline.gaps import Expected, Stretches, gaps_of, outside, slots_of, summary
 from training.pipeline.oddities import spikes, split_jumps
 from training.pipeline.series_quality import Quality, off_grid
+from training.pipeline.spacing import timeframe_of as timeframe_of
+from training.pipeline.spacing import wrong_timeframe
 
 #: Shortest run of bars without volume, or with one and the same close, that is worth a word.
 STRETCH = 20
@@ -116,17 +118,25 @@ def validate_bars(
     *,
     needs_volume: bool = True,
     calendar: str = "",
+    timeframe_is_right: bool = False,
+    is_resampled: bool = False,
 ) -> list[Finding]:
     """The findings about bars that may be trained on; DataError about others, with all that speaks against them as findings.
 
-    A missing volume counts only where something needs it.
+    A missing volume counts only where something needs it. timeframe_is_right: as a person said when the bars were loaded.
+    Resampled bars last as long as they say, however far they are apart.
     """
     against = [finding.of(symbol, timeframe) for finding in _stopping(frame, minimum_rows, needs_volume)]
+    times = bar_times(frame) if not against else np.empty(0, np.int64)
+    wrong = None if is_resampled else wrong_timeframe(times, timeframe)
+    if wrong is not None and not (timeframe_is_right and wrong.is_longer):
+        against.append(wrong.finding().of(symbol, timeframe))
     if against:
         raise DataError(refused(against), against)
-    times = bar_times(frame)
     expected, silent = expected_bars(calendar, timeframe, times)
     found = [*silent, *quality(frame, timeframe, calendar, expected).findings()]
+    if wrong is not None:
+        found.append(wrong.as_told())
     return [finding.of(symbol, timeframe) for finding in found]
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from training.models import BarSeries
 
 #: Options that only a file has, and only a source.
-OF_FILE, OF_SOURCE = ("tz", "price_scale", "adjust"), ("exchange", "market", "since", "until")
+OF_FILE, OF_SOURCE = ("tz", "price_scale", "adjust", "timeframe_is_right"), ("exchange", "market", "since", "until")
 
 
 class Command(BaseCommand):
@@ -38,6 +38,10 @@ class Command(BaseCommand):
         parser.add_argument(
             "--adjust", action="store_true", help="adjust prices by the file's adjusted close, and volume for the splits in it"
         )
+        parser.add_argument(
+            "--timeframe-is-right", action="store_true",
+            help="each bar lasts no longer than TIMEFRAME, though the bars are few or further apart",
+        )  # fmt: skip
         parser.add_argument(
             "--calendar", metavar="NAME", help="exchange calendar by which gaps are counted, such as XNYS; `none` takes it away"
         )
