@@ -71,8 +71,8 @@ endif
 	@echo "Installing the project"
 	@$(PIP) install -c constraints.txt --editable '.[test,lint]'
 	@echo "Compiling the numeric kernels"
-	@mkdir -p var/numba
-	@NUMBA_CACHE_DIR=$(CURDIR)/var/numba $(RUN) -c 'from training.pipeline import indicator_kernels, kernels; kernels.warm()'
+	@umask 077 && mkdir -p var/numba
+	@umask 077 && NUMBA_CACHE_DIR=$(CURDIR)/var/numba $(RUN) -c 'from training.pipeline import indicator_kernels, kernels; kernels.warm()'
 	@$(RUN) manage.py migrate --verbosity 0
 	@touch $@
 

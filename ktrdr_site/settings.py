@@ -6,12 +6,16 @@ import hashlib
 import math
 import os
 import secrets
+import sys
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
+
+from training.modes import TooOpen, close_home, closed_sentence, umask_of
 
 
 def _number(name: str, default: float, *, low: float, whole: bool = False) -> float:
@@ -67,6 +71,44 @@ def _folder(name: str, default: Path) -> Path:
     return Path(text).expanduser().absolute() if text else default
 
 
+def _umask(name: str) -> int:
+    """What the mode in environment variable `name` leaves to nobody else."""
+    text = os.environ.get(name, "").strip() or "700"
+    try:
+        return umask_of(text)
+    except ValueError:
+        raise ImproperlyConfigured(
+            f"{name} is {text!r}, wanted 700 (only who owns it), 750 or 770 (its group too), or another mode that begins with 7"
+        ) from None
+
+
+def _elsewhere(home: Path, *folders: Path) -> list[Path]:
+    """What of ours lies outside of the home: folders, and the files of an SQLite database."""
+    name = str(DATABASES["default"]["NAME"]) if "sqlite3" in str(DATABASES["default"]["ENGINE"]) else ""
+    files = [Path(name + end) for end in ("", "-wal", "-shm", "-journal")] if name else []
+    return [path for path in [*folders, *files] if home not in path.parents]
+
+
+def _let_group_write(database: dict[str, object]) -> None:
+    """SQLite makes a file that only its owner may write, so it finds one."""
+    if UMASK & 0o020 or database["ENGINE"] != "django.db.backends.sqlite3":
+        return
+    try:
+        Path(str(database["NAME"])).touch(0o666)
+    except OSError as error:
+        raise ImproperlyConfigured(f"the database {database['NAME']} cannot be made: {error.strerror}") from None
+
+
+def _close(home: Path, elsewhere: list[Path]) -> None:
+    """An older version left everything open to read."""
+    try:
+        changed = close_home(home, elsewhere, UMASK)
+    except TooOpen as error:
+        raise ImproperlyConfigured(str(error)) from None
+    if changed:
+        sys.stderr.write(closed_sentence(home, changed) + "\n")
+
+
 def _socket(home: Path) -> Path:
     """Where the embedded Redis listens: in the home, or, where that path is too long for a socket, in a short folder."""
     inside = home / "redis" / "redis.sock"
@@ -85,8 +127,9 @@ def _stored_secret(path: Path) -> str:
     try:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, temporary = tempfile.mkstemp(prefix=".secret-", dir=path.parent)  # mode 600
+            descriptor, temporary = tempfile.mkstemp(prefix=".secret-", dir=path.parent)
             try:
+                os.fchmod(descriptor, 0o666 & ~UMASK)
                 with os.fdopen(descriptor, "w", encoding="ascii") as file:
                     file.write(secrets.token_urlsafe(48))
                     file.flush()
@@ -127,8 +170,50 @@ def _database(url: str) -> dict[str, object]:
         }
         # A file, since threads and child processes of a test share it.
         database["TEST"] = {"NAME": str(HOME_DIR / "test_db.sqlite3")}
+    elif database["ENGINE"] == "django.db.backends.postgresql":
+        database = _bounded(database)
     return database
 
+
+def _bounded(database: dict[str, object]) -> dict[str, object]:
+    """A PostgreSQL connection on which nothing waits for ever: for a server or a network that is away, for another's lock.
+
+    The server is told the same of us, so that a machine that vanishes inside a transaction does not keep its locks.
+    What stands in DATABASE_URL itself wins.
+    """
+    away = _number("DATABASE_AWAY_SECONDS", 10, low=2)
+    statement = _number("DATABASE_STATEMENT_SECONDS", 30, low=0)
+    busy = _number("DATABASE_BUSY_SECONDS", 20, low=0.1)
+    # Asked after a third of the time, then thrice in what is left of it.
+    idle, interval = max(1, round(away / 3)), max(1, round(away * 2 / 9))
+    session = {
+        "statement_timeout": f"{statement * 1000:.0f}",
+        "lock_timeout": f"{busy * 1000:.0f}",
+        "idle_in_transaction_session_timeout": f"{3 * away * 1000:.0f}",
+        "tcp_keepalives_idle": f"{idle}",
+        "tcp_keepalives_interval": f"{interval}",
+        "tcp_keepalives_count": "3",
+        "tcp_user_timeout": f"{away * 1000:.0f}",
+    }
+    own: Any = database.get("OPTIONS", {})
+    ours = {
+        "connect_timeout": max(2, round(away / 2)),
+        "keepalives_idle": idle,
+        "keepalives_interval": interval,
+        "keepalives_count": 3,
+        "tcp_user_timeout": round(away * 1000),
+        **own,
+        "options": " ".join(
+            [*(f"-c {name}={value}" for name, value in session.items()), *([own["options"]] if "options" in own else [])]
+        ),
+    }
+    return {**database, "OPTIONS": ours}
+
+
+#: Before anything is written: files are for whoever runs this, and for a group if KTRDR_HOME_MODE says so. What a command
+#: writes elsewhere, where it was told to, is as open as the caller's other files.
+UMASK = _umask("KTRDR_HOME_MODE")
+CALLER_UMASK = os.umask(UMASK)
 
 #: What the packages lie in: the repository, or the site-packages that a wheel was installed into.
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -183,8 +268,14 @@ FILE_UPLOAD_HANDLERS = [
 # Compiled kernels are kept with the rest; it must be set before numba is first imported.
 os.environ.setdefault("NUMBA_CACHE_DIR", str(HOME_DIR / "numba"))
 
+DATABASES = {"default": _database(os.environ.get("DATABASE_URL", "").strip() or f"sqlite:///{HOME_DIR / 'ktrdr.sqlite3'}")}
+#: Closed like the home, though it lies outside of it.
+ELSEWHERE = _elsewhere(HOME_DIR, CHECKPOINT_DIR, CACHE_DIR, Path(os.environ["NUMBA_CACHE_DIR"]))
+_close(HOME_DIR, ELSEWHERE)
+
 DEBUG = _flag("KTRDR_DEBUG", False)
 SECRET_KEY = os.environ.get("KTRDR_SECRET_KEY", "").strip() or _stored_secret(HOME_DIR / "secret_key")
+_let_group_write(DATABASES["default"])
 ALLOWED_HOSTS = _names("KTRDR_ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = _names("KTRDR_TRUSTED_ORIGINS", [])
 
@@ -270,7 +361,6 @@ TEMPLATES = [
 ROOT_URLCONF = "ktrdr_site.urls"
 ASGI_APPLICATION = "ktrdr_site.asgi.application"
 
-DATABASES = {"default": _database(os.environ.get("DATABASE_URL", "").strip() or f"sqlite:///{HOME_DIR / 'ktrdr.sqlite3'}")}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
@@ -289,6 +379,7 @@ USE_I18N = False
 
 STATIC_URL = "static/"
 STATIC_ROOT = HOME_DIR / "static"
+FILE_UPLOAD_PERMISSIONS = FILE_UPLOAD_DIRECTORY_PERMISSIONS = None  # as the umask says
 #: Plotly's one file comes from its own Python package, found without importing it.
 STATICFILES_DIRS = [("plotly", Path(str(find_spec("plotly").origin)).parent / "package_data")]  # type: ignore[union-attr]
 STORAGES = {

@@ -21,6 +21,7 @@ from ktrdr_site import embedded_redis
 from training import assets, queues
 from training.caretaker import Caretaker, bury_dead
 from training.devices import graphics_devices, visible_to
+from training.modes import TooOpen, close_home, closed_sentence
 from training.processes import dying_with_parent, take_lock
 from training.supervisor import Child, Supervisor
 from training.values import Refusal
@@ -138,11 +139,22 @@ def _check_redis() -> None:
 
 
 def _set_up(say: Say) -> None:
-    """Tables, static files, a first user, and operations that died with the machine."""
+    """Modes, tables, static files, a first user, and operations that died with the machine."""
+    _close_home(say)
     call_command("migrate", interactive=False, verbosity=0)
     assets.collect()
     _first_user(say)
     _bury_dead(say)
+
+
+def _close_home(say: Say) -> None:
+    """All of it: a copy or an older version may have left files open in a folder that is closed."""
+    try:
+        changed = close_home(settings.HOME_DIR, settings.ELSEWHERE, settings.UMASK, whole=True)
+    except TooOpen as error:
+        raise CannotStart(str(error)) from None
+    if changed:
+        say(closed_sentence(settings.HOME_DIR, changed))
 
 
 def _bury_dead(say: Say) -> None:

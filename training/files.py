@@ -8,8 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -44,7 +44,8 @@ def write_folder(folder: Path, contents: Mapping[str, bytes]) -> str:
     if folder.exists():
         raise FileExistsError(f"{folder} exists already")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".new-{folder.name}-", dir=folder.parent))
+    unfinished = folder.parent / f".new-{folder.name}-{secrets.token_hex(4)}"
+    unfinished.mkdir()  # as open as its neighbours: mkdtemp's are closed to a group too
     try:
         for name, content in {**contents, MANIFEST: manifest}.items():
             with (unfinished / name).open("xb") as file:

@@ -17,11 +17,10 @@ from training.footprint import PER_BAR, Footprint, exceeds, footprint, must_fit,
 from training.memory import free_room, size_text
 from training.pipeline import cache as feature_cache
 from training.pipeline.checks import check_rows, set_columns
-from training.pipeline.coverage import DataError
+from training.pipeline.coverage import MINIMUM_ROWS, DataError, few_bars
 from training.pipeline.dataset import MatrixOf, build_dataset, matrix_rows
 from training.pipeline.finding import kept, refused
-from training.pipeline.loading import RunBars, few_bars
-from training.pipeline.quality import MINIMUM_ROWS
+from training.pipeline.loading import RunBars
 from training.pipeline.remarks import gathered
 from training.pipeline.splits import check_splits, cut_rows
 from training.values import Dataset, Splits
@@ -89,7 +88,10 @@ def prepare(
 def _refuse_few(spec: StrategySpec, bars: RunBars) -> None:
     """Bars of the warm-up give no rows: those inside the dates are counted."""
     short = {symbol: clock for symbol, clock in bars.clock.items() if len(clock) < MINIMUM_ROWS}
-    few = [few_bars(symbol, spec.base_timeframe, clock, bars) for symbol, clock in short.items()]
+    few = [
+        few_bars(symbol, spec.base_timeframe, len(clock), int(clock[0]) if len(clock) else None, bars.start, bars.end)
+        for symbol, clock in short.items()
+    ]
     if few:
         raise DataError(refused(few), [*few, *bars.findings])
 

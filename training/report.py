@@ -141,7 +141,9 @@ def _figures_of(feature: Metrics) -> str:
 
 def _labels(told: Metrics) -> RenderableType:
     """What the labels of the training rows are worth by themselves."""
-    table = _table(f"Labels of the {told['rows']:,} training rows, each over its own life", "", *label_words.COLUMNS)
+    table = _table(
+        f"Label statistics of the {told['rows']:,} training rows, from each bar to its label's end", "", *label_words.COLUMNS
+    )
     for name, cells in label_words.label_lines(told):
         table.add_row(name, *cells)
     return Group(table, Text(label_words.label_worth(told)))

@@ -81,7 +81,13 @@ def predict_stored(
     notes += [f"values may differ from those in training: {said}" for said in plugins.differences(bundle.plugins)]
     notes += _changed_since(bundle, symbol)
     first = spec.training_data.start
-    return predict_bars(bundle, symbol, bars.frames[symbol], day_start(first) if first else bars.start), notes
+    predictions = predict_bars(bundle, symbol, bars.frames[symbol], day_start(first) if first else bars.start)
+    if seen := predictions.splits.count("train"):
+        notes.append(
+            f"{seen:,} of {len(predictions.splits):,} bars are from days that it was trained on (split: train); "
+            "what is right there says nothing of other days"
+        )
+    return predictions, notes
 
 
 def _changed_since(bundle: Bundle, symbol: str) -> list[str]:

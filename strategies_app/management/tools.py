@@ -139,6 +139,8 @@ def write_file(path: Path, text: str, force: bool) -> None:
     import os
     import tempfile
 
+    from django.conf import settings
+
     if not force and (path.exists() or path.is_symlink()):
         raise FileExistsError(path)
     path = path.resolve()  # through a link, as an editor would
@@ -149,9 +151,7 @@ def write_file(path: Path, text: str, force: bool) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask if mode is None else mode & 0o7777)
+        os.chmod(temporary, 0o666 & ~settings.CALLER_UMASK if mode is None else mode & 0o7777)
         os.replace(temporary, path)
     finally:
         Path(temporary).unlink(missing_ok=True)

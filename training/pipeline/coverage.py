@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from strategies_app.schema import StrategySpec
 from strategies_app.vocabulary import TIMEFRAMES, nearest
-from training.pipeline.finding import ERROR, Finding
+from training.pipeline.finding import ERROR, Finding, counted, iso
 from training.values import Refusal
 
 SECOND = 1_000_000
@@ -20,6 +20,8 @@ DAY = 86_400 * SECOND
 WEEK_ANCHOR = -3 * DAY
 EPOCH = dt.date(1970, 1, 1)
 
+#: Fewer bars than these inside the dates train nothing.
+MINIMUM_ROWS = 100
 #: More names than these are read by nobody.
 MOST_NAMES = 10
 #: Symbol → stored timeframe → open of the first and the last bar.
@@ -189,6 +191,15 @@ def nothing_inside(symbol: str, source: str, first: int, last: int, start: int, 
         f"choose dates inside, or load more with: {load_command(symbol, source)}"
     )
     return Finding("outside_dates", sentence, severity=ERROR, symbol=symbol, timeframe=source)
+
+
+def few_bars(symbol: str, timeframe: str, count: int, first: int | None, start: int, end: int) -> Finding:
+    """That a symbol has too few bars in [start, end), the first of them at `first`."""
+    sentence = (
+        f"{symbol} {timeframe}: {counted(count, 'bar')} between {day_of(start)} and {day_of(end - 1)}, "
+        f"wanted at least {MINIMUM_ROWS}; choose more days"
+    )
+    return Finding("too_few_bars", sentence, count, None if first is None else iso(first), ERROR, symbol, timeframe)
 
 
 def _nothing_stored(ranges: Ranges, symbol: str, timeframe: str) -> str:

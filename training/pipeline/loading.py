@@ -32,7 +32,7 @@ from training.pipeline.coverage import (
 from training.pipeline.finding import ERROR, Finding, iso, refused
 from training.pipeline.frames import bar_times, bar_values, fingerprint
 from training.pipeline.labels import label_warm_up
-from training.pipeline.quality import MINIMUM_ROWS, validate_bars
+from training.pipeline.quality import validate_bars
 from training.pipeline.timeframes import resample
 from training.pipeline.together import Step, in_order
 
@@ -322,16 +322,6 @@ class _Reader:
             self.odd.append(taken.sentence)
             frame = frame[whole]
         self.frames[timeframe] = frame
-
-
-def few_bars(symbol: str, timeframe: str, clock: NDArray[np.int64], bars: RunBars) -> Finding:
-    """That a symbol has too few bars inside the dates; clock: their opens (µs)."""
-    sentence = (
-        f"{symbol} {timeframe}: {len(clock)} bars between {day_of(bars.start)} and {day_of(bars.end - 1)}, "
-        f"wanted at least {MINIMUM_ROWS}; choose more days"
-    )
-    first = iso(int(clock[0])) if len(clock) else None
-    return Finding("too_few_bars", sentence, len(clock), first, ERROR, symbol, timeframe)
 
 
 def _bucket_starts(times: NDArray[np.int64], timeframe: str) -> NDArray[np.int64]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from strategies_app.vocabulary import BAR_COLUMNS, PRICE_COLUMNS
 from training.pipeline.calendars import expected_bars
-from training.pipeline.coverage import DataError
+from training.pipeline.coverage import MINIMUM_ROWS, DataError
 from training.pipeline.finding import ERROR, Finding, counted, iso, refused
 from training.pipeline.frames import bar_times, bar_values, time_text
 from training.pipeline.gaps import Expected, Stretches, gaps_of, outside, slots_of, summary
@@ -25,8 +25,6 @@ from training.pipeline.spacing import wrong_timeframe
 #: Shortest run of bars without volume, or with one and the same close, that is worth a word.
 STRETCH = 20
 LARGEST_MISSING_SHARE = 0.05
-#: Fewer bars of a timeframe are not worth a training.
-MINIMUM_ROWS = 100
 
 
 def quality(frame: pd.DataFrame, timeframe: str, calendar: str = "", expected: Expected = None) -> Quality:

@@ -137,10 +137,28 @@ def read_candles(
                 times = np.concatenate([more_times[low:high], times])
                 values = np.concatenate([more_values[:, low:high], values], axis=1)
     except (pa.ArrowException, OSError) as error:
-        raise DataError(
-            f"the bars of {symbol} {timeframe} cannot be read; load them again: {load_command(symbol, timeframe)}"
-        ) from error
+        raise _unreadable(symbol, timeframe) from error
     return times[-limit:], values[:, -limit:]
+
+
+def stored_times(root: Path, symbol: str, timeframe: str, start: int, end: int) -> NDArray[np.int64]:
+    """The opens (µs) of the stored bars with start ≤ open < end; nothing but times is read."""
+    try:
+        with pq.ParquetFile(series_path(root, symbol, timeframe)) as file:
+            parts = [np.empty(0, np.int64)]
+            for group in range(file.metadata.num_row_groups):
+                statistics = file.metadata.row_group(group).column(0).statistics
+                if statistics.max_raw >= start and statistics.min_raw < end:
+                    column = file.read_row_group(group, columns=["timestamp"]).combine_chunks().column(0).cast(pa.int64())
+                    parts.append(np.asarray(np.from_dlpack(column.chunk(0)), np.int64))
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(symbol, timeframe) from error
+    times = np.concatenate(parts)
+    return times[np.searchsorted(times, start) : np.searchsorted(times, end)]
+
+
+def _unreadable(symbol: str, timeframe: str) -> DataError:
+    return DataError(f"the bars of {symbol} {timeframe} cannot be read; load them again: {load_command(symbol, timeframe)}")
 
 
 def _group(file: pq.ParquetFile, group: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -90,8 +90,11 @@ class Command(BaseCommand):
         from training.bar_series import load_file, loaded_line
         from training.pipeline.file_reading import Reading
 
-        reading = Reading(**{name: options[name] for name in OF_FILE})
-        loaded = load_file(symbol, timeframe, file, reading, replace=options["replace"], calendar=_calendar(options))
+        reading = Reading(**{name: options[name] for name in OF_FILE if name != "timeframe_is_right"})
+        loaded = load_file(
+            symbol, timeframe, file, reading, replace=options["replace"], calendar=_calendar(options),
+            timeframe_is_right=options["timeframe_is_right"],
+        )  # fmt: skip
         self.stdout.write(loaded_line(loaded))
         for note in loaded.notes:
             self.stdout.write(f"  note: {note}")
