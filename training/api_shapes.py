@@ -67,4 +67,5 @@ class Health(Schema):
     status: Literal["ok", "failing"]
     database: str | None = None
     redis: str | None = None
+    redis_state: Literal["ok", "full", "away"] | None = None
     workers: dict[str, int] | None = None
