@@ -27,6 +27,8 @@ STATUS = {
     "NoWorker": (503, "no_worker"),
     "OperationError": (409, "wrong_state"),
     "CheckpointError": (409, "checkpoint"),
+    "Away": (503, "folder_away"),
+    "Unreachable": (503, "unreachable"),
     "FolderError": (409, "damaged"),
     "PackageMissing": (409, "package_missing"),
     "BundleError": (409, "damaged"),

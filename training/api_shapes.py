@@ -68,3 +68,4 @@ class Health(Schema):
     database: str | None = None
     redis: str | None = None
     workers: dict[str, int] | None = None
+    folders: dict[str, str] | None = Field(None, description="`ok`, or a sentence where one is not there")

@@ -15,6 +15,7 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 
+from training import homes
 from training.models import RESUMABLE, Checkpoint, Operation, Status, TrainedModel
 from training.operations import OperationError
 from training.requests import Actor, audit
@@ -29,6 +30,7 @@ def delete_operation(operation_id: str, actor: Actor, *, with_model: bool = Fals
 
     A trained model is only removed with it when that was asked for.
     """
+    _must_be_there("checkpoints", "bundles")
     with transaction.atomic():
         operation = _final(operation_id)
         model = TrainedModel.objects.filter(operation=operation).first()
@@ -44,12 +46,14 @@ def delete_operation(operation_id: str, actor: Actor, *, with_model: bool = Fals
 
 def delete_model(model_id: Any, actor: Actor) -> None:
     """Remove a trained model and its bundle; its operation stays."""
+    _must_be_there("bundles")
     with transaction.atomic():
         _delete_model(TrainedModel.objects.select_for_update().get(pk=model_id), actor)
 
 
 def delete_checkpoint(checkpoint_id: Any, actor: Actor) -> None:
     """Remove one checkpoint, unless its operation may be using it. Raises OperationError."""
+    _must_be_there("checkpoints")
     with transaction.atomic():
         row = Checkpoint.objects.filter(pk=checkpoint_id).first()
         if row is None:
@@ -59,6 +63,15 @@ def delete_checkpoint(checkpoint_id: Any, actor: Actor) -> None:
         row.delete()
         audit(actor, "delete", row.operation_id, checkpoint=row.folder)
         _remove_on_commit(lambda: [folder])
+
+
+def _must_be_there(*names: str) -> None:
+    """What lies in a folder that is away would stay there for ever."""
+    for name in names:
+        try:
+            homes.require(name)
+        except homes.Away as away:
+            raise OperationError(f"nothing is deleted: {away}") from None
 
 
 def _final(operation_id: str) -> Operation:

@@ -122,10 +122,11 @@ def _joined(column: pa.ChunkedArray, out: NDArray[Any]) -> NDArray[Any]:
 @contextmanager
 def _opened(root: Path, symbol: str, timeframe: str, verify: bool = False) -> Iterator[pq.ParquetFile]:
     path = series_path(root, symbol, timeframe)
-    if not path.exists():
-        raise DataError(_not_stored(root, symbol, timeframe))
     try:
+        path.stat()
         file = pq.ParquetFile(path, page_checksum_verification=verify)
+    except FileNotFoundError:
+        raise DataError(_not_stored(root, symbol, timeframe)) from None
     except (pa.ArrowException, OSError) as error:
         raise _unread(root, symbol, timeframe, error) from error
     with file:
@@ -184,7 +185,6 @@ def locked(root: Path, symbol: str, timeframe: str) -> Iterator[None]:
     """Hold the series for one writer: wrap read, merge and write in it. Other writers wait, readers do not."""
     path = series_path(root, symbol, timeframe)
     try:
-        root.mkdir(parents=True, exist_ok=True)
         lock = (root / f".{path.stem}.lock").open("ab")
     except OSError as error:
         raise DataError(f"the store {root} cannot be written to: {error.strerror or error}") from error
@@ -212,7 +212,6 @@ def write_bars(root: Path, symbol: str, timeframe: str, frame: pd.DataFrame, cal
     table = bar_table(frame)
     if calendar:
         table = table.replace_schema_metadata({CALENDAR: calendar.encode()})
-    root.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("xb") as file:
