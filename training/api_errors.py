@@ -31,6 +31,8 @@ STATUS = {
     "OperationError": (409, "wrong_state"),
     "InUse": (409, "wrong_state"),
     "CheckpointError": (409, "checkpoint"),
+    "Away": (503, "folder_away"),
+    "Unreachable": (503, "unreachable"),
     "FolderError": (409, "damaged"),
     "PackageMissing": (409, "package_missing"),
     "BundleError": (409, "damaged"),

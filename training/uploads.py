@@ -21,6 +21,7 @@ from django.core.files.uploadhandler import FileUploadHandler, StopUpload
 
 from strategies_app.schema import is_symbol
 from strategies_app.vocabulary import TIMEFRAMES
+from training import homes
 from training.values import Refusal
 
 #: What is neither loaded nor dropped goes after so long.
@@ -109,12 +110,14 @@ def store(file: UploadedFile, owner: int) -> Upload:
     upload = Upload(secrets.token_hex(16), owner, name, file.size, options)
     folder = _root() / upload.key
     try:
-        _root().mkdir(mode=0o700, parents=True, exist_ok=True)
+        homes.require("uploads").chmod(0o700)
         folder.mkdir(mode=0o700)
         with upload.path.open("xb") as stored:
             for chunk in file.chunks():
                 stored.write(chunk)
         _write(upload)
+    except homes.Away as away:
+        raise UploadError(f"{name} could not be kept: {away}") from None
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise UploadError(f"{name} could not be kept: {error.strerror or error}") from None
