@@ -22,7 +22,7 @@ SCHEMA = [
 ]  # fmt: skip
 RECIPE = [f"training/{name}.py" for name in ("recipe", "prepared", "split_ledger", "predicted")]
 WEB = ("django", "rq", "django_rq", "redis", "channels", "ninja")
-JOBS = ["models", "operations", "checkpoints", "progress"]
+JOBS = ["models", "operations", "checkpoints", "progress", "recording"]
 PAGES = ["api", "api_errors", "api_library", "api_pages", "api_shapes", "api_shapes_checks", "api_shapes_library",
          "api_shapes_operations", "api_shapes_trainings", "authentication", "estimates", "questions", "sign_ins",
          "standing", "tokens", "views", "websockets", "admin", "urls", "apps",

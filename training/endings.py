@@ -105,7 +105,8 @@ def _pause(operation: Operation, error: Exception) -> float | None:
 def _keep(progress: Progress, kind: str) -> None:
     """Save what can be saved, and bring the row up to date as far as it is still ours."""
     try:
-        progress.save(kind)
+        progress.save(kind)  # first, as it may be stopped by force
+        progress.settle()
         progress.write()
     except Cancelled:
         log.warning("%s attempt %s was taken over while it ended", progress.operation_id, progress.attempt)
