@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from strategies_app.schema import StrategySpec
-from training.pipeline.arguments import require, require_call, require_threads
+from training.pipeline.arguments import require, require_call, require_one_of, require_threads
 from training.pipeline.coverage import duration
 from training.pipeline.gate import admitted
 from training.pipeline.loading import RunBars, load_bars
@@ -23,7 +23,7 @@ from training.prepared import FeatureCache, OnStage, Prepared, prepare, prepare_
 from training.split_ledger import split_ledger
 from training.trainer.analytics import Sink
 from training.trainer.bundle import Bundle
-from training.trainer.device import choose_device, environment
+from training.trainer.device import choose_device, devices, environment
 from training.trainer.evaluation import evaluate
 from training.trainer.loop import Fitted, fit
 from training.trainer.returns import MEASURES as RETURN_MEASURES
@@ -61,7 +61,8 @@ def train_strategy(
     """
     _check_arguments(
         callback=callback, note=note, on_checks=on_checks, strategy_text=strategy_text, device=device, threads=threads,
-        data_threads=data_threads, resume=resume, cache=cache, on_analytics=on_analytics,
+        data_threads=data_threads, resume=resume, cache=cache, on_analytics=on_analytics, resident_limit=resident_limit,
+        memory_limit=memory_limit,
     )  # fmt: skip
     callback, bars = callback or Silent(), admitted(spec, bars)
     prepared = prepare_admitted(spec, bars, callback.on_stage, cache, data_threads, memory_limit)
@@ -84,7 +85,9 @@ def _check_arguments(**given: Any) -> None:
     for name in ("note", "on_checks", *(["on_analytics"] if given["on_analytics"] is not None else [])):
         require_call(name, given[name])
     require("strategy_text", given["strategy_text"], str, "the text that the strategy was read from")
-    require("device", given["device"], (str, type(None)), "cpu, cuda or None")
+    require_one_of("device", given["device"], (None, *devices()))
+    for name in ("resident_limit", "memory_limit"):
+        require(name, given[name], (int, type(None)), "a number of bytes or None")
     require_threads("threads", given["threads"])
     require_threads("data_threads", given["data_threads"])
     require("resume", given["resume"], (dict, type(None)), "a checkpoint's parts or None")

@@ -40,6 +40,12 @@ def require_threads(name: str, value: Any) -> None:
         raise WrongArgument(f"{name} is {value}, wanted a whole number of at least 1")
 
 
+def require_one_of(name: str, value: Any, known: tuple[Any, ...]) -> None:
+    """WrongArgument unless the value is one of these."""
+    if value not in known:
+        raise WrongArgument(f"{name} is {value!r}, wanted one of {', '.join(map(str, known))}")
+
+
 def kind_of(value: Any) -> str:
     """`None`, `a dict`, `an int`."""
     if value is None:

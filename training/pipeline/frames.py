@@ -19,6 +19,8 @@ from strategies_app.vocabulary import BAR_COLUMNS
 
 #: Odd numbers, one for each place in a block that stays in the processor's cache.
 _WEIGHTS = np.arange(1, 65_536, 2, dtype=np.uint64) * np.uint64(0x9E37_79B9_7F4A_7C15)
+#: Bits that the high half of a number is moved down by.
+_LOW = np.uint64(29)
 
 
 def bar_frame(times: NDArray[np.int64], values: NDArray[np.float64]) -> pd.DataFrame:
@@ -67,7 +69,10 @@ def seal(frame: pd.DataFrame) -> int:
         bits = column.view(np.uint64)
         for start in range(0, len(bits), len(_WEIGHTS)):
             part = bits[start : start + len(_WEIGHTS)]
-            found = (found * 31 + int((part * _WEIGHTS[: len(part)]).sum())) % 2**64
+            mixed = part >> _LOW  # or signs, the highest bits, would cancel each other
+            mixed ^= part
+            mixed *= _WEIGHTS[: len(part)]
+            found = (found * 31 + int(mixed.sum())) % 2**64
     return found ^ len(frame)
 
 
