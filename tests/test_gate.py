@@ -19,7 +19,7 @@ from training.bar_series import SAMPLE_BARS
 from training.pipeline.arguments import WrongArgument
 from training.pipeline.bars import read_bars, write_bars
 from training.pipeline.coverage import DataError, day_start
-from training.pipeline.frames import bar_frame, bar_times, bar_values, fingerprint, seal
+from training.pipeline.frames import bar_times, fingerprint
 from training.pipeline.gate import admitted
 from training.pipeline.loading import RunBars
 from training.pipeline.synthetic import make_bars
@@ -151,7 +151,9 @@ def test_whole_numbers_and_narrow_ones_are_bars_too(bars: RunBars) -> None:
 
 def test_bars_as_they_were_loaded_pass_untouched(bars: RunBars) -> None:
     assert admitted(SPEC, bars) is bars
-    assert bars.seals["AAPL"]["1d"] == seal(bars.frames["AAPL"]["1d"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("training.pipeline.gate.bar_values", None)  # nothing is looked through again
+        assert admitted(SPEC, bars) is bars
 
 
 def test_a_copy_with_the_same_values_passes_too(bars: RunBars) -> None:
@@ -185,21 +187,36 @@ def test_bars_made_by_hand_never_share_rows_in_the_cache(tmp_path: Path) -> None
     assert rows[0].features.shape != rows[1].features.shape or (rows[0].features != rows[1].features).any()
 
 
-@pytest.mark.parametrize("place", [0, 17, 1200])
-def test_the_seal_changes_with_every_value_time_and_order(bars: RunBars, place: int) -> None:
-    frame = bars.frames["AAPL"]["1d"]
-    times, values = bar_times(frame).copy(), bar_values(frame).copy()
-    seen = {seal(frame), seal(frame.iloc[1:]), seal(frame.iloc[:-1])}
-    for column in range(5):
-        other = values.copy()
-        other[column, place] = np.nextafter(other[column, place], np.inf)
-        seen.add(seal(bar_frame(times, other)))
-    swapped = values.copy()
-    swapped[:, [place, place + 1]] = swapped[:, [place + 1, place]]
-    seen |= {seal(bar_frame(times, swapped)), seal(bar_frame(times + (np.arange(len(times)) == place), values))}
-    for edited in (-values, values * 2, values / 2, values[::-1], np.roll(values, 1, axis=1)):
-        seen.add(seal(bar_frame(times, np.ascontiguousarray(edited))))
-    assert len(seen) == 15
+def in_place(frame: pd.DataFrame) -> None:
+    frame.iloc[3, 3] *= 1.001
+
+
+def by_column(frame: pd.DataFrame) -> None:
+    frame["volume"] = frame["volume"] + 1.0
+
+
+def by_label(frame: pd.DataFrame) -> None:
+    frame.loc[frame.index[-1], "close"] = frame["high"].iloc[-1]
+
+
+def by_name(frame: pd.DataFrame) -> None:
+    frame.columns = pd.Index(["close", "high", "low", "open", "volume"])
+
+
+def by_index(frame: pd.DataFrame) -> None:
+    frame.index = frame.index + pd.Timedelta(days=7)
+
+
+@pytest.mark.parametrize("edit", [in_place, by_column, by_label, by_name, by_index])
+def test_whatever_is_written_into_a_loaded_frame_is_seen(edit: Callable[[pd.DataFrame], None]) -> None:
+    bars = load_bars(SPEC, SAMPLE_BARS)
+    assert admitted(SPEC, bars) is bars
+    edit(bars.frames["AAPL"]["1d"])
+    try:
+        seen = admitted(SPEC, bars)
+    except DataError:  # high and low do not hold the prices any more
+        return
+    assert seen.fingerprints["AAPL"]["1d"] == fingerprint(bars.frames["AAPL"]["1d"]) != bars.fingerprints["AAPL"]["1d"]
 
 
 # --- a run that does not hold together ---------------------------------------------------------
@@ -348,7 +365,7 @@ def test_bars_that_were_told_at_load_can_be_predicted_and_hand_made_ones_say_it_
 
 def test_a_stored_series_is_held_to_it_once(tmp_path: Path, bars: RunBars) -> None:
     write_bars(tmp_path, "AAPL", "1d", read_bars(SAMPLE_BARS, "AAPL", "1d"))
-    assert load_bars(SPEC, tmp_path).seals == bars.seals
+    assert load_bars(SPEC, tmp_path).fingerprints == bars.fingerprints
 
 
 def test_the_callback_need_only_have_the_three_methods(bars: RunBars) -> None:

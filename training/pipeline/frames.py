@@ -17,11 +17,6 @@ from numpy.typing import NDArray
 
 from strategies_app.vocabulary import BAR_COLUMNS
 
-#: Odd numbers, one for each place in a block that stays in the processor's cache.
-_WEIGHTS = np.arange(1, 65_536, 2, dtype=np.uint64) * np.uint64(0x9E37_79B9_7F4A_7C15)
-#: Bits that the high half of a number is moved down by.
-_LOW = np.uint64(29)
-
 
 def bar_frame(times: NDArray[np.int64], values: NDArray[np.float64]) -> pd.DataFrame:
     """The frame of times int64 (n,) in µs and values float64 (5, n); neither is copied."""
@@ -61,19 +56,12 @@ def fingerprint(frame: pd.DataFrame) -> str:
     return digest.hexdigest()
 
 
-def seal(frame: pd.DataFrame) -> int:
-    """A number that changes when any value, time or their order does; six times as fast as a fingerprint, and no proof against
-    who means to deceive."""
-    found = 0
-    for column in (bar_times(frame), *bar_values(frame)):
-        bits = column.view(np.uint64)
-        for start in range(0, len(bits), len(_WEIGHTS)):
-            part = bits[start : start + len(_WEIGHTS)]
-            mixed = part >> _LOW  # or signs, the highest bits, would cancel each other
-            mixed ^= part
-            mixed *= _WEIGHTS[: len(part)]
-            found = (found * 31 + int(mixed.sum())) % 2**64
-    return found ^ len(frame)
+def is_untouched(frame: pd.DataFrame, loaded: pd.DataFrame) -> bool:
+    """Whether a frame still has the very values of its shallow copy: pandas gives one that is written to an array of its own."""
+    ours, theirs = frame.to_numpy(), loaded.to_numpy()
+    same_place = ours.__array_interface__["data"] == theirs.__array_interface__["data"] and ours.strides == theirs.strides
+    shape = ours.shape == theirs.shape and ours.dtype == theirs.dtype and tuple(frame.columns) == tuple(loaded.columns)
+    return same_place and shape and frame.index.equals(loaded.index)
 
 
 @dataclass(frozen=True)

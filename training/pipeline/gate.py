@@ -1,7 +1,7 @@
 """The gate: bars that come from anywhere (the store, a notebook) → bars that may be used, or one sentence that says why not.
 
-Whatever trains or predicts comes through here. Bars as `load_bars` gave them are known by their seal and not looked
-through again; others are, in one pass, and get the fingerprint of what they hold now.
+Whatever trains or predicts comes through here. Bars as `load_bars` gave them are known and not looked through
+again; others are, in one pass, and get the fingerprint of what they hold now.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from strategies_app.vocabulary import PRICE_COLUMNS, TIMEFRAMES
 from training.pipeline.arguments import WrongArgument, kind_of, require, require_spec
 from training.pipeline.coverage import DataError
 from training.pipeline.finding import Finding, counted, refused
-from training.pipeline.frames import bar_times, bar_values, fingerprint, seal, time_text
+from training.pipeline.frames import bar_times, bar_values, fingerprint, is_untouched, time_text
 from training.pipeline.loading import RunBars, volume_indicators
 from training.pipeline.quality import FAULTS, bar_faults, is_sound, order_faults, stop, wrong_shape
 from training.pipeline.spacing import TOLD, wrong_timeframe
@@ -43,7 +43,7 @@ def admitted(spec: StrategySpec, bars: RunBars) -> RunBars:
         if symbol not in bars.frames:
             raise DataError(f"bars.frames has no {symbol}, it has {', '.join(map(str, bars.frames)) or 'nothing'}")
         require(f"bars.frames['{symbol}']", bars.frames[symbol], Mapping, "its bars by timeframe")
-        changed[symbol] = _unsealed(spec, symbol, bars)
+        changed[symbol] = _unknown(spec, symbol, bars)
         against += _against(spec, symbol, changed[symbol])
     if against:
         raise DataError(refused(against), against)
@@ -77,13 +77,12 @@ def _frame(frames: Mapping[str, Any], symbol: str, timeframe: str) -> pd.DataFra
     return frame
 
 
-def _unsealed(spec: StrategySpec, symbol: str, bars: RunBars) -> dict[str, pd.DataFrame]:
+def _unknown(spec: StrategySpec, symbol: str, bars: RunBars) -> dict[str, pd.DataFrame]:
     """The frames of a symbol that are not as `load_bars` gave them."""
-    seals = bars.seals.get(symbol, {})
-    found = {}
+    loaded, found = bars.loaded.get(symbol, {}), {}
     for timeframe in spec.timeframes:
         frame = _frame(bars.frames[symbol], symbol, timeframe)
-        if timeframe not in seals or wrong_shape(frame, 1) is not None or seal(frame) != seals[timeframe]:
+        if timeframe not in loaded or not is_untouched(frame, loaded[timeframe]):
             found[timeframe] = frame
     return found
 
@@ -160,15 +159,14 @@ def _all_in(times: NDArray[np.int64], clock: NDArray[np.int64]) -> bool:
 
 def _as_they_are(bars: RunBars, changed: Mapping[str, Mapping[str, pd.DataFrame]]) -> RunBars:
     """With the fingerprints of the bars that were changed, or made by hand, which the loaded ones' are not."""
-    if not any(changed.values()):
-        return bars
     fingerprints = {symbol: dict(of) for symbol, of in bars.fingerprints.items()}
-    seals = {symbol: dict(of) for symbol, of in bars.seals.items()}
     notes = list(bars.notes)
     for symbol, frames in changed.items():
         for timeframe, frame in frames.items():
-            if timeframe in seals.get(symbol, {}):
+            before, now = bars.loaded.get(symbol, {}).get(timeframe), fingerprint(frame)
+            if before is not None and fingerprint(before) == now:
+                continue
+            if before is not None:
                 notes.append(f"{symbol} {timeframe}: the bars were changed after they were loaded, and are used as they are now")
-            fingerprints.setdefault(symbol, {})[timeframe] = fingerprint(frame)
-            seals.setdefault(symbol, {})[timeframe] = seal(frame)
-    return replace(bars, fingerprints=fingerprints, seals=seals, notes=tuple(dict.fromkeys(notes)))
+            fingerprints.setdefault(symbol, {})[timeframe] = now
+    return replace(bars, fingerprints=fingerprints, notes=tuple(dict.fromkeys(notes))) if any(changed.values()) else bars

@@ -31,7 +31,7 @@ from training.pipeline.coverage import (
     source_of,
 )  # fmt: skip
 from training.pipeline.finding import ERROR, Finding, iso, refused
-from training.pipeline.frames import bar_times, bar_values, fingerprint, seal
+from training.pipeline.frames import bar_times, bar_values, fingerprint
 from training.pipeline.labels import label_warm_up
 from training.pipeline.quality import MINIMUM_ROWS, validate_bars
 from training.pipeline.spacing import TOLD
@@ -50,7 +50,8 @@ class RunBars:
     frames: bars without missing values, warm-up included; clock: base-bar times in [start, end] before
     any bar was taken out; first_bars: open of the first bar used (µs); sources: the stored timeframe that
     a series was read or resampled from; fingerprints: of exactly the stored rows used; findings: what the data gate
-    saw in the bars, whose sentences are among the notes; seals: what tells whether frames were changed since (see `gate`).
+    saw in the bars, whose sentences are among the notes; loaded: shallow copies of the frames, by which it is seen
+    whether they were changed since.
     """
 
     frames: Mapping[str, Mapping[str, pd.DataFrame]]
@@ -63,7 +64,7 @@ class RunBars:
     notes: tuple[str, ...] = ()
     missing: Mapping[str, int] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
-    seals: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    loaded: Mapping[str, Mapping[str, pd.DataFrame]] = field(default_factory=dict)
 
 
 def stored_ranges(root: Path, symbols: Iterable[str], on_file: Callable[[], None] = lambda: None) -> Ranges:
@@ -174,7 +175,7 @@ def _gathered(readers: list[_Reader], start: int, end: int) -> RunBars:
         tuple(dict.fromkeys(notes)),
         {name: count for reader in readers for name, count in reader.missing.items()},
         tuple(dict.fromkeys(finding for reader in readers for finding in reader.findings)),
-        {reader.symbol: reader.seals for reader in readers},
+        {reader.symbol: reader.loaded for reader in readers},
     )
 
 
@@ -200,7 +201,7 @@ class _Reader:
         self.first_bars: dict[str, int] = {}
         self.sources: dict[str, str] = {}
         self.fingerprints: dict[str, str] = {}
-        self.seals: dict[str, int] = {}
+        self.loaded: dict[str, pd.DataFrame] = {}
         self.notes: list[str] = []
         self.odd: list[str] = []
         self.findings: list[Finding] = []
@@ -336,7 +337,7 @@ class _Reader:
         told = any(f.kind == "timeframe_told" and f.timeframe == timeframe for f in self.findings)
         frame.attrs[TOLD] = told or self.sources[timeframe] != timeframe
         self.frames[timeframe] = frame
-        self.seals[timeframe] = seal(frame)
+        self.loaded[timeframe] = frame.copy(deep=False)
 
 
 def few_bars(symbol: str, timeframe: str, clock: NDArray[np.int64], bars: RunBars) -> Finding:
