@@ -15,6 +15,7 @@ from django.conf import settings
 from django.utils import timezone
 from numpy.typing import NDArray
 
+from training.files import uninterrupted
 from training.models import BarSeries
 from training.pipeline.bar_files import read_bar_file
 from training.pipeline.bars import (
@@ -108,8 +109,10 @@ def store_frame(
             raise DataError(f"{symbol} {timeframe}: {error}") from error
         new = merge.added or merge.replaced
         source = source if new or row is None else row.source
-        digest = write_bars(root, symbol, timeframe, merge.frame, calendar) if new or calendar != before else file_sha256(path)
-        series, warnings = _record(symbol, timeframe, merge.frame, digest, source, calendar)
+        with uninterrupted():  # the file and its row belong together
+            changed = new or calendar != before
+            digest = write_bars(root, symbol, timeframe, merge.frame, calendar) if changed else file_sha256(path)
+            series, warnings = _record(symbol, timeframe, merge.frame, digest, source, calendar)
     return Loaded(series, merge, notes or [], warnings)
 
 

@@ -170,7 +170,10 @@ def refuse_unassigned(head: Head) -> None:
     timed = "timestamp" in roles or {"date", "time"} <= roles
     lacking = ([] if timed else ["the time"]) + [price for price in PRICES if price not in roles]
     if lacking:
-        shown = ", ".join(head.names[:12]) + (", …" if len(head.names) > 12 else "") or f"{head.width} columns"
+        shown = (
+            ", ".join(name.strip() for name in head.names[:12]) + (", …" if len(head.names) > 12 else "")
+            or f"{head.width} columns"
+        )
         raise Asked(
             f"the file has no column for {', '.join(lacking)}; it has {shown};"
             f" wanted timestamp, open, high, low, close and, if known, volume; or {how}",
