@@ -16,6 +16,7 @@ from django.conf import settings
 from django.utils import timezone
 from numpy.typing import NDArray
 
+from training.files import uninterrupted
 from training.models import BarSeries
 from training.pipeline.bar_files import read_bar_file
 from training.pipeline.bars import (
@@ -37,6 +38,7 @@ from training.pipeline.bars import (
 )
 from training.pipeline.calendars import expected_bars, require_calendar
 from training.pipeline.coverage import DAY, day_start
+from training.pipeline.file_reading import AS_FOUND, Reading
 from training.pipeline.finding import Finding, counted, iso
 from training.pipeline.gaps import holes
 from training.pipeline.origins import UNKNOWN, Origin
@@ -70,25 +72,19 @@ def load_file(
     symbol: str,
     timeframe: str,
     path: Path,
+    reading: Reading = AS_FOUND,
     *,
-    tz: str | None = None,
-    price_scale: float = 1.0,
-    adjust: bool = False,
     replace: bool = False,
     calendar: str | None = None,
-    timeframe_is_right: bool = False,
 ) -> Loaded:
-    """Merge the bars of a file into the store and record the series. calendar: of the exchange; None keeps what is there.
-
-    timeframe_is_right: a person says so, where the distances between the bars do not show it.
-    """
+    """Merge the bars of a file into the store and record the series. calendar: of the exchange; None keeps what is there."""
     series_path(settings.STORE_DIR, symbol, timeframe)  # refuses a bad symbol before the file is read
     if calendar:
         require_calendar(calendar)
-    frame, notes = read_bar_file(path, timeframe, tz=tz, price_scale=price_scale, adjust=adjust)
+    frame, notes = read_bar_file(path, timeframe, reading, symbol=symbol)
     return store_frame(
         symbol, timeframe, frame, source=path.name, notes=notes, replace=replace, calendar=calendar,
-        timeframe_is_right=timeframe_is_right, asks=True,
+        timeframe_is_right=reading.timeframe_is_right, asks=True,
     )  # fmt: skip
 
 
@@ -127,8 +123,10 @@ def store_frame(
             raise DataError(f"{symbol} {timeframe}: {error}") from error
         new = merge.added or merge.replaced
         source = source if new or row is None else row.source
-        digest = write_bars(root, symbol, timeframe, merge.frame, origin) if new or origin != before else file_sha256(path)
-        series, warnings = _record(symbol, timeframe, merge.frame, digest, source, calendar)
+        with uninterrupted():  # the file and its row belong together
+            changed = new or origin != before
+            digest = write_bars(root, symbol, timeframe, merge.frame, origin) if changed else file_sha256(path)
+            series, warnings = _record(symbol, timeframe, merge.frame, digest, source, calendar)
     return Loaded(series, merge, notes or [], warnings)
 
 

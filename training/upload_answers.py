@@ -13,6 +13,8 @@ from training.uploads import Upload, UploadError, drop, read
 if TYPE_CHECKING:
     import pandas as pd
 
+    from training.pipeline.file_reading import Reading
+
 #: More rows than these, or more bytes when unpacked, are the command line's work.
 MOST_ROWS = 5_000_000
 MOST_UNPACKED = 1024**3
@@ -36,7 +38,9 @@ def inspect_upload(key: str) -> dict[str, Any]:
             told["cells"] = _cells(table)
             if not upload.options["timeframe"]:
                 raise DataError("what timeframe these bars have is not known, choose it")
-            frame, notes = bars_of(upload.name, table, upload.options["timeframe"], **_reading(upload))
+            frame, notes = bars_of(
+                upload.name, table, upload.options["timeframe"], _reading(upload), symbol=upload.options["symbol"]
+            )
             return told | {"notes": notes} | _preview(frame, upload)
         except DataError as problem:
             return told | {"problem": str(problem)}
@@ -53,8 +57,8 @@ def load_upload(key: str, user: int) -> dict[str, Any]:
     options = upload.options
     with _bounded(upload):
         loaded = load_file(
-            options["symbol"], options["timeframe"], upload.path, **_reading(upload), replace=bool(options["replace"]),
-            calendar=_calendar(upload), timeframe_is_right=bool(options["timeframe_is_right"]),
+            options["symbol"], options["timeframe"], upload.path, _reading(upload), replace=bool(options["replace"]),
+            calendar=_calendar(upload),
         )  # fmt: skip
     merge = loaded.merge
     counts = {"added": merge.added, "same": merge.same, "replaced": merge.replaced}
@@ -101,9 +105,16 @@ def _upload(key: str) -> Upload:
     return upload
 
 
-def _reading(upload: Upload) -> dict[str, Any]:
+def _reading(upload: Upload) -> Reading:
+    from training.pipeline.file_reading import Reading
+
     options = upload.options
-    return {"tz": options["tz"] or None, "price_scale": float(options["price_scale"]), "adjust": bool(options["adjust"])}
+    return Reading(
+        tz=options["tz"] or None,
+        price_scale=float(options["price_scale"]),
+        adjust=bool(options["adjust"]),
+        timeframe_is_right=bool(options["timeframe_is_right"]),
+    )
 
 
 def _calendar(upload: Upload) -> str | None:
