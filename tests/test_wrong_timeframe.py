@@ -123,7 +123,7 @@ def csv(folder: Path, times: Times, name: str = "bars.csv") -> Path:
 
 
 def load(symbol: str, timeframe: str, path: Path, **options: Any) -> None:
-    call_command("load_data", symbol, timeframe, file=path, **options)
+    call_command("load_data", symbol, timeframe, files=[path], **options)
 
 
 @pytest.mark.django_db

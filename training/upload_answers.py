@@ -58,7 +58,7 @@ def load_upload(key: str, user: int) -> dict[str, Any]:
     with _bounded(upload):
         loaded = load_file(
             options["symbol"], options["timeframe"], upload.path, _reading(upload), replace=bool(options["replace"]),
-            calendar=_calendar(upload), timeframe_is_right=bool(options["timeframe_is_right"]),
+            calendar=_calendar(upload),
         )  # fmt: skip
     merge = loaded.merge
     counts = {"added": merge.added, "same": merge.same, "replaced": merge.replaced}
@@ -109,7 +109,12 @@ def _reading(upload: Upload) -> Reading:
     from training.pipeline.file_reading import Reading
 
     options = upload.options
-    return Reading(tz=options["tz"] or None, price_scale=float(options["price_scale"]), adjust=bool(options["adjust"]))
+    return Reading(
+        tz=options["tz"] or None,
+        price_scale=float(options["price_scale"]),
+        adjust=bool(options["adjust"]),
+        timeframe_is_right=bool(options["timeframe_is_right"]),
+    )
 
 
 def _calendar(upload: Upload) -> str | None:
@@ -222,17 +227,21 @@ def _beside_stored(frame: pd.DataFrame, upload: Upload) -> dict[str, Any]:
     from training.pipeline.bars import merge_bars, read_bars, series_origin, series_path
     from training.pipeline.coverage import DataError
     from training.pipeline.frames import bar_times
+    from training.pipeline.misreading import refuse_misread
+    from training.pipeline.origins import origin_after
     from training.pipeline.spacing import refuse_wrong_timeframe
 
     symbol, timeframe = upload.options["symbol"], upload.options["timeframe"]
-    root, is_right = Path(settings.STORE_DIR), bool(upload.options["timeframe_is_right"])
+    root, reading = Path(settings.STORE_DIR), _reading(upload)
     if not symbol or not series_path(root, symbol, timeframe).exists():
-        refuse_wrong_timeframe(bar_times(frame), timeframe, told=is_right, asks=True)
+        refuse_wrong_timeframe(bar_times(frame), timeframe, told=reading.timeframe_is_right, asks=True)
         return {"added": len(frame), "same": 0, "differ": 0, "conflict": "", "stored": False}
     stored = read_bars(root, symbol, timeframe)
     merge = merge_bars(stored, frame, replace=True)
-    told = is_right or series_origin(root, symbol, timeframe).timeframe_is_right
-    refuse_wrong_timeframe(bar_times(frame), timeframe, bar_times(merge.frame), told=told, asks=True)
+    before = series_origin(root, symbol, timeframe)
+    now = origin_after(before, reading)
+    refuse_wrong_timeframe(bar_times(frame), timeframe, bar_times(merge.frame), told=now.timeframe_is_right, asks=True)
+    refuse_misread(stored, frame, timeframe, before, now, bool(upload.options["replace"]))
     conflict = ""
     if merge.replaced:
         try:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from strategies_app.schema import RawInput, StrategySpec, output_of
 from strategies_app.vocabulary import PRICE_COLUMNS
+from training.pipeline.arguments import require, require_call, require_spec, require_threads
 from training.pipeline.bars import read_bars, series_origin, series_range, stored_series
 from training.pipeline.coverage import (
     DAY,
@@ -33,6 +34,7 @@ from training.pipeline.finding import ERROR, Finding, iso, refused
 from training.pipeline.frames import bar_times, bar_values, fingerprint
 from training.pipeline.labels import label_warm_up
 from training.pipeline.quality import validate_bars
+from training.pipeline.spacing import TOLD
 from training.pipeline.timeframes import resample
 from training.pipeline.together import Step, in_order
 
@@ -48,7 +50,8 @@ class RunBars:
     frames: bars without missing values, warm-up included; clock: base-bar times in [start, end] before
     any bar was taken out; first_bars: open of the first bar used (µs); sources: the stored timeframe that
     a series was read or resampled from; fingerprints: of exactly the stored rows used; findings: what the data gate
-    saw in the bars, whose sentences are among the notes.
+    saw in the bars, whose sentences are among the notes; loaded: shallow copies of the frames, by which it is seen
+    whether they were changed since.
     """
 
     frames: Mapping[str, Mapping[str, pd.DataFrame]]
@@ -61,6 +64,7 @@ class RunBars:
     notes: tuple[str, ...] = ()
     missing: Mapping[str, int] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
+    loaded: Mapping[str, Mapping[str, pd.DataFrame]] = field(default_factory=dict)
 
 
 def stored_ranges(root: Path, symbols: Iterable[str], on_file: Callable[[], None] = lambda: None) -> Ranges:
@@ -118,6 +122,13 @@ def load_bars(
     So many symbols are read at a time as there are threads; what is read does not depend on it.
     Raises DataError for bars that are not stored, too few, or not plausible.
     """
+    require_spec(spec)
+    require("the folder of stored bars", root, (str, Path), "a path")
+    require_call("on_stage", on_stage)
+    require_threads("threads", threads)
+    require("first_bars", first_bars, (Mapping, type(None)), "those of a bundle or None")
+    require("sources", sources, (Mapping, type(None)), "those of a bundle or None")
+    root = Path(root)
     ranges = stored_ranges(root, spec.symbols, lambda: on_stage("load", 0.0))
     first_day, last_day = resolve_dates(spec, ranges)
     start, end = day_start(first_day), day_start(last_day) + DAY
@@ -164,6 +175,7 @@ def _gathered(readers: list[_Reader], start: int, end: int) -> RunBars:
         tuple(dict.fromkeys(notes)),
         {name: count for reader in readers for name, count in reader.missing.items()},
         tuple(dict.fromkeys(finding for reader in readers for finding in reader.findings)),
+        {reader.symbol: reader.loaded for reader in readers},
     )
 
 
@@ -189,6 +201,7 @@ class _Reader:
         self.first_bars: dict[str, int] = {}
         self.sources: dict[str, str] = {}
         self.fingerprints: dict[str, str] = {}
+        self.loaded: dict[str, pd.DataFrame] = {}
         self.notes: list[str] = []
         self.odd: list[str] = []
         self.findings: list[Finding] = []
@@ -321,7 +334,10 @@ class _Reader:
             self.findings.append(taken)
             self.odd.append(taken.sentence)
             frame = frame[whole]
+        told = any(f.kind == "timeframe_told" and f.timeframe == timeframe for f in self.findings)
+        frame.attrs[TOLD] = told or self.sources[timeframe] != timeframe
         self.frames[timeframe] = frame
+        self.loaded[timeframe] = frame.copy(deep=False)
 
 
 def _bucket_starts(times: NDArray[np.int64], timeframe: str) -> NDArray[np.int64]:

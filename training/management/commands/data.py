@@ -135,6 +135,7 @@ class Command(BaseCommand):
             "gaps": f"{gaps['count']:,} ({gaps['bars']:,} bars missing)"
             + (f", after {_times(gaps['first'])}" if gaps["count"] else ""),
             "calendar": quality.get("calendar") or "none: gaps are counted by the usual hours of the bars",
+            "read with": "; ".join((quality.get("origin") or {}).get("words") or ["no options"]),
             "loaded from": f"{series.source or 'unknown'}, {series.updated:%Y-%m-%d %H:%M} UTC",
             "sha256 of the file": series.sha256,
         }
