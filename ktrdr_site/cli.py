@@ -37,5 +37,8 @@ def main() -> None:
             print(our_commands())  # noqa: T201 - what was asked for
             return
         execute_from_command_line(command_line(sys.argv))
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)  # noqa: T201 - what a traceback would say
+        sys.exit(130)
     except ImproperlyConfigured as error:
         sys.exit(f"Configuration: {error}")

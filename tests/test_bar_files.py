@@ -179,28 +179,31 @@ def test_a_date_that_could_be_two_days_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "options"),
+    ("content", "options", "said"),
     [
-        ("Date,Time,Open,High,Low,Close,Vol\n2024-01-02,03:00,1,2,0.5,1.5,7\n", {"tz": "UTC"}),
+        ("Date,Time,Open,High,Low,Close,Vol\n2024-01-02,03:00,1,2,0.5,1.5,7\n", {"tz": "UTC"}, []),
         (
             "<DATE> <TIME> <OPEN> <HIGH> <LOW> <CLOSE> <TICKVOL> <VOL>\n2024.01.02 03:00:00 1 2 .5 1.5 7 0\n".replace(" ", "\t"),
             {"tz": "UTC"},
+            ["MetaTrader 5 layout: volume is the number of ticks, TICKVOL"],
         ),
-        ("date;time;o;h;l;c;v\n20240102;30000;1,0;2,0;0,5;1,5;7\n", {"tz": "UTC"}),
-        ("date;time;o;h;l;c;v\n20240102;300;1.0;2.0;0.5;1.5;7\n", {"tz": "UTC"}),
-        ("\ufeffOpen time,OPEN,HIGH,LOW,CLOSE,VOLUME,Close time\n1704164400000,1,2,.5,1.5,7,0\n", {}),
-        ("\n\ntimestamp,low,high,open,volume,close\r\n2024-01-02T03:00Z,.5,2,1,7,1.5\r\n\r\n", {}),
-        (",open,high,low,close,volume\n2024-01-02 03:00:00+00:00,1,2,.5,1.5,7\n", {}),
-        (gzip.compress((HEADER + "2024-01-02 03:00Z,1,2,.5,1.5,7\n").encode(), mtime=0), {}),
-        (HEADER + "2024-01-02 03:00Z,10,20,5,15,7\n", {"price_scale": 10.0}),
+        ("date;time;o;h;l;c;v\n20240102;30000;1,0;2,0;0,5;1,5;7\n", {"tz": "UTC"}, ["decimal comma"]),
+        ("date;time;o;h;l;c;v\n20240102;300;1.0;2.0;0.5;1.5;7\n", {"tz": "UTC"}, []),
+        ("\ufeffOpen time,OPEN,HIGH,LOW,CLOSE,VOLUME,Close time\n1704164400000,1,2,.5,1.5,7,0\n", {}, ["Binance layout"]),
+        ("\n\ntimestamp,low,high,open,volume,close\r\n2024-01-02T03:00Z,.5,2,1,7,1.5\r\n\r\n", {}, []),
+        (",open,high,low,close,volume\n2024-01-02 03:00:00+00:00,1,2,.5,1.5,7\n", {}, []),
+        (gzip.compress((HEADER + "2024-01-02 03:00Z,1,2,.5,1.5,7\n").encode(), mtime=0), {}, []),
+        (HEADER + "2024-01-02 03:00Z,10,20,5,15,7\n", {"price_scale": 10.0}, []),
     ],
 )  # fmt: skip
-def test_many_ways_of_writing_the_same_bar(tmp_path: Path, content: str | bytes, options: dict[str, object]) -> None:
+def test_many_ways_of_writing_the_same_bar(
+    tmp_path: Path, content: str | bytes, options: dict[str, object], said: list[str]
+) -> None:
     path = tmp_path / "bars"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     frame, notes = read_bar_file(path, "1h", Reading(**options))
     assert frame.reset_index().to_numpy().tolist() == [[pd.Timestamp("2024-01-02 03:00", tz="UTC"), 1.0, 2.0, 0.5, 1.5, 7.0]]
-    assert notes == []
+    assert notes == said
 
 
 @given(st.integers(0, 10_000))
@@ -239,12 +242,12 @@ BAR = "2024-01-02 03:00Z,1,2,.5,1.5,7\n"
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "bars.csv is empty"),
-        ("\n \n", "bars.csv is empty"),
-        (HEADER, "bars.csv has column names and no rows"),
+        ("", "bars.csv: the file is empty"),
+        ("\n \n", "bars.csv: the file is empty"),
+        (HEADER, "bars.csv: the file has column names and no rows"),
         (b"\x00\x01\x02\x03", "neither a Parquet file nor text in UTF-8"),
         (b"\xff\xfe\xfa,1", "neither a Parquet file nor text in UTF-8"),
-        ('time,open,high,low,"close,volume\n' + BAR, "bars.csv is not a table: EOF inside string"),
+        (HEADER + BAR + '2024-01-02 04:00Z,1,2,.5,"1.5,7\n', "bars.csv: the file is not a table: EOF inside string"),
         (b"PAR1 and rubbish", "bars.csv cannot be read"),
         (b"\x1f\x8b and rubbish", "bars.csv cannot be read"),
         ("a,b\n1,2\n", "has no column for the time, open, high, low, close; it has a, b; wanted timestamp, open"),

@@ -16,6 +16,7 @@ from django.conf import settings
 from django.utils import timezone
 from numpy.typing import NDArray
 
+from training.files import uninterrupted
 from training.models import BarSeries
 from training.pipeline.bar_files import read_bar_file
 from training.pipeline.bars import (
@@ -126,8 +127,10 @@ def store_frame(
             raise DataError(f"{symbol} {timeframe}: {error}") from error
         new = merge.added or merge.replaced
         source = source if new or row is None else row.source
-        digest = write_bars(root, symbol, timeframe, merge.frame, origin) if new or origin != before else file_sha256(path)
-        series, warnings = _record(symbol, timeframe, merge.frame, digest, source, calendar)
+        with uninterrupted():  # the file and its row belong together
+            changed = new or origin != before
+            digest = write_bars(root, symbol, timeframe, merge.frame, origin) if changed else file_sha256(path)
+            series, warnings = _record(symbol, timeframe, merge.frame, digest, source, calendar)
     return Loaded(series, merge, notes or [], warnings)
 
 

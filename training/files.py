@@ -10,7 +10,10 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from training.values import Refusal
@@ -98,3 +101,19 @@ def _suspects(saved: bytes, contents: Mapping[str, bytes]) -> str:
     text = saved.decode(errors="replace")
     changed = [name for name, content in contents.items() if hashlib.sha256(content).hexdigest() not in text]
     return " and ".join(changed) or MANIFEST
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold Ctrl-C back until the end, for what must be done as a whole; only the main thread is ever interrupted."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if pressed:
+            signal.raise_signal(signal.SIGINT)

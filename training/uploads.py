@@ -24,8 +24,7 @@ from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.core.files.uploadhandler import FileUploadHandler, StopUpload
 
-from strategies_app.schema import is_symbol
-from strategies_app.vocabulary import TIMEFRAMES
+from training.pipeline.series_names import guess
 from training.values import Refusal
 
 #: What is neither loaded nor dropped goes after so long.
@@ -42,11 +41,6 @@ AS_SENT: dict[str, Any] = {
     "symbol": "", "timeframe": "", "tz": "", "price_scale": 1.0, "adjust": False, "replace": False, "calendar": "",
     "timeframe_is_right": False, "columns": [], "date_format": "", "encoding": "", "thousands": "", "decimal": "", "only": "",
     "drop_impossible": False,
-}  # fmt: skip
-#: How the end of a file's name may say its timeframe, besides the names themselves.
-SPELLINGS = {
-    "daily": "1d", "day": "1d", "d": "1d", "d1": "1d", "weekly": "1w", "week": "1w", "w": "1w", "w1": "1w",
-    "hourly": "1h", "hour": "1h", "h": "1h", "60": "1h", "60m": "1h", "60min": "1h", "minute": "1m", "min": "1m", "240": "4h",
 }  # fmt: skip
 
 
@@ -280,21 +274,5 @@ def _write(upload: Upload) -> None:
 
 def safe_name(name: str) -> str:
     """A file's own name with nothing in it that a path, a page or a terminal could stumble over."""
-    plain = re.sub(r"[^A-Za-z0-9._^=+-]+", "_", name.rsplit("/", 1)[-1].rsplit("\\", 1)[-1])[-100:].lstrip(".-")
+    plain = re.sub(r"[^A-Za-z0-9._^=+%~-]+", "_", name.rsplit("/", 1)[-1].rsplit("\\", 1)[-1])[-100:].lstrip(".-")
     return plain if plain and plain != "upload.json" else "bars"
-
-
-def guess(name: str) -> tuple[str, str]:
-    """Symbol and timeframe that a file's name speaks of, "" where it says nothing: `EURUSD_1h.csv` → EURUSD, 1h."""
-    stem = re.sub(r"(\.(csv|txt|gz|parquet|pq))+$", "", name, flags=re.IGNORECASE)
-    words = [word for word in re.split(r"[_ \-]+", stem) if word]
-    timeframe = ""
-    for word in reversed(words[1:]):
-        found = word.lower() if word.lower() in TIMEFRAMES else SPELLINGS.get(word.lower().removesuffix("bars"), "")
-        found = found or (f"{word[1:]}{word[0].lower()}" if f"{word[1:]}{word[0].lower()}" in TIMEFRAMES else "")
-        if found:
-            timeframe = found
-            break
-    symbol = words[0] if words else ""
-    symbol = symbol.upper() if symbol.islower() else symbol
-    return (symbol if is_symbol(symbol) else "", timeframe)
