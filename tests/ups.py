@@ -22,7 +22,7 @@ class Up:
         self.said = ""
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self.heard(r"ready: ")
+        self.heard(r"ready: ", 120)  # workers import torch, which takes long on a busy machine
         self.heard(r"^cpu +worker ")
 
     def _read(self) -> None:
@@ -30,12 +30,12 @@ class Up:
         for line in self.process.stdout:
             self.said += line
 
-    def heard(self, pattern: str) -> re.Match[str]:
+    def heard(self, pattern: str, seconds: float = 30.0) -> re.Match[str]:
         def search() -> re.Match[str] | None:
             assert self.process.poll() is None, self.said
             return re.search(pattern, self.said, re.MULTILINE)
 
-        return until(search, f"{pattern!r} in what it says")
+        return until(search, f"{pattern!r} in what it says", seconds)
 
     @property
     def address(self) -> str:

@@ -40,7 +40,7 @@ class Journal:
         self.folder, self.attempt = folder, attempt
 
     def add(self, record: Record) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(exist_ok=True)
         line = json.dumps({**record, "attempt": self.attempt}, allow_nan=False, separators=(",", ":")) + "\n"
         with (self.folder / JOURNAL).open("a+b") as file:
             if file.tell() and not _ends_whole(file):

@@ -16,6 +16,7 @@ from django.conf import settings
 from django.utils import timezone
 from numpy.typing import NDArray
 
+from training import homes
 from training.files import uninterrupted
 from training.models import BarSeries
 from training.pipeline.bar_files import read_bar_file
@@ -110,7 +111,7 @@ def store_frame(
     With `whole` the frame takes the place of all that is stored. Bars that are not as far apart as their timeframe says
     are refused (see `refuse_wrong_timeframe`).
     """
-    root = Path(settings.STORE_DIR)
+    root = homes.require("bars")
     row = BarSeries.objects.filter(symbol=symbol, timeframe=timeframe).first()  # fails here, not after writing, without tables
     with locked(root, symbol, timeframe):
         path = series_path(root, symbol, timeframe)
@@ -196,7 +197,11 @@ def _moment(microseconds: int) -> datetime:
 
 
 def check_store() -> list[Checked]:
-    """Compare every file with its row. A sound file with another row, or none, is recorded anew; the rest is reported."""
+    """Compare every file with its row. A sound file with another row, or none, is recorded anew; the rest is reported.
+
+    Away while the store is not there: no row goes because of that.
+    """
+    homes.require("bars")
     rows = {(row.symbol, row.timeframe): row for row in BarSeries.objects.all()}
     files = stored_series(Path(settings.STORE_DIR))
     return [_check(symbol, timeframe, rows.get((symbol, timeframe))) for symbol, timeframe in sorted({*rows, *files})]
@@ -206,7 +211,7 @@ def _check(symbol: str, timeframe: str, row: BarSeries | None) -> Checked:
     root = Path(settings.STORE_DIR)
     path = series_path(root, symbol, timeframe)
     with locked(root, symbol, timeframe):
-        if row is not None and not path.exists():
+        if row is not None and _is_gone(path):
             row.delete()
             finding = f"the file is gone and its row was removed; load it again: {load_command(symbol, timeframe)}"
             return Checked(symbol, timeframe, False, finding)
@@ -221,6 +226,18 @@ def _check(symbol: str, timeframe: str, row: BarSeries | None) -> Checked:
         _record(symbol, timeframe, frame, digest, row.source if row else "", series_calendar(root, symbol, timeframe))
         seen = "was not recorded" if row is None else "was newer than its row"
         return Checked(symbol, timeframe, True, f"{len(frame):,} bars; the file {seen}, which is repaired")
+
+
+def _is_gone(path: Path) -> bool:
+    """Whether a file is not there, in a store that is. One that cannot be reached is not gone."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        homes.require("bars")  # it may have gone as a whole meanwhile
+        return True
+    except OSError:
+        return False  # reading says what is wrong
+    return False
 
 
 def _refuse_impossible(frame: pd.DataFrame, path: Path, timeframe: str, origin: Origin) -> None:

@@ -21,6 +21,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Q, QuerySet
 
+from training import homes
 from training.estimates import names_in
 from training.fetches import OPEN, is_lost
 from training.files import sync_folder
@@ -40,6 +41,7 @@ def delete_operation(operation_id: str, actor: Actor, *, with_model: bool = Fals
 
     A trained model is only removed with it when that was asked for.
     """
+    _must_be_there("checkpoints", "bundles")
     with transaction.atomic():
         operation = _final(operation_id)
         model = TrainedModel.objects.filter(operation=operation).first()
@@ -55,12 +57,14 @@ def delete_operation(operation_id: str, actor: Actor, *, with_model: bool = Fals
 
 def delete_model(model_id: Any, actor: Actor) -> None:
     """Remove a trained model and its bundle; its operation stays."""
+    _must_be_there("bundles")
     with transaction.atomic():
         _delete_model(TrainedModel.objects.select_for_update().get(pk=model_id), actor)
 
 
 def delete_checkpoint(checkpoint_id: Any, actor: Actor) -> None:
     """Remove one checkpoint, unless its operation may be using it. Raises OperationError."""
+    _must_be_there("checkpoints")
     with transaction.atomic():
         row = Checkpoint.objects.filter(pk=checkpoint_id).first()
         if row is None:
@@ -84,7 +88,8 @@ def delete_series(symbol: str, timeframe: str, actor: Actor) -> int:
 
     Raises OperationError while an operation or a fetch needs it, InUse while it is written, NotStored.
     """
-    root = Path(settings.STORE_DIR)
+    _must_be_there("bars")
+    root = homes.require("bars")  # of a disk that is away nothing is known: its files are no rows without one
     path = series_path(root, symbol, timeframe)
     aside: Path | None = None
     with locked(root, symbol, timeframe, wait=False):
@@ -168,6 +173,13 @@ def _source(ranges: Any, symbol: str, timeframe: str, data: dict[str, Any]) -> s
 
 
 # --- what a training left ----------------------------------------------------------------------
+def _must_be_there(*names: str) -> None:
+    """What lies in a folder that is away would stay there for ever."""
+    for name in names:
+        try:
+            homes.require(name)
+        except homes.Away as away:
+            raise OperationError(f"nothing is deleted: {away}") from None
 
 
 def _final(operation_id: str) -> Operation:

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import DatabaseError, IntegrityError, close_old_connections, transaction
 from django.utils import timezone
 
-from training import checkpoints, operations
+from training import checkpoints, homes, operations
 from training.failures import TRANSIENT, Moment, category_of, failure_of
 from training.logs import write_traceback
 from training.models import Operation, Status, TrainedModel
@@ -53,7 +53,10 @@ def _name(model: TrainedModel) -> None:
 
 def sweep(operation: Operation, folder: str) -> None:
     """A completed operation needs its bundle and nothing else of what its attempts left."""
-    patiently(lambda: checkpoints.remove_all(operation.pk), operation.pk)
+    try:
+        patiently(lambda: checkpoints.remove_all(operation.pk), operation.pk)
+    except homes.Away as away:
+        log.warning("the checkpoints of %s stay, and go when they are old: %s", operation.pk, away)
     for pattern in (f"{operation.pk}-*", f".new-{operation.pk}-*"):  # left by an attempt killed while saving
         for rest in Path(settings.BUNDLE_DIR).glob(pattern):
             if rest.name != folder:

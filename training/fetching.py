@@ -15,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 from django.conf import settings
 
+from training import homes
 from training.bar_series import store_frame
 from training.fetch_state import Fetch
 from training.models import BarSeries
@@ -39,7 +40,7 @@ ANEW, ANEW_SECONDS = ".anew", 86_400
 
 def opened(name: str) -> Source:
     """The source of this name, with what this installation has for it."""
-    return open_source(name, Path(settings.HOME_DIR) / "sources", settings.EXCHANGE_KEYS)
+    return open_source(name, homes.require("home") / "sources", settings.EXCHANGE_KEYS)
 
 
 def clock() -> int:
@@ -64,6 +65,7 @@ def run(fetch: Fetch, source: Source, wait: Callable[[float], None], told: Calla
 def step(fetch: Fetch, source: Source, now: int | None = None) -> None:
     """Ask for one page and store it. SourceError where asking again is of no use."""
     now = clock() if now is None else now
+    homes.require("bars")
     fetch.pause, fetch.problem = 0.0, ""
     try:
         if fetch.spans is None:
@@ -197,6 +199,7 @@ def _changed(fetch: Fetch, source: Source, stored: pd.DataFrame, why: str, now: 
 
 def _keep(fetch: Fetch, root: Path, stored: pd.DataFrame, new: pd.DataFrame) -> None:
     if fetch.anew:
+        root.mkdir(parents=True, exist_ok=True)  # below the store, which is there
         with locked(root, fetch.symbol, fetch.timeframe):
             write_bars(root, fetch.symbol, fetch.timeframe, merge_bars(stored, new).frame)
         return

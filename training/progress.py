@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from django.db import DatabaseError, close_old_connections, transaction
 
-from training import checkpoints, operations
+from training import checkpoints, homes, operations
 from training.models import EpochMetric, Operation, Status
 from training.values import BatchMetrics, Cancelled, Collapse, EpochMetrics, Parts
 
@@ -24,6 +24,8 @@ STAGES = {
 }  # fmt: skip
 WATCH_SECONDS = 0.1
 ROW_SECONDS = 1.0
+#: So long after it was found away the folder of checkpoints is looked for again, at an epoch's end.
+AWAY_SECONDS = 1.0
 #: After a database that stayed busy, the run trains so many times as long as it has waited before it tries again.
 WAITED = 3.0
 SUPERSEDED = "another process took this operation over"
@@ -72,6 +74,7 @@ class Progress:
         self._state: Callable[[], Parts] | None = None
         self._saved_epoch: int | None = None
         self._replaced: int | None = None
+        self._owed: float | None = None  # a checkpoint that could not be saved, and when it is tried again
         self._ahead = False  # checkpoints of epochs that the run went back over may be there
 
     @property
@@ -119,14 +122,15 @@ class Progress:
         if went_back:
             self._forget_from(metrics["epoch"])
         self.epoch, self._state = metrics["epoch"], state
-        self._unwritten.append(_row(self.operation_id, self.attempt, metrics))
+        self._unwritten.append(row_of(self.operation_id, self.attempt, metrics))
         for watcher in self.watchers:
             watcher.epoch(metrics, self.percent)
         if news := self._classes.news(metrics):
             self.note(news)
         for finding in metrics.get("findings", ()):
             self.note(finding["text"])
-        if went_back or self.schedule.due(metrics["epoch"]):
+        is_owed = self._owed is not None and self.clock() >= self._owed
+        if went_back or is_owed or (self._owed is None and self.schedule.due(metrics["epoch"])):
             self.save("periodic")
         self._look(self.clock())
 
@@ -164,9 +168,16 @@ class Progress:
         try:
             if operations.live_status(self.operation_id, self.attempt) is None:
                 return False  # what an attempt that lost its operation saves would never be swept
+            homes.require("checkpoints")
             if self._ahead:
                 checkpoints.remove_after(self.operation_id, self.attempt, self.epoch)
-            checkpoints.save(self.operation_id, self.attempt, self.epoch, kind, self._state())
+            # The epochs that it covers are recorded with it: a run that goes on after it measures them no more.
+            checkpoints.save(self.operation_id, self.attempt, self.epoch, kind, self._state(), self._write_epochs)
+        except homes.Away as away:
+            ends = f"the end of epoch {self.epoch + 1} could not be saved"
+            self.note(f"{'the training goes on and saves once it can' if kind == 'periodic' else ends}: {away}")
+            self._owed = self.clock() + AWAY_SECONDS
+            return False
         except DatabaseError as error:
             log.warning("the checkpoint of epoch %d could not be recorded: %s", self.epoch, error)
             close_old_connections()
@@ -174,10 +185,21 @@ class Progress:
         except checkpoints.CheckpointError as error:
             self.note(str(error))
             self.schedule.saved()
+            self._owed = None
             return False
-        self._saved_epoch, self._ahead = self.epoch, False
+        if self._owed is not None:
+            self.note(f"the folder of checkpoints is back: the end of epoch {self.epoch + 1} is saved")
+        self._saved_epoch, self._ahead, self._owed = self.epoch, False, None
+        self._unwritten, self._replaced = [], None
         self.schedule.saved()
         return True
+
+    def rest(self, seconds: float) -> None:
+        """Wait for something that a run needs; raises Cancelled once it is asked to stop."""
+        until = self.clock() + seconds
+        while self.clock() < until and self._stop is None:
+            time.sleep(0.05)
+        self._look(self.clock())
 
     def write(self) -> None:
         """Bring the operation's row and epoch metrics up to date; raises Cancelled if the row says stop."""
@@ -196,18 +218,17 @@ class Progress:
         if status is None:
             raise Cancelled(SUPERSEDED, kind="superseded")
         if self._unwritten:
-            self._write_epochs()
+            with transaction.atomic():
+                self._write_epochs()
+            self._unwritten, self._replaced = [], None
         if status == Status.CANCELLING:
             self._stop = self._stop or "cancellation"
 
     def _write_epochs(self) -> None:
-        with transaction.atomic():
-            if self._replaced is not None:
-                EpochMetric.objects.filter(
-                    operation_id=self.operation_id, attempt=self.attempt, epoch__gte=self._replaced
-                ).delete()
-            EpochMetric.objects.bulk_create(self._unwritten, ignore_conflicts=True)
-        self._unwritten, self._replaced = [], None
+        """Inside a transaction; what was written is forgotten once that has ended well."""
+        if self._replaced is not None:
+            EpochMetric.objects.filter(operation_id=self.operation_id, attempt=self.attempt, epoch__gte=self._replaced).delete()
+        EpochMetric.objects.bulk_create(self._unwritten, ignore_conflicts=True)
 
     def _look(self, now: float) -> None:
         """Write what is due, and stop if asked to."""
@@ -241,7 +262,8 @@ def learned_weights(operation_id: str) -> Mapping[str, float]:
     return {name: max(seconds.get(name, 0.0), least) for name in STAGES}
 
 
-def _row(operation_id: str, attempt: int, metrics: EpochMetrics) -> EpochMetric:
+def row_of(operation_id: str, attempt: int, metrics: EpochMetrics) -> EpochMetric:
+    """What is recorded of an epoch."""
     return EpochMetric(
         operation_id=operation_id, attempt=attempt, epoch=metrics["epoch"],
         train_loss=metrics["train_loss"], val_loss=metrics["val_loss"], metrics=metrics,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import threading
 import time
@@ -224,24 +225,42 @@ def console_on(stream: TextIO) -> Console:
 class LogFile:
     """A watcher that writes what happened, with the time of day, to the attempt's log; rotated at 5 MB. Use it as a context.
 
-    A log that cannot be written (a full disk) is told once by the logging module and stops no training.
+    A log that cannot be written (a full disk) is told once by the logging module and stops no training. It is begun once
+    `is_there` says that its folder is.
     """
 
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._handler = RotatingFileHandler(path, maxBytes=5_000_000, backupCount=2, encoding="utf-8")
-        self._handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
-        self._handler.formatter.converter = time.gmtime  # type: ignore[union-attr]
+    def __init__(self, path: Path, is_there: Callable[[], bool] = lambda: True) -> None:
+        self.path, self.is_there = path, is_there
+        self._handler: RotatingFileHandler | None = None
         self._stage = ""
+        self._next_look = 0.0
+        self._begun()
+
+    def _begun(self) -> RotatingFileHandler | None:
+        if self._handler is None and time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + SILENCE_SECONDS
+            if not self.is_there():
+                return None
+            try:
+                self._handler = RotatingFileHandler(self.path, maxBytes=5_000_000, backupCount=2, encoding="utf-8")
+            except OSError as error:
+                self._next_look = math.inf
+                logging.getLogger(__name__).warning("the log %s cannot be written: %s", self.path, error.strerror or error)
+                return None
+            self._handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+            self._handler.formatter.converter = time.gmtime  # type: ignore[union-attr]
+        return self._handler
 
     def __enter__(self) -> LogFile:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._handler.close()
+        if self._handler is not None:
+            self._handler.close()
 
     def _write(self, text: str) -> None:
-        self._handler.handle(logging.makeLogRecord({"msg": text, "levelno": logging.INFO, "levelname": "INFO"}))
+        if (handler := self._begun()) is not None:
+            handler.handle(logging.makeLogRecord({"msg": text, "levelno": logging.INFO, "levelname": "INFO"}))
 
     def stage(self, name: str, fraction: float, percent: float) -> None:
         if name != self._stage:

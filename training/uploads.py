@@ -24,6 +24,7 @@ from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.core.files.uploadhandler import FileUploadHandler, StopUpload
 
+from training import homes
 from training.pipeline.series_names import guess
 from training.values import Refusal
 
@@ -169,7 +170,7 @@ def _keep(name: str, parts: Iterable[bytes], owner: int) -> Upload:
     upload = Upload(secrets.token_hex(16), owner, safe_name(name), 0, {**AS_SENT, "symbol": symbol, "timeframe": timeframe})
     folder = _root() / upload.key
     try:
-        _root().mkdir(mode=0o700, parents=True, exist_ok=True)
+        homes.require("uploads").chmod(0o700)
         folder.mkdir(mode=0o700)
         with upload.path.open("xb") as stored:
             for part in parts:
@@ -178,6 +179,8 @@ def _keep(name: str, parts: Iterable[bytes], owner: int) -> Upload:
         with _one_at_a_time():
             _refuse_too_many(upload)
             _write(upload)
+    except homes.Away as away:
+        raise UploadError(f"{upload.name} could not be kept: {away}") from None
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise UploadError(f"{upload.name} could not be kept: {error.strerror or error}") from None

@@ -125,10 +125,11 @@ def _joined(column: pa.ChunkedArray, out: NDArray[Any]) -> NDArray[Any]:
 @contextmanager
 def _opened(root: Path, symbol: str, timeframe: str, verify: bool = False) -> Iterator[pq.ParquetFile]:
     path = series_path(root, symbol, timeframe)
-    if not path.exists():
-        raise DataError(_not_stored(root, symbol, timeframe))
     try:
+        path.stat()
         file = pq.ParquetFile(path, page_checksum_verification=verify)
+    except FileNotFoundError:
+        raise DataError(_not_stored(root, symbol, timeframe)) from None
     except (pa.ArrowException, OSError) as error:
         raise _unread(root, symbol, timeframe, error) from error
     with file:
@@ -197,7 +198,6 @@ def write_bars(root: Path, symbol: str, timeframe: str, frame: pd.DataFrame, ori
     """
     path = series_path(root, symbol, timeframe)
     table = bar_table(frame).replace_schema_metadata(origin.metadata() or None)
-    root.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("xb") as file:

@@ -86,7 +86,12 @@ def find(folder: Path, key: str, spec: StrategySpec) -> Dataset | None:
         return None
     try:
         dataset = _read(entry, spec)
-    except (ValueError, TypeError, KeyError, EOFError, OSError):
+    except FileNotFoundError:
+        shutil.rmtree(entry, ignore_errors=True)
+        return None
+    except OSError:  # it cannot be reached just now, of its content nothing is known
+        return None
+    except (ValueError, TypeError, KeyError, EOFError):
         shutil.rmtree(entry, ignore_errors=True)
         return None
     with contextlib.suppress(OSError):  # a cache that may only be read
@@ -119,7 +124,7 @@ def keep(folder: Path, key: str, dataset: Dataset, limit: int) -> bool:
         return True
     temporary = folder / f".new-{secrets.token_hex(6)}"
     try:
-        temporary.mkdir(parents=True)
+        temporary.mkdir()
         _write(temporary, dataset)
         os.rename(temporary, entry)
         sync_folder(folder)
@@ -136,7 +141,7 @@ def build_in_file(folder: Path, key: str, spec: StrategySpec, build: Callable[[M
     memory-mapped. OSError if the disk has no room for them: it is reserved first, so that no write can fail later.
     """
     entry, temporary = folder / key, folder / f".new-{secrets.token_hex(6)}"
-    temporary.mkdir(parents=True)
+    temporary.mkdir()
 
     def matrix_of(rows: int, columns: int) -> NDArray[np.float32]:
         path = temporary / "features.npy"

@@ -46,7 +46,6 @@ def locked(root: Path, symbol: str, timeframe: str, *, wait: bool = True) -> Ite
     """
     path = series_path(root, symbol, timeframe)
     try:
-        root.mkdir(parents=True, exist_ok=True)
         lock = (root / f".{path.stem}.lock").open("ab")
     except OSError as error:
         raise DataError(f"the store {root} cannot be written to: {error.strerror or error}") from error
