@@ -258,6 +258,8 @@ _memory = _number("KTRDR_MEMORY_LIMIT", math.inf, low=1, whole=True)
 MEMORY_LIMIT = int(_memory) if math.isfinite(_memory) else None
 #: The start form has a box for each stored symbol, and a training takes up to 10,000 of them.
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_100
+#: How many files of bars may come at once is said in a sentence, not by a refused request.
+DATA_UPLOAD_MAX_NUMBER_FILES = 10_000
 #: A larger file of bars is not taken by the web site; `load_data` takes any.
 UPLOAD_LIMIT_BYTES = int(_number("KTRDR_UPLOAD_LIMIT_BYTES", 200_000_000, low=0, whole=True))
 #: For exchanges that give bars only to who is known. From the environment alone: never stored, never shown, never logged.

@@ -46,7 +46,7 @@ def is_whole() -> bool:
 
 
 def is_gone() -> bool:
-    rest = [found.name for found in Path(settings.STORE_DIR).iterdir() if not found.name.endswith(".lock")]
+    rest = [found.name for found in Path(settings.STORE_DIR).iterdir() if not found.name.endswith((".lock", ".ktrdr-id"))]
     return not rest and not BarSeries.objects.exists()
 
 
@@ -129,7 +129,7 @@ def test_a_failed_run_that_is_tried_again_by_itself_keeps_its_bars(stored: Examp
 
 def test_only_the_timeframe_that_a_run_is_made_from_stays(stored: Examples) -> None:
     bars = read_bars(Path(settings.STORE_DIR), "AAPL", "1d")
-    store_frame("AAPL", "4h", bars, source="test")  # covers the same, and is not needed: 1d is stored itself
+    store_frame("AAPL", "4h", bars, source="test", timeframe_is_right=True)  # covers the same, and is not needed: 1d is stored itself
     store_frame("MSFT", "1d", bars, source="test")
     operation = start(stored.version, status=Status.RUNNING)
     spec = json.loads(operation.spec)

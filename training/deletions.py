@@ -89,7 +89,7 @@ def delete_series(symbol: str, timeframe: str, actor: Actor) -> int:
     Raises OperationError while an operation or a fetch needs it, InUse while it is written, NotStored.
     """
     _must_be_there("bars")
-    root = Path(settings.STORE_DIR)
+    root = homes.require("bars")  # of a disk that is away nothing is known: its files are no rows without one
     path = series_path(root, symbol, timeframe)
     aside: Path | None = None
     with locked(root, symbol, timeframe, wait=False):

@@ -5,15 +5,18 @@ from __future__ import annotations
 import gzip
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training.uploads import Upload, UploadError, drop, read
+from strategies_app.vocabulary import TIMEFRAMES
+from training.uploads import Upload, UploadError, drop, guess, read
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from training.pipeline.file_reading import Reading
+    from training.pipeline.bar_files import Table
+    from training.pipeline.file_reading import FirstRows, Reading
 
 #: More rows than these, or more bytes when unpacked, are the command line's work.
 MOST_ROWS = 5_000_000
@@ -24,26 +27,31 @@ SHOWN = 5
 
 
 def inspect_upload(key: str) -> dict[str, Any]:
-    """What is in the file: columns as they were understood, range, first and last bars, notes, problem, conflict."""
-    from training.pipeline.bar_files import bars_of, read_cells
+    """What is in the file: its first rows with the meaning of each column, the timeframe that its times show, range, first
+    and last bars, notes, problem and which option would settle it, conflict with what is stored."""
+    from training.pipeline.bar_files import bars_of, first_rows, read_cells
     from training.pipeline.calendars import known_calendars
     from training.pipeline.coverage import DataError
 
     upload = _upload(key)
-    told: dict[str, Any] = {"problem": "", "columns": [], "notes": [], "warnings": [], "bars": 0, "calendars": known_calendars()}
+    told: dict[str, Any] = {"problem": "", "asked": "", "head": {}, "notes": [], "warnings": [], "bars": 0}
+    told |= {"calendars": known_calendars(), "proposed": "", "shown": "", "spacing": ""}
     with _bounded(upload):
+        reading = _reading(upload)
         try:
-            table = read_cells(upload.path)
-            told["columns"] = [{"role": role, "name": str(column.name)} for role, column in table.columns.items()]
-            told["cells"] = _cells(table)
-            if not upload.options["timeframe"]:
-                raise DataError("what timeframe these bars have is not known, choose it")
-            frame, notes = bars_of(
-                upload.name, table, upload.options["timeframe"], _reading(upload), symbol=upload.options["symbol"]
-            )
-            return told | {"notes": notes} | _preview(frame, upload)
+            told["head"] = _head(first_rows(upload.path, reading, SHOWN))
+            table = read_cells(upload.path, reading)
+            timeframe = upload.options["timeframe"]
+            told["shown"] = shown = _shown_timeframe(upload, table)
+            told |= {"spacing": _spacing(shown, timeframe, guess(upload.name)[1]), "proposed": "" if timeframe else shown}
+            timeframe = timeframe or shown
+            if not timeframe:
+                raise DataError("the times do not show what timeframe these bars have, choose it")
+            frame, notes = bars_of(upload.name, table, timeframe, reading, symbol=upload.options["symbol"])
+            told["notes"] = notes
+            return told | _preview(frame, replace(upload, options={**upload.options, "timeframe": timeframe}))
         except DataError as problem:
-            return told | {"problem": str(problem)}
+            return told | {"problem": str(problem), "asked": getattr(problem, "option", "")}
 
 
 def load_upload(key: str, user: int) -> dict[str, Any]:
@@ -108,13 +116,8 @@ def _upload(key: str) -> Upload:
 def _reading(upload: Upload) -> Reading:
     from training.pipeline.file_reading import Reading
 
-    options = upload.options
-    return Reading(
-        tz=options["tz"] or None,
-        price_scale=float(options["price_scale"]),
-        adjust=bool(options["adjust"]),
-        timeframe_is_right=bool(options["timeframe_is_right"]),
-    )
+    given = {field.name: upload.options[field.name] for field in fields(Reading)}
+    return Reading(**{**given, "tz": given["tz"] or None, "columns": tuple(given["columns"])})
 
 
 def _calendar(upload: Upload) -> str | None:
@@ -179,10 +182,41 @@ def _by_command(upload: Upload) -> str:
 # --- what is shown -----------------------------------------------------------------------------
 
 
-def _cells(table: Any) -> list[list[str]]:
+def _head(first: FirstRows) -> dict[str, Any]:
     """The first rows as they stand in the file, cut to what a page can show."""
-    rows = zip(*(column.head(SHOWN).astype(str).tolist() for column in table.columns.values()), strict=True)
-    return [[cell[:40] for cell in row] for row in rows]
+    columns = max([len(first.names), *map(len, first.cells)], default=0)
+    names, roles = ((*given, *[""] * (columns - len(given))) for given in (first.names, first.roles))
+    rows = [[cell[:40] for cell in (*row, *[""] * (columns - len(row)))] for row in first.cells]
+    heads = [{"name": str(name)[:40], "role": role} for name, role in zip(names, roles, strict=True)]
+    return {"columns": heads, "rows": rows, "layout": first.layout, "needed": list(first.options_needed)}
+
+
+def _shown_timeframe(upload: Upload, table: Table) -> str:
+    """The timeframe that the distances between the times show, whatever their zone; "" where they show none."""
+    from training.pipeline.bar_files import bars_of
+    from training.pipeline.coverage import DataError
+    from training.pipeline.frames import bar_times
+    from training.pipeline.spacing import timeframe_of
+
+    anywhere = replace(_reading(upload), tz="UTC", price_scale=1.0, adjust=False, drop_impossible=True)
+    try:
+        frame, _ = bars_of(upload.name, table, "1m", anywhere)
+    except DataError:
+        return ""  # what is wrong is said when it is read as it was asked for
+    return timeframe_of(bar_times(frame)) or ""
+
+
+def _spacing(shown: str, chosen: str, said: str) -> str:
+    """How the distances between the bars stand to the timeframe that was chosen, and to the file's name."""
+    from training.pipeline.spacing import length_text
+
+    if not shown:
+        return ""
+    apart = f"The bars are {length_text(TIMEFRAMES[shown] * 1_000_000)} apart"
+    if chosen and chosen != shown:
+        return f"{apart}, and {chosen} is chosen."
+    name = "as the file's name says" if said == shown else f"though the file's name says {said}" if said else ""
+    return f"{apart}, {name}." if name else f"{apart}: {shown}." if chosen else f"{apart}: {shown} is proposed."
 
 
 def _preview(frame: pd.DataFrame, upload: Upload) -> dict[str, Any]:

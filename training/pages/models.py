@@ -30,7 +30,7 @@ from training.pages.access import actor_of, page
 from training.pages.asking import Told, ask, look, without_worker
 from training.pages.query import searched, without_page
 from training.pipeline.coverage import DAY, DataError, day_of, source_of
-from training.pipeline.series_files import file_name
+from training.pipeline.series_names import file_name
 from training.requests import audit, recorded_ranges
 from training.signals import SIGNALS
 from training.templatetags.words import sentence

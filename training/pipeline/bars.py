@@ -26,7 +26,8 @@ from training.files import sync_folder
 from training.pipeline.coverage import DataError, load_command
 from training.pipeline.frames import bar_frame, bar_times, bar_values, empty_frame, fingerprint, time_text
 from training.pipeline.origins import UNKNOWN, Origin
-from training.pipeline.series_files import locked, series_path, symbol_of
+from training.pipeline.series_files import locked, series_path
+from training.pipeline.series_names import symbol_of
 
 __all__ = [
     "DataError", "Merge", "bar_frame", "bar_table", "bar_times", "bar_values", "empty_frame", "file_sha256", "fingerprint",

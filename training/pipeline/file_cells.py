@@ -89,6 +89,8 @@ def in_words(path: Path) -> Iterator[None]:
         raise DataError(f"there is no file {path}")
     try:
         yield
+    except MemoryError:  # Arrow's is an ArrowException too, and says nothing of the file
+        raise
     except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
         told = str(error).splitlines()[0] if str(error) else "it is damaged"
         raise DataError(f"{path.name} cannot be read: {told}") from error

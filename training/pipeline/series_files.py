@@ -7,7 +7,6 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +17,7 @@ from pyarrow import csv
 from strategies_app.schema import SYMBOL_WORDS, is_symbol
 from strategies_app.vocabulary import BAR_COLUMNS, TIMEFRAMES, nearest
 from training.pipeline.coverage import DataError, load_command
+from training.pipeline.series_names import file_name
 
 #: Lines of CSV that are made together.
 CSV_ROWS = 16_384
@@ -36,28 +36,6 @@ def series_path(root: Path, symbol: str, timeframe: str) -> Path:
     if not is_symbol(symbol):
         raise DataError(f"'{symbol[:40]}' cannot be a symbol, wanted {SYMBOL_WORDS}")
     return root / f"{file_name(symbol)}_{timeframe}.parquet"
-
-
-def file_name(symbol: str) -> str:
-    """A symbol as part of a file's name on every system: `~` marks a change of case, so that `ab` and `AB` are two files where
-    case is ignored, and what a folder or a hidden file is told by is escaped: `BTC/USDT` → `BTC%2FUSDT`, `.DJI` → `%2EDJI`."""
-    name = _marked(symbol).replace("/", "%2F").replace(":", "%3A")
-    return f"%2E{name[1:]}" if name.startswith(".") else name
-
-
-def symbol_of(name: str) -> str:
-    """The symbol of a `file_name`."""
-    return unquote(name.replace("~", ""))
-
-
-def _marked(symbol: str) -> str:
-    """`EURusd` → `EUR~usd`, `a1B` → `~a1~B`: each run of lower-case letters is fenced, upper case is the default."""
-    marked, lower = "", False
-    for letter in symbol:
-        if letter.isalpha() and letter.islower() != lower:
-            marked, lower = marked + "~", not lower
-        marked += letter
-    return marked
 
 
 @contextmanager

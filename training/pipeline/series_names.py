@@ -1,8 +1,12 @@
-"""Names of symbols and timeframes as others write them: in a column, in a file's name. Light: no pandas, no numpy."""
+"""Names of symbols and timeframes: in a column and in a file's name as others write them, and in those of our own files.
+
+Light: no pandas, no numpy.
+"""
 
 from __future__ import annotations
 
 import re
+from urllib.parse import unquote
 
 from strategies_app.schema import is_symbol
 from strategies_app.vocabulary import TIMEFRAMES
@@ -75,6 +79,28 @@ def _core(name: str) -> str:
 # --- names of files ----------------------------------------------------------------------------
 
 
+def file_name(symbol: str) -> str:
+    """A symbol as part of a file's name on every system: `~` marks a change of case, so that `ab` and `AB` are two files where
+    case is ignored, and what a folder or a hidden file is told by is escaped: `BTC/USDT` → `BTC%2FUSDT`, `.DJI` → `%2EDJI`."""
+    name = _marked(symbol).replace("/", "%2F").replace(":", "%3A")
+    return f"%2E{name[1:]}" if name.startswith(".") else name
+
+
+def symbol_of(name: str) -> str:
+    """The symbol of a `file_name`."""
+    return unquote(name.replace("~", ""))
+
+
+def _marked(symbol: str) -> str:
+    """`EURusd` → `EUR~usd`, `a1B` → `~a1~B`: each run of lower-case letters is fenced, upper case is the default."""
+    marked, lower = "", False
+    for letter in symbol:
+        if letter.isalpha() and letter.islower() != lower:
+            marked, lower = marked + "~", not lower
+        marked += letter
+    return marked
+
+
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
@@ -97,6 +123,9 @@ _ENDINGS = re.compile(r"(\.(csv|txt|tsv|dat|prn|gz|parquet|pq))+$", re.IGNORECAS
 def guess(name: str) -> tuple[str, str]:
     """Symbol and timeframe that a file's name speaks of, "" where it says nothing: `NASDAQ_TSLA, 60.csv` → TSLA, 1h."""
     stem = re.sub(r"\s*\(\d+\)$", "", _ENDINGS.sub("", name))
+    own, _, timeframe = stem.rpartition("_")
+    if timeframe in TIMEFRAMES and re.search("[%~]", own) and own == file_name(symbol_of(own)) and is_symbol(symbol_of(own)):
+        return symbol_of(own), timeframe  # as a stored series is called that was taken along
     words = [word for part in re.split(r"[_ ,]+", stem) for word in _parts(part) if word]
     words = [word for word in words if not re.fullmatch(r"\d{1,4}([.-]\d{1,2}){1,2}([.-]\d{4})?", word)]  # dates
     glued = re.fullmatch(rf"([A-Z]{{6}})({'|'.join(_MINUTES)}|[MHDW]\d{{1,2}})", words[0]) if words else None
