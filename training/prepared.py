@@ -17,7 +17,7 @@ from training.footprint import PER_BAR, Footprint, exceeds, footprint, must_fit,
 from training.memory import free_room, size_text
 from training.pipeline import cache as feature_cache
 from training.pipeline.arguments import require, require_call, require_threads
-from training.pipeline.checks import check_rows, set_columns
+from training.pipeline.checks import check_rows, lost_rows, set_columns
 from training.pipeline.coverage import MINIMUM_ROWS, DataError, few_bars
 from training.pipeline.dataset import MatrixOf, build_dataset, matrix_rows
 from training.pipeline.finding import kept, refused
@@ -87,7 +87,8 @@ def prepare_admitted(
     splits = cut_rows(dataset, spec.training.data_split)
     check_splits(dataset, splits)
     checked = check_rows(dataset, splits, set_columns(spec))
-    notes += [finding.sentence for finding in checked.findings]
+    lost = lost_rows(dataset, spec.base_timeframe, {symbol: len(clock) for symbol, clock in bars.clock.items()})
+    notes += [finding.sentence for finding in (*lost, *checked.findings)]
     on_stage("split", 1.0)
     return Prepared(
         dataset,
@@ -98,7 +99,7 @@ def prepare_admitted(
                 spec.symbols,
             )
         ),
-        {"data": kept(bars.findings), "inputs": checked.plain()},
+        {"data": kept([*lost, *bars.findings]), "inputs": checked.plain()},
     )
 
 

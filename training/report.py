@@ -113,7 +113,7 @@ def _symbols(per_symbol: Mapping[str, Metrics]) -> Table:
 def plan_tables(plan: Metrics) -> RenderableType:
     """What a training would do, without doing it."""
     facts = _list("Plan")
-    for name in ("strategy", "symbols", "timeframes", "dates", "network", "memory", "worker"):
+    for name in ("strategy", "symbols", "timeframes", "bars", "dates", "network", "memory", "worker"):
         facts.add_row(name, plan[name])
     split = plan["split"]
     rows = _table("Rows", "", "Rows", *label_words.split_columns(plan))

@@ -34,7 +34,7 @@ from training.pipeline.labels import weighs_rows
 from training.pipeline.loading import RunBars
 from training.values import Dataset, Rows
 
-FORMAT = 5
+FORMAT = 6
 #: Seconds after which a half-written entry has no writer any more.
 ABANDONED = 3600.0
 LIBRARIES = ("numpy", "pandas", "pyarrow", "TA-Lib", "numba")
@@ -110,8 +110,10 @@ def _read(entry: Path, spec: StrategySpec) -> Dataset:
     if seen != about["arrays"] or arrays["features"].shape[1] != len(plan.names):
         raise ValueError(f"{entry} holds other arrays than it says")
     rows = Rows(**{name: arrays[name] for name in _ROWS if name in arrays})
-    counts = (about["dropped"], about["dropped_by_symbol"])
-    return Dataset(rows, arrays["clock"], spec.symbols, plan.names, plan.normalization, spec.class_names, *counts, plan.window)
+    return Dataset(
+        rows, arrays["clock"], spec.symbols, plan.names, plan.normalization, spec.class_names,
+        about["dropped"], about["dropped_by_symbol"], plan.window, about["without_bar"],
+    )  # fmt: skip
 
 
 def keep(folder: Path, key: str, dataset: Dataset, limit: int) -> bool:
@@ -183,8 +185,11 @@ def _write(entry: Path, dataset: Dataset, written: tuple[str, ...] = ()) -> None
             os.fsync(file.fileno())
     shapes = {name: [str(array.dtype), list(array.shape)] for name, array in arrays.items()}
     with (entry / "about.json").open("x") as text:
-        by_symbol = {symbol: dict(reasons) for symbol, reasons in dataset.dropped_by_symbol.items()}
-        json.dump({"dropped": dict(dataset.dropped), "dropped_by_symbol": by_symbol, "arrays": shapes}, text)
+        by_symbol = {
+            name: {symbol: dict(counts) for symbol, counts in getattr(dataset, name).items()}
+            for name in ("dropped_by_symbol", "without_bar")
+        }
+        json.dump({"dropped": dict(dataset.dropped), **by_symbol, "arrays": shapes}, text)
         text.flush()
         os.fsync(text.fileno())
 

@@ -22,16 +22,19 @@ from training.pipeline.coverage import (
     DAY,
     DataError,
     Ranges,
+    anchor,
     bucket_start,
     day_of,
     day_start,
     duration,
     nothing_inside,
     resolve_dates,
+    source_note,
     source_of,
+    useful_since,
 )  # fmt: skip
 from training.pipeline.finding import ERROR, Finding, iso, refused
-from training.pipeline.frames import bar_times, bar_values, fingerprint
+from training.pipeline.frames import bar_times, bar_values, fingerprint, time_text
 from training.pipeline.labels import label_warm_up
 from training.pipeline.quality import validate_bars
 from training.pipeline.spacing import TOLD
@@ -232,13 +235,18 @@ class _Reader:
             source = source_of(self.ranges, symbol, timeframe, self.start, self.end)
         first = self.known_first.get(timeframe)
         if first is not None:
-            stored = self._read(source, bucket_start(first, timeframe), self._until(timeframe))
+            since = first if source == timeframe else bucket_start(first, timeframe) - _lasting(source)
+            stored = self._read(source, since, self._until(source, timeframe))
         else:
             stored = self._with_warm_up(source, timeframe)
-        frame = stored if source == timeframe else resample(stored, timeframe)
+        frame = stored if source == timeframe else resample(stored, timeframe, source)
         self._refuse_no_bars(source, timeframe, frame)
+        taken = source_note(self.ranges, symbol, timeframe, source, self.start, self.end)
+        self.notes += [taken] if taken else []
         if source != timeframe:
             self._resampled(source, timeframe, stored)
+        elif timeframe != self.spec.base_timeframe:
+            self._on_its_clock(timeframe, bar_times(frame))
         self.fingerprints[timeframe] = self._fingerprint(stored)
         self.first_bars[timeframe] = int(bar_times(frame)[0])
         self.sources[timeframe] = source
@@ -258,13 +266,22 @@ class _Reader:
         self.last = (asked, frame, known or fingerprint(frame))
         return self.last[2]
 
-    def _until(self, timeframe: str) -> int:
+    def _until(self, source: str, timeframe: str) -> int:
         """Where reading ends (µs, exclusive): a bar that is not whole at the end is not known inside the dates."""
-        return bucket_start(self.end, timeframe)
+        end = self.end if source == timeframe else bucket_start(self.end, timeframe)
+        return end - _lasting(source)
+
+    def _on_its_clock(self, timeframe: str, times: NDArray[np.int64]) -> None:
+        off = np.flatnonzero((times - anchor(timeframe)) % duration(timeframe))
+        if len(off):
+            first = time_text(int(times[off[0]]))
+            self.notes.append(
+                f"{self.symbol} {timeframe} bars open on a clock of their own, such as {first}, not where resampled ones would: "
+                f"each is known {timeframe} after its own open"
+            )
 
     def _resampled(self, source: str, timeframe: str, stored: pd.DataFrame) -> None:
         symbol = self.symbol
-        self.notes.append(f"{symbol} {timeframe} resampled from {source}")
         if self.sources.get(source) != source:
             self.notes += self._inspect(stored, source, source, needs_volume=True)
         gone = int(stored[list(PRICE_COLUMNS)].isna().any(axis=1).sum())
@@ -279,22 +296,27 @@ class _Reader:
         while True:
             # Nights, weekends and holidays have no bars: reach further back until there are enough.
             since = bucket_start(max(self.start - reach, oldest), timeframe)
-            stored = self._read(source, since, self._until(timeframe))
-            times = bar_times(stored)
-            buckets = _bucket_starts(times[: np.searchsorted(times, bucket_start(self.start, timeframe))], timeframe)
-            if len(buckets) >= wanted or since <= oldest:
+            stored = self._read(source, since - (_lasting(source) if source != timeframe else 0), self._until(source, timeframe))
+            last_moments = bar_times(stored) + _lasting(source)
+            if source == timeframe:  # whose bars need not stand on the grid
+                begins = last_moments[: np.searchsorted(last_moments, self.start)]
+            else:
+                begins = _bucket_starts(
+                    last_moments[: np.searchsorted(last_moments, bucket_start(self.start, timeframe))], timeframe
+                )
+            if len(begins) >= wanted or since <= oldest:
                 break
             reach *= 2
-        if len(buckets) <= wanted:
+        if len(begins) <= wanted:
             return stored
-        return stored.iloc[int(np.searchsorted(times, buckets[-wanted])) :]
+        return stored.iloc[int(np.searchsorted(last_moments, begins[-wanted])) :]
 
     def _refuse_no_bars(self, source: str, timeframe: str, frame: pd.DataFrame) -> None:
         symbol = self.symbol
         first, last = self.ranges[symbol][source]
         # On the first days of a higher timeframe's bucket its bar of before is the one that is known.
         base = timeframe == self.spec.base_timeframe
-        since = self.start if base else bucket_start(self.start, timeframe) - duration(timeframe)
+        since = self.start if base else useful_since(self.start, timeframe, timeframe)
         if not (bar_times(frame) >= since).any():
             absent = nothing_inside(symbol, source, first, last, self.start, self.end)
             raise DataError(absent.sentence, [absent])
@@ -338,6 +360,11 @@ class _Reader:
         frame.attrs[TOLD] = told or self.sources[timeframe] != timeframe
         self.frames[timeframe] = frame
         self.loaded[timeframe] = frame.copy(deep=False)
+
+
+def _lasting(timeframe: str) -> int:
+    """From a bar's open to its last moment, in µs."""
+    return duration(timeframe) - 1
 
 
 def _bucket_starts(times: NDArray[np.int64], timeframe: str) -> NDArray[np.int64]:
