@@ -75,8 +75,8 @@ def children(plan: Plan, gpu: int) -> list[Child]:
     """In the order in which they start."""
     environment = {"DJANGO_SETTINGS_MODULE": "ktrdr_site.settings", "PYTHONUNBUFFERED": "1"}
     hosts = ",".join(dict.fromkeys([*settings.ALLOWED_HOSTS, plan.host]))
-    proxied = ["--proxy-headers"] if settings.BEHIND_TLS else []
-    web = ["daphne", "-v", "0", "-b", plan.host, "-p", str(plan.port), *proxied, "ktrdr_site.asgi:application"]
+    options = ["-v", "0", "--no-server-name", *(["--proxy-headers"] if settings.BEHIND_TLS else [])]
+    web = ["daphne", *options, "-b", plan.host, "-p", str(plan.port), "ktrdr_site.asgi:application"]
     found = [_module("web", 1, web, environment | {"KTRDR_ALLOWED_HOSTS": hosts})]
     for tag, count in (("cpu", plan.cpu), ("gpu", gpu), ("quick", 1)):
         for number in range(count):

@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse_lazy
 
-from training.pages.access import actor_of, page
+from training.pages.access import actor_of, next_of, page
 from training.requests import audit
 from training.roles import role_of
 from training.sign_ins import PageSignInForm
@@ -27,6 +27,10 @@ class SignIn(LoginView):
     template_name = "site/sign_in.html"
     authentication_form = PageSignInForm
     redirect_authenticated_user = True
+
+    def get_redirect_url(self) -> str:
+        """The page that was asked for; empty if that is no path of ours."""
+        return next_of(self.request, "")
 
     def form_invalid(self, form: forms.Form) -> HttpResponse:
         """Refused, and said so with the status too."""
