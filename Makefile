@@ -23,7 +23,7 @@ CHECK_VERSION := import sys; sys.exit(0 if sys.version_info >= (3, 11) else "KTR
 PIP := $(RUN) -m pip --disable-pip-version-check --quiet --quiet
 
 .DELETE_ON_ERROR:
-.PHONY: demo run test fuzz lint audit bench faults setup clean
+.PHONY: demo run test fuzz lint audit attacks bench faults setup clean
 
 demo: setup
 	@$(RUN) manage.py demo
@@ -42,6 +42,10 @@ lint: setup
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
 	@$(RUN) -m mypy
+
+# Every address by every method for every role, N odd bodies, 2 N mutated strategies; figures in docs/security.md.
+attacks: setup
+	@$(RUN) -m pytest tests/test_attacks.py -q -s -p no:cacheprovider -o timeout=0 --attacks $(N)
 
 # Asks a database of known vulnerabilities about the pinned packages: 1 if there are some, 3 if it could not be asked.
 audit: setup
