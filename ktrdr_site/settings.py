@@ -344,16 +344,18 @@ INSTALLED_APPS = [
     "training",
 ]
 MIDDLEWARE = [
-    "training.api_errors.ApiBoundary",
+    # First those that add headers: whoever answers inside of them answers with them.
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "training.api_errors.ApiBoundary",
+    "training.plain_requests.PlainRequests",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "training.busy.BusyDatabase",
 ]

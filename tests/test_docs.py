@@ -85,6 +85,26 @@ def test_every_link_leads_somewhere(page: Path) -> None:
     assert broken == []
 
 
+def test_nothing_says_to_install_a_name_that_the_public_index_does_not_have_as_ours() -> None:
+    """`pip install ktrdr…` or the name of somebody's private package: a stranger can register it."""
+    suffixes = {".md", ".py", ".html", ".js", ".yaml", ".toml", ".txt", ".cfg"}
+    places = [PROJECT / name for name in ("docs", "templates", "training", "strategies_app", "ktrdr_site", "tests/outsider")]
+    files = (
+        [path for place in places for path in place.rglob("*") if path.suffix in suffixes]
+        + list(PROJECT.glob("*.*"))
+        + [PROJECT / "Makefile"]
+    )
+    advice = [
+        (path.name, line.strip())
+        for path in files
+        if path.is_file()
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines()
+        for rest in re.findall(r"\bpip3? install (.*)", line)
+        if not re.match(r"(-c constraints\.txt )?-e (\.|'\.\[|\./|\{)", rest)
+    ]
+    assert advice == []
+
+
 @pytest.mark.parametrize("path", sorted((PROJECT / "docs" / "decisions").glob("*.md")), ids=lambda p: p.stem)
 def test_a_decision_is_short_and_says_why(path: Path) -> None:
     text = path.read_text(encoding="utf-8")

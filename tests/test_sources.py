@@ -342,7 +342,7 @@ def test_a_missing_package_is_named(name: str, package: str, tmp_path: Path, mon
     for module in ("training.sources.yahoo", "training.sources.exchange", package):
         monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(WrongRequest, match=rf"pip install ktrdr-train\[{name.partition(':')[0]}\]"):
+    with pytest.raises(WrongRequest, match=rf"pip install -c constraints.txt -e '\.\[{name.partition(':')[0]}\]'"):
         open_source(name, tmp_path)
 
 

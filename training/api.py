@@ -12,6 +12,7 @@ from ninja.responses import Status as Answer
 
 from strategies_app.stored import FoundStrategy, stored_strategy
 from training import api_errors, checkpoints, homes, operations, queues, requests
+from training.api_bodies import Bodies
 from training.api_errors import ApiError, not_found
 from training.api_library import asked
 from training.api_library import router as library
@@ -47,6 +48,7 @@ api = NinjaAPI(
     version="1",
     description="Strategies as YAML, trained on stored bars. Every error is `{error: {code, message, details}}`.",
     urls_namespace="api",
+    parser=Bodies(),
     auth=[VIEW],  # a route that names no permission of its own
 )
 api_errors.install(api)

@@ -54,6 +54,8 @@ SENTENCES = {
     "too_large": f"the body is larger than {BODY_LIMIT:,} bytes",
     "not_found": "there is nothing here",
 }
+#: Headers of an error page that do not hold for the body that takes its place.
+ABOUT_THE_BODY = ("Content-Type", "Content-Length", "Content-Encoding", "Content-Disposition", "ETag", "Last-Modified")
 log = logging.getLogger(__name__)
 
 
@@ -76,6 +78,8 @@ def error_response(status: int, code: str, message: str, details: dict[str, Any]
 
 def answer(request: HttpRequest, error: Exception) -> HttpResponse:
     """The response to an exception; what is unexpected is logged with its traceback and told as nothing but that."""
+    if isinstance(error, HttpError) and isinstance(error.__cause__, ApiError):  # ninja's own word for what a body was refused for
+        error = error.__cause__
     if isinstance(error, ApiError):
         return error_response(error.status, error.code, error.message, error.details, error.headers)
     if isinstance(error, ValidationError):
@@ -113,7 +117,7 @@ def install(api: NinjaAPI) -> None:
 
 
 class ApiBoundary:
-    """Middleware, the outermost: under /api/ bodies have a limit, and Django's own error pages become our error body."""
+    """Middleware: under /api/ bodies have a limit, and Django's own error pages become our error body with the same headers."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -129,8 +133,12 @@ class ApiBoundary:
             return response
         status = response.status_code
         message = "there is nothing here" if status == 404 else HTTPStatus(status).phrase.lower()
-        headers = {name: response.headers[name] for name in ("Allow", "Retry-After") if name in response.headers}
-        return error_response(status, _code(status), message, {}, headers)
+        told = error_response(status, _code(status), message, {}, {})
+        for name, value in response.headers.items():
+            if name not in ABOUT_THE_BODY:
+                told.headers.setdefault(name, value)
+        told.cookies = response.cookies
+        return told
 
 
 def _refused(request: HttpRequest) -> ApiError | None:

@@ -85,7 +85,8 @@ def children(plan: Plan) -> list[Child]:
     counts = {"cpu": plan.cpu, "gpu": plan.gpu or 0, "quick": 1}
     hosts = ",".join(dict.fromkeys([*settings.ALLOWED_HOSTS, plan.host]))
     proxied = ["--proxy-headers"] if settings.BEHIND_TLS else []
-    web = ["daphne", "-v", "0", "-b", plan.host, "-p", str(plan.port), *proxied, "ktrdr_site.asgi:application"]
+    options = ["-v", "0", "--no-server-name", *proxied, "-b", plan.host, "-p", str(plan.port)]
+    web = ["daphne", *options, "ktrdr_site.asgi:application"]
     started = ",".join(tag for tag, count in counts.items() if count)
     found = [_module("web", 1, web, {"KTRDR_ALLOWED_HOSTS": hosts, "KTRDR_STARTED_BY_UP": started})]
     for tag, count in counts.items():

@@ -163,10 +163,7 @@ class Command(BaseCommand):
 
         symbol, timeframe = _series_of(file, symbol, timeframe, several)
         with file.opened() as path:
-            loaded = load_file(
-                symbol, timeframe, path, reading, replace=options["replace"], calendar=_calendar(options),
-                timeframe_is_right=options["timeframe_is_right"],
-            )  # fmt: skip
+            loaded = load_file(symbol, timeframe, path, reading, replace=options["replace"], calendar=_calendar(options))
         self.stdout.write(f"{file.shown}: {loaded_line(loaded)}" if several else loaded_line(loaded))
         for note in loaded.notes:
             self.stdout.write(f"  note: {note}")
