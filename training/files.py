@@ -10,7 +10,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from training.values import Refusal
@@ -23,6 +24,17 @@ class FolderError(Refusal):
     """A folder whose content cannot be trusted; the message is one sentence."""
 
     category = "resources"
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An OSError from inside names the file: of a write to a full disk the system itself tells no name."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise type(error)(error.errno, error.strerror, str(path)) from error
 
 
 def sync_folder(path: Path) -> None:
@@ -47,7 +59,7 @@ def write_folder(folder: Path, contents: Mapping[str, bytes]) -> str:
     unfinished = Path(tempfile.mkdtemp(prefix=f".new-{folder.name}-", dir=folder.parent))
     try:
         for name, content in {**contents, MANIFEST: manifest}.items():
-            with (unfinished / name).open("xb") as file:
+            with naming(folder / name), (unfinished / name).open("xb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())

@@ -145,10 +145,13 @@ def write_file(path: Path, text: str, force: bool) -> None:
     mode = path.stat().st_mode if path.exists() else None
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:  # of a write to a full disk the system tells no name
+            raise OSError(error.errno, error.strerror, str(path)) from error
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask if mode is None else mode & 0o7777)
