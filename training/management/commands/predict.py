@@ -54,12 +54,14 @@ class Command(BaseCommand):
     def _write_file(self, path: str, predictions: Any) -> None:
         from django.core.management.base import CommandError
 
+        from training.pipeline.finding import counted
+
         try:
             with open(path, "w", newline="", encoding="utf-8") as file:
                 _write_csv(file, predictions)
         except OSError as error:
             raise CommandError(f"{path} cannot be written: {error.strerror}") from None
-        self.stdout.write(f"{len(predictions.times):,} bars written to {path}")
+        self.stdout.write(f"{counted(len(predictions.times), 'bar')} written to {path}")
 
     def _print_table(self, predictions: Any) -> None:
         from rich.table import Table
