@@ -419,5 +419,31 @@ CONTENT_SECURITY_POLICY = {
         "frame-ancestors": ["'none'"],
     }
 }
+#: An answer that refuses is one line in the server's log, and a trouble that lasts is said once a minute.
+_REFUSING = (
+    "request",
+    *(
+        f"security.{kind}"
+        for kind in (
+            "DisallowedHost",
+            "DisallowedRedirect",
+            "RequestDataTooBig",
+            "SuspiciousFileOperation",
+            "SuspiciousMultipartForm",
+            "SuspiciousSession",
+            "TooManyFieldsSent",
+            "TooManyFilesSent",
+        )
+    ),
+)
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "filters": {"without_traceback": {"()": "training.logs.WithoutTraceback"}, "once": {"()": "training.logs.Once"}},
+    "loggers": {
+        **{f"django.{name}": {"filters": ["without_traceback"]} for name in _REFUSING},
+        **{f"training.{name}": {"filters": ["once"]} for name in ("pulse", "progress", "machine_use")},
+    },
+}
 SESSION_COOKIE_HTTPONLY = True
 CSRF_COOKIE_SAMESITE = SESSION_COOKIE_SAMESITE = "Lax"

@@ -40,6 +40,7 @@ from training.measure_words import columns_of, heads_of
 from training.models import BarSeries, Checkpoint, TrainedModel
 from training.operations import OperationError
 from training.pipeline.coverage import DataError
+from training.pipeline.finding import counted
 from training.requests import Actor, audit
 from training.verdict import baseline_name, is_of_returns
 
@@ -332,7 +333,7 @@ class BarSeriesAdmin(ReadOnlyAdmin):
     @admin.display(description="Gaps")
     def gaps(self, series: BarSeries) -> str:
         gaps = series.quality.get("gaps") or {}
-        return f"{gaps['count']:,} ({gaps['bars']:,} bars)" if gaps.get("count") else "none"
+        return f"{gaps['count']:,} ({counted(gaps['bars'], 'bar')})" if gaps.get("count") else "none"
 
     @admin.display(description="Warnings")
     def warned(self, series: BarSeries) -> int:

@@ -194,6 +194,7 @@ class Command(BaseCommand):
         from training import fetching
         from training.bar_series import store_frame
         from training.models import BarSeries
+        from training.pipeline.finding import counted
         from training.pipeline.frames import empty_frame
 
         try:
@@ -210,7 +211,7 @@ class Command(BaseCommand):
             store_frame(fetch.symbol, fetch.timeframe, empty_frame(), source=fetch.label, calendar=calendar)
         series = BarSeries.objects.get(symbol=fetch.symbol, timeframe=fetch.timeframe)
         self.stdout.write(
-            f"{series}: {series.rows:,} bars from {series.first:%Y-%m-%d %H:%M} to {series.last:%Y-%m-%d %H:%M} UTC"
+            f"{series}: {counted(series.rows, 'bar')} from {series.first:%Y-%m-%d %H:%M} to {series.last:%Y-%m-%d %H:%M} UTC"
             f" ({fetch.added:,} {'fetched anew' if fetch.anew else 'added'} from {fetch.label})"
         )
         for warning in series.quality.get("warnings") or ():
