@@ -18,7 +18,7 @@ from django.db import DatabaseError
 from redis.exceptions import RedisError
 
 from ktrdr_site import embedded_redis
-from training import assets, queues
+from training import assets, homes, queues
 from training.caretaker import Caretaker, bury_dead
 from training.devices import graphics_devices, visible_to
 from training.processes import dying_with_parent, take_lock
@@ -49,6 +49,7 @@ class Plan:
 
 def run_everything(plan: Plan, say: Say) -> None:
     """Until Ctrl-C or SIGTERM. Raises Refusal with what is in the way."""
+    homes.require_before_all()
     with _only_one():
         plan = replace(plan, port=_free_port(plan))
         if not settings.REDIS_EMBEDDED:
@@ -140,6 +141,7 @@ def _check_redis() -> None:
 def _set_up(say: Say) -> None:
     """Tables, static files, a first user, and operations that died with the machine."""
     call_command("migrate", interactive=False, verbosity=0)
+    homes.require_all()
     assets.collect()
     _first_user(say)
     _bury_dead(say)
