@@ -371,6 +371,7 @@ def test_write_bars_of_a_given_up_fetch_goes_after_a_day(server: BarServer, sett
 
     old = tmp_path / "bars" / ".anew" / "gone"
     frame = bar_frame(*_three())
+    old.mkdir(parents=True)
     write_bars(old, "A", "1d", frame)
     os.utime(old, (time.time() - 2 * DAY,) * 2)
     load(*COIN)

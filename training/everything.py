@@ -19,7 +19,7 @@ from django.db import DatabaseError
 from redis.exceptions import RedisError
 
 from ktrdr_site import embedded_redis
-from training import assets, queues
+from training import assets, homes, queues
 from training.caretaker import Caretaker, bury_dead
 from training.devices import CardSearch, visible_to
 from training.modes import TooOpen, close_home, closed_sentence
@@ -55,6 +55,7 @@ class Plan:
 
 def run_everything(plan: Plan, say: Say) -> None:
     """Until Ctrl-C or SIGTERM. Raises Refusal with what is in the way."""
+    homes.require_before_all()
     with _only_one():
         plan = replace(plan, port=_free_port(plan))
         if not settings.REDIS_EMBEDDED:
@@ -164,6 +165,7 @@ def _set_up(say: Say) -> None:
     """Modes, tables, static files, a first user, and operations that died with the machine."""
     _close_home(say)
     call_command("migrate", interactive=False, verbosity=0)
+    homes.require_all()
     assets.collect()
     _first_user(say)
     _bury_dead(say)

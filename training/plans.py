@@ -35,7 +35,7 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str = "") -> di
     from training.trainer.targets import learn_target
 
     bars = load_bars(spec, Path(settings.STORE_DIR), threads=settings.DATA_THREADS)
-    cache = FeatureCache(homes.local_folder(Path(settings.CACHE_DIR)), settings.CACHE_LIMIT_BYTES)
+    cache = FeatureCache(folder, settings.CACHE_LIMIT_BYTES) if (folder := homes.cache_folder()) else None
     prepared = prepare(spec, bars, cache=cache, data_threads=settings.DATA_THREADS, memory_limit=settings.MEMORY_LIMIT)
     taken = footprint_of(spec, bars, settings.DATA_THREADS, in_file=is_in_file(prepared))
     dataset, splits = prepared.dataset, prepared.splits

@@ -253,7 +253,7 @@ def of_owner(owner: int) -> list[Upload]:
 
 def sweep() -> int:
     """Remove what is older than a day; how many."""
-    old = [folder for folder in _root().glob("*") if folder.is_dir() and time.time() - _changed(folder) > KEPT_SECONDS]
+    old = [folder for folder in _root().glob("[!.]*") if folder.is_dir() and time.time() - _changed(folder) > KEPT_SECONDS]
     for folder in old:
         shutil.rmtree(folder, ignore_errors=True)
     return len(old)

@@ -153,7 +153,7 @@ def _train(operation_id: str, attempt: int, progress: Progress, allow_inexact: b
     resume = homes.while_there("checkpoints", last_state, progress.note, progress.rest)
     patiently(lambda: Operation.objects.filter(pk=operation_id, attempt=attempt).update(device=device), operation_id)
 
-    cache = FeatureCache(homes.local_folder(Path(settings.CACHE_DIR)), settings.CACHE_LIMIT_BYTES)
+    cache = FeatureCache(folder, settings.CACHE_LIMIT_BYTES) if (folder := homes.cache_folder()) else None
     with memory_errors(), analytics_of(operation, progress.note) as on_analytics:
         bundle = train_strategy(
             spec, bars, strategy_text=operation.strategy_version.text, callback=progress, note=progress.note,

@@ -126,6 +126,7 @@ def keep(folder: Path, key: str, dataset: Dataset, limit: int) -> bool:
         return True
     temporary = folder / f".new-{secrets.token_hex(6)}"
     try:
+        folder.mkdir(exist_ok=True)
         temporary.mkdir()
         _write(temporary, dataset)
         os.rename(temporary, entry)
@@ -143,6 +144,7 @@ def build_in_file(folder: Path, key: str, spec: StrategySpec, build: Callable[[M
     memory-mapped. OSError if the disk has no room for them: it is reserved first, so that no write can fail later.
     """
     entry, temporary = folder / key, folder / f".new-{secrets.token_hex(6)}"
+    folder.mkdir(exist_ok=True)
     temporary.mkdir()
 
     def matrix_of(rows: int, columns: int) -> NDArray[np.float32]:
