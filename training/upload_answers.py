@@ -42,7 +42,12 @@ def inspect_upload(key: str) -> dict[str, Any]:
             told["head"] = _head(first_rows(upload.path, reading, SHOWN))
             table = read_cells(upload.path, reading)
             timeframe = upload.options["timeframe"]
-            told["shown"] = shown = _shown_timeframe(upload, table)
+            try:
+                told["shown"] = shown = _shown_timeframe(table)
+            except DataError:  # said when the bars are read as it was chosen, below
+                if not timeframe:
+                    raise
+                shown = ""
             told |= {"spacing": _spacing(shown, timeframe, guess(upload.name)[1]), "proposed": "" if timeframe else shown}
             timeframe = timeframe or shown
             if not timeframe:
@@ -191,19 +196,15 @@ def _head(first: FirstRows) -> dict[str, Any]:
     return {"columns": heads, "rows": rows, "layout": first.layout, "needed": list(first.options_needed)}
 
 
-def _shown_timeframe(upload: Upload, table: Table) -> str:
-    """The timeframe that the distances between the times show, whatever their zone; "" where they show none."""
-    from training.pipeline.bar_files import bars_of
-    from training.pipeline.coverage import DataError
-    from training.pipeline.frames import bar_times
+def _shown_timeframe(table: Table) -> str:
+    """The timeframe that the distances between the times show, whatever their zone and whoever's bars they are; "" for none."""
+    import numpy as np
+
+    from training.pipeline.file_times import opens_of
     from training.pipeline.spacing import timeframe_of
 
-    anywhere = replace(_reading(upload), tz="UTC", price_scale=1.0, adjust=False, drop_impossible=True)
-    try:
-        frame, _ = bars_of(upload.name, table, "1m", anywhere)
-    except DataError:
-        return ""  # what is wrong is said when it is read as it was asked for
-    return timeframe_of(bar_times(frame)) or ""
+    times, _ = opens_of(table.columns["timestamp"], "1m", "UTC", table.rows, table.known)
+    return timeframe_of(np.unique(times)) or ""
 
 
 def _spacing(shown: str, chosen: str, said: str) -> str:
