@@ -17,13 +17,14 @@ SETTINGS = {"CHECKPOINT_EPOCH_INTERVAL": 1000, "HEARTBEAT_SECONDS": 0.5, "ORPHAN
 class Up:
     """A running `up` and what it said."""
 
-    def __init__(self, home: Home, *arguments: str, **settings: object) -> None:
+    def __init__(self, home: Home, *arguments: str, cpu: bool = True, **settings: object) -> None:
         self.process = home.begin("up", "--port", "0", "--gpu", "0", *arguments, **{**SETTINGS, **settings})
         self.said = ""
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         self.heard(r"ready: ", 120)  # workers import torch, which takes long on a busy machine
-        self.heard(r"^cpu +worker ")
+        if cpu:
+            self.heard(r"^cpu +worker ")
 
     def _read(self) -> None:
         assert self.process.stdout is not None
