@@ -32,6 +32,8 @@ Say = Callable[[str], None]
 #: A worker that is not there after so long is not waited for, as long as there is one to train and one to answer.
 LATE_SECONDS = 60.0
 WELCOME_SECONDS = 0.2
+#: So long a socket's handshake may wait for its turn while a crowd comes back.
+HANDSHAKE_SECONDS = 60
 
 
 class CannotStart(Refusal):
@@ -86,7 +88,8 @@ def children(plan: Plan) -> list[Child]:
     counts = {"cpu": plan.cpu, "gpu": plan.gpu or 0, "quick": 1}
     hosts = ",".join(dict.fromkeys([*settings.ALLOWED_HOSTS, plan.host]))
     proxied = ["--proxy-headers"] if settings.BEHIND_TLS else []
-    options = ["-v", "0", "--no-server-name", *proxied, "-b", plan.host, "-p", str(plan.port)]
+    patience = ["--websocket_connect_timeout", str(HANDSHAKE_SECONDS)]
+    options = ["-v", "0", "--no-server-name", *proxied, *patience, "-b", plan.host, "-p", str(plan.port)]
     web = ["daphne", *options, "ktrdr_site.asgi:application"]
     started = ",".join(tag for tag, count in counts.items() if count)
     found = [_module("web", 1, web, {"KTRDR_ALLOWED_HOSTS": hosts, "KTRDR_STARTED_BY_UP": started})]

@@ -22,7 +22,7 @@ from django.conf import settings
 from django.db import DatabaseError, connections
 from redis.exceptions import RedisError, ResponseError
 from rq import worker_registration
-from rq.exceptions import StopRequested
+from rq.exceptions import InvalidJobOperation, NoSuchJobError, StopRequested
 from rq.executions import ExecutionRegistry
 from rq.job import JobStatus
 
@@ -205,9 +205,20 @@ class Worker(rq.Worker):
         self._end = None
         try:
             super().monitor_work_horse(job, *args, **kwargs)
+            if self._end == 0:
+                self._tidy(job, *args, **kwargs)
         finally:
             if self._end is not None and job.func_name == queues.JOB:
                 self._settle(*job.args, self._end)
+
+    def _tidy(self, job: Any, queue: Any, execution: Any) -> None:
+        """A job that was left in the middle, cancelled with nothing to save, is taken off RQ's books."""
+        with contextlib.suppress(RedisError, NoSuchJobError, InvalidJobOperation):  # RQ takes it off itself after a minute
+            if job.get_status(refresh=True) == JobStatus.STARTED:
+                with self.connection.pipeline() as pipeline:
+                    execution.delete(job=job, pipeline=pipeline)
+                    pipeline.execute()
+                job.delete()
 
     def wait_for_horse(self, *args: Any, **kwargs: Any) -> Any:
         ended = super().wait_for_horse(*args, **kwargs)
