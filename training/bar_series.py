@@ -36,7 +36,7 @@ from training.pipeline.bars import (
 from training.pipeline.calendars import expected_bars, require_calendar
 from training.pipeline.coverage import DAY, day_start
 from training.pipeline.finding import Finding, counted, iso
-from training.pipeline.gaps import holes
+from training.pipeline.gaps import habit_of, holes
 from training.pipeline.quality import bar_faults, quality
 
 SAMPLE_BARS = Path(__file__).resolve().parent / "sample_bars"
@@ -147,7 +147,8 @@ def _record(
 ) -> tuple[BarSeries, list[str]]:
     times = bar_times(frame)
     expected, unknown = expected_bars(calendar, timeframe, times)
-    found = quality(frame, timeframe, calendar, expected)
+    habit = habit_of(times, timeframe)
+    found = quality(frame, timeframe, calendar, expected, habit)
     findings = [*unknown, *found.findings(), *_far_away(times)]
     warnings = [finding.sentence for finding in findings]
     series, _ = BarSeries.objects.update_or_create(
@@ -161,7 +162,7 @@ def _record(
             "quality": {
                 **found.as_dict(),
                 "warnings": warnings,
-                "holes": holes(frame, timeframe, expected=expected),
+                "holes": holes(frame, timeframe, expected=expected, habit=habit),
                 "findings": [finding.plain() for finding in findings],
             },
             "source": source[:255],

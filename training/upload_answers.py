@@ -175,20 +175,24 @@ def _cells(table: Any) -> list[list[str]]:
 
 
 def _preview(frame: pd.DataFrame, upload: Upload) -> dict[str, Any]:
+    import numpy as np
+
     from training.pipeline.calendars import expected_bars
     from training.pipeline.frames import bar_times, time_text
+    from training.pipeline.gaps import habit_of
     from training.pipeline.quality import quality
 
-    times, timeframe, calendar = bar_times(frame), upload.options["timeframe"], _calendar_after(upload)
+    times, timeframe, calendar, stored = bar_times(frame), upload.options["timeframe"], _calendar_after(upload), _stored(upload)
     expected, silent = expected_bars(calendar, timeframe, times)
-    odd = [*silent, *quality(frame, timeframe, calendar, expected).findings()]
+    after = times if stored is None else np.union1d(times, bar_times(stored))
+    odd = [*silent, *quality(frame, timeframe, calendar, expected, habit_of(after, timeframe)).findings()]
     ends = frame if len(frame) <= 2 * SHOWN else frame.iloc[[*range(SHOWN), *range(-SHOWN, 0)]]
     values = [[None if value != value else value for value in row] for row in ends.to_numpy().tolist()]
     return {
         "bars": len(times), "first": time_text(times[0]), "last": time_text(times[-1]),
         "ends": [{"time": time_text(time), "values": row} for time, row in zip(bar_times(ends), values, strict=True)],
         "left_out": len(frame) - len(ends), "half": SHOWN,
-        "warnings": [finding.sentence for finding in odd], "calendar": calendar, **_beside_stored(frame, upload),
+        "warnings": [finding.sentence for finding in odd], "calendar": calendar, **_beside_stored(frame, stored),
     }  # fmt: skip
 
 
@@ -208,18 +212,26 @@ def _calendar_after(upload: Upload) -> str:
     return series_calendar(root, symbol, timeframe) if symbol and series_path(root, symbol, timeframe).exists() else ""
 
 
-def _beside_stored(frame: pd.DataFrame, upload: Upload) -> dict[str, Any]:
-    """How the file's bars stand to those of the store: new, the same, or other values at the same time."""
+def _stored(upload: Upload) -> pd.DataFrame | None:
+    """The bars of the series that are stored already."""
     from django.conf import settings
 
-    from training.pipeline.bars import merge_bars, read_bars, series_path
-    from training.pipeline.coverage import DataError
+    from training.pipeline.bars import read_bars, series_path
 
     symbol, timeframe = upload.options["symbol"], upload.options["timeframe"]
     root = Path(settings.STORE_DIR)
     if not symbol or not series_path(root, symbol, timeframe).exists():
+        return None
+    return read_bars(root, symbol, timeframe)
+
+
+def _beside_stored(frame: pd.DataFrame, stored: pd.DataFrame | None) -> dict[str, Any]:
+    """How the file's bars stand to those of the store: new, the same, or other values at the same time."""
+    from training.pipeline.bars import merge_bars
+    from training.pipeline.coverage import DataError
+
+    if stored is None:
         return {"added": len(frame), "same": 0, "differ": 0, "conflict": "", "stored": False}
-    stored = read_bars(root, symbol, timeframe)
     merge = merge_bars(stored, frame, replace=True)
     conflict = ""
     if merge.replaced:

@@ -27,12 +27,14 @@ from strategies_app.vocabulary import BAR_COLUMNS, TIMEFRAMES, nearest
 from training.files import sync_folder
 from training.pipeline.coverage import DataError, load_command
 from training.pipeline.frames import bar_frame, bar_times, bar_values, empty_frame, fingerprint, time_text
+from training.pipeline.gaps import habit_of
+from training.pipeline.habits import Habit, unpacked
 from training.pipeline.series_files import series_path
 
 __all__ = [
     "DataError", "Merge", "bar_frame", "bar_table", "bar_times", "bar_values", "empty_frame", "file_sha256", "fingerprint",
-    "load_command", "locked", "merge_bars", "read_bars", "series_calendar", "series_path", "series_range", "stored_series",
-    "time_text", "write_bars",
+    "load_command", "locked", "merge_bars", "read_bars", "series_calendar", "series_habit", "series_path", "series_range",
+    "stored_series", "time_text", "write_bars",
 ]  # fmt: skip
 
 #: Rows that are read or skipped together: small enough that a month of 1m bars does not read a year.
@@ -44,8 +46,8 @@ SCHEMA = pa.schema(
         *(pa.field(column, pa.float64(), nullable=False) for column in BAR_COLUMNS),
     ]
 )
-#: Under this name a file keeps the exchange calendar of its series.
-CALENDAR = b"calendar"
+#: Under these names a file keeps the exchange calendar and the habit of its series.
+CALENDAR, HABIT = b"calendar", b"habit"
 #: Plain pages are read at the speed of memory; checksums tell a damaged file from one that is newer than its record.
 FORMAT: dict[str, Any] = {
     "compression": "none",
@@ -81,6 +83,14 @@ def series_calendar(root: Path, symbol: str, timeframe: str) -> str:
     with _opened(root, symbol, timeframe) as file:
         metadata: dict[bytes, bytes] = file.schema_arrow.metadata or {}
         return metadata.get(CALENDAR, b"").decode()
+
+
+def series_habit(root: Path, symbol: str, timeframe: str) -> Habit:
+    """At which times of the week the whole series has a bar: kept in its file, learned from it where a file has none yet."""
+    with _opened(root, symbol, timeframe) as file:
+        metadata: dict[bytes, bytes] = file.schema_arrow.metadata or {}
+        habit = unpacked(metadata.get(HABIT, b""), timeframe)
+    return habit or habit_of(bar_times(read_bars(root, symbol, timeframe)), timeframe)
 
 
 def read_bars(
@@ -209,9 +219,8 @@ def write_bars(root: Path, symbol: str, timeframe: str, frame: pd.DataFrame, cal
     Where others may write too, call it inside `locked`.
     """
     path = series_path(root, symbol, timeframe)
-    table = bar_table(frame)
-    if calendar:
-        table = table.replace_schema_metadata({CALENDAR: calendar.encode()})
+    metadata = {HABIT: habit_of(bar_times(frame), timeframe).packed()} | ({CALENDAR: calendar.encode()} if calendar else {})
+    table = bar_table(frame).replace_schema_metadata(metadata)
     root.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:

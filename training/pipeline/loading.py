@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from strategies_app.schema import RawInput, StrategySpec, output_of
 from strategies_app.vocabulary import PRICE_COLUMNS
-from training.pipeline.bars import read_bars, series_calendar, series_range, stored_series
+from training.pipeline.bars import read_bars, series_calendar, series_habit, series_range, stored_series
 from training.pipeline.coverage import (
     DAY,
     DataError,
@@ -313,8 +313,12 @@ class _Reader:
 
     def _inspect(self, frame: pd.DataFrame, timeframe: str, source: str, *, needs_volume: bool) -> list[str]:
         """The data gate: what it finds is kept, and given in words; DataError for bars that nothing can be trained on."""
-        calendar = series_calendar(self.root, self.symbol, source)
-        found = validate_bars(frame, self.symbol, timeframe, needs_volume=needs_volume, calendar=calendar)
+        calendar, habit = series_calendar(self.root, self.symbol, source), series_habit(self.root, self.symbol, source)
+        if source != timeframe:
+            habit = habit.coarser(timeframe)
+        found = validate_bars(
+            frame, self.symbol, timeframe, needs_volume=needs_volume, calendar=calendar, habit=habit
+        )  # fmt: skip
         self.findings += found
         return [finding.sentence for finding in found]
 
