@@ -24,6 +24,8 @@ FEW_WEEKS = 10
 SEASON, SEASON_AT_END, BY_CHANCE = 6, 2, 1e-6
 #: Outside of those a bar is there this often, as a share of how often one is at the times at which most bars lie.
 OPEN_SEASON = 0.95
+#: More changes than these are no market's: then all weeks are taken alike.
+MOST_SEASONS = 200
 
 _WEEK = 7 * 86_400
 
@@ -49,7 +51,8 @@ class Habit:
     def coarser(self, timeframe: str) -> Habit:
         """The habit of bars of a higher timeframe that are made of these: usual where a usual bar lies in the bucket."""
         per_week = _WEEK // TIMEFRAMES[timeframe]
-        return Habit(self.weeks, self.usual.reshape(len(self.weeks), per_week, -1).any(axis=2))
+        usual = np.logical_or.reduce(self.usual.reshape(len(self.weeks), per_week, -1), axis=2)
+        return Habit(self.weeks, usual)
 
     def packed(self) -> bytes:
         """A few hundred bytes."""
@@ -90,6 +93,8 @@ def learn(slots: NDArray[np.int64], timeframe: str) -> Habit:
     usual, _ = _usual(there, possible, off)
     off &= usual
     changes = np.flatnonzero((off[1:] != off[:-1]).any(axis=1)) + 1
+    if len(changes) > MOST_SEASONS:
+        off, changes = np.zeros_like(off), changes[:0]
     begins = np.concatenate([[0], changes]).astype(np.int64)
     return Habit(weeks[begins].astype(np.int64), usual & ~off[begins])
 
@@ -116,7 +121,7 @@ def _off(there: NDArray[np.bool_], possible: NDArray[np.bool_], level: float) ->
 
 def _seasons(there: NDArray[np.bool_], possible: NDArray[np.bool_], level: float) -> NDArray[np.bool_]:
     """Long stretches of weeks in which none of these days (w, d, t) has a bar at a time of day: bool (w, t)."""
-    seen, whole = there.any(axis=1), possible.any(axis=1)
+    seen, whole = np.logical_or.reduce(there, axis=1), np.logical_or.reduce(possible, axis=1)
     seen[0], seen[-1] = np.where(whole[0], seen[0], seen[1]), np.where(whole[1], seen[-1], seen[-2])  # a part of a week
     number = len(seen)
     unlikely = np.log(BY_CHANCE) / (there.shape[1] * np.log(max(1.0 - level, BY_CHANCE)))
