@@ -127,7 +127,7 @@ def _seasons(there: NDArray[np.bool_], possible: NDArray[np.bool_], level: float
     unlikely = np.log(BY_CHANCE) / (there.shape[1] * np.log(max(1.0 - level, BY_CHANCE)))
     inside = max(min(SEASON, max(SEASON_AT_END, number // 3)), unlikely)
     at_end = max(SEASON_AT_END, unlikely)
-    off = np.zeros_like(seen)
+    off: NDArray[np.bool_] = np.zeros_like(seen)
     some = np.flatnonzero(seen.any(axis=0) & ~seen.all(axis=0))
     present = seen[:, some]
     # The last and the next week with a bar, at each place.
