@@ -213,6 +213,7 @@ def test_health_tells_details_only_to_who_may_look(examples: Examples, viewer: C
         "status": "ok"
     }
     told = send(viewer, "get", "/healthz").json()
+    assert set(told.pop("folders").values()) == {"ok"}
     assert told == {"status": "ok", "database": "ok", "redis": "ok", "workers": {"gpu": 0, "cpu": 1, "quick": 0}}
 
 
