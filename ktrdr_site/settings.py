@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import re
 import secrets
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import quote
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
@@ -68,12 +70,15 @@ def _folder(name: str, default: Path) -> Path:
 
 
 def _socket(home: Path) -> Path:
-    """Where the embedded Redis listens: in the home, or, where that path is too long for a socket, in a short folder."""
+    """Where the embedded Redis listens: in the home, or, where that path is no good for a socket, in a short folder of its own.
+
+    The path becomes part of a URL and of what the server tells of its clients, where a space or `=` cannot be read.
+    """
     inside = home / "redis" / "redis.sock"
-    if len(str(inside)) <= 100:  # the system cuts a longer path silently
+    if re.fullmatch(rb"[A-Za-z0-9/._-]{1,100}", os.fsencode(inside)):  # the system cuts a longer path silently
         return inside
-    short = hashlib.sha256(str(home).encode()).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"ktrdr-{short}" / "redis.sock"
+    # The same for every process of this home, whatever TMPDIR is in each.
+    return Path("/tmp") / f"ktrdr-{hashlib.sha256(os.fsencode(home)).hexdigest()[:16]}" / "redis.sock"  # noqa: S108
 
 
 def _stored_secret(path: Path) -> str:
@@ -208,12 +213,18 @@ ORPHAN_CHECK_INTERVAL_SECONDS = _number("ORPHAN_CHECK_INTERVAL_SECONDS", 15, low
 #: seconds at first and twice as many each time.
 RETRIES = int(_number("KTRDR_RETRIES", 3, low=0, whole=True))
 RETRY_SECONDS = _number("KTRDR_RETRY_SECONDS", 30, low=0)
+#: Graphics cards that have not answered after so long are left out until they do.
+DEVICE_SECONDS = _number("KTRDR_DEVICE_SECONDS", 60, low=0.1)
+#: A training that waits for a worker of its queue, or for any, waits so long before it is given up as failed.
+WORKER_WAIT_SECONDS = _number("KTRDR_WORKER_WAIT_SECONDS", 86400, low=0.1)
 HEARTBEAT_SECONDS = _number("HEARTBEAT_SECONDS", 5, low=0.1)
 
 #: Without REDIS_URL, `up` starts a Redis of its own on this socket; its address is known to every process of this home.
 REDIS_SOCKET = _socket(HOME_DIR)
 REDIS_EMBEDDED = not os.environ.get("REDIS_URL", "").strip()
 REDIS_URL = f"unix://{REDIS_SOCKET}?db=0" if REDIS_EMBEDDED else os.environ["REDIS_URL"].strip()
+#: Kinds of workers that the `up` behind this web server keeps running; `up` says so itself.
+STARTED_BY_UP = _names("KTRDR_STARTED_BY_UP", [])
 RQ_QUEUES = {
     name: {"URL": REDIS_URL, "DEFAULT_TIMEOUT": timeout, "SERIALIZER": "rq.serializers.JSONSerializer"}
     for name, timeout in (("gpu", -1), ("cpu", -1), ("quick", 30))
@@ -270,7 +281,8 @@ TEMPLATES = [
 ROOT_URLCONF = "ktrdr_site.urls"
 ASGI_APPLICATION = "ktrdr_site.asgi.application"
 
-DATABASES = {"default": _database(os.environ.get("DATABASE_URL", "").strip() or f"sqlite:///{HOME_DIR / 'ktrdr.sqlite3'}")}
+_own_database = quote(os.fsencode(HOME_DIR / "ktrdr.sqlite3"))  # a home may be called anything
+DATABASES = {"default": _database(os.environ.get("DATABASE_URL", "").strip() or f"sqlite:///{_own_database}")}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}

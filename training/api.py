@@ -39,6 +39,7 @@ from training.operations import OperationError
 from training.questions import ask
 from training.replaced import replaced
 from training.standing import standing_of
+from training.waiting import waits_for
 
 VIEW = Access("training.view_operation")
 api = NinjaAPI(
@@ -77,8 +78,9 @@ def start_training(request: HttpRequest, body: Start) -> Answer[dict[str, Any]]:
         caller.must("strategies_app.add_strategyversion")
     wish = {"task_id": body.task_id, "notify": own_address(caller.user) if body.notify else ""}
     operation, is_new = requests.start_training(_found(body), body.options(), caller.actor, **wish)
-    line = OperationLine.from_orm(_operation(operation.pk)).dict()
-    return Answer(202 if is_new else 200, line | {"estimated_duration_seconds": seconds_for(json.loads(operation.spec))})
+    started = _operation(operation.pk)
+    told = {"estimated_duration_seconds": seconds_for(json.loads(operation.spec)), "waiting_for": waits_for(started)}
+    return Answer(202 if is_new else 200, OperationLine.from_orm(started).dict() | told)
 
 
 @api.post("/trainings/plan", auth=Access("training.start_operation"), tags=["trainings"], response={
@@ -236,8 +238,8 @@ def delete_checkpoint(request: HttpRequest, checkpoint_id: int) -> Answer[None]:
 @api.get("/healthz", auth=None, tags=["health"], response={
     **dict.fromkeys((200, 503), Health), **dict.fromkeys((400, 401, 403, 429), ErrorBody)})  # fmt: skip
 def health(request: HttpRequest) -> Answer[dict[str, Any]]:
-    """Whether database and Redis answer; which of them does not is told to those who may look at operations."""
-    found: dict[str, Any] = {"database": "ok", "redis": "ok", "workers": {}}
+    """Whether database and Redis answer, and Redis takes writes; what does not is told to those who may look at operations."""
+    found: dict[str, Any] = {"database": "ok", "redis": "ok", "redis_state": "ok", "workers": {}}
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
@@ -248,7 +250,7 @@ def health(request: HttpRequest) -> Answer[dict[str, Any]]:
         live = [worker.queue for worker in queues.live_workers()]
         found["workers"] = {queue: live.count(queue) for queue in queues.QUEUES}
     except queues.NoWorker as error:
-        found["redis"] = str(error)
+        found |= {"redis": str(error), "redis_state": "full" if isinstance(error, queues.RedisFull) else "away"}
     found["folders"] = homes.states()
     is_well = found["redis"] == "ok" and set(found["folders"].values()) == {"ok"}
     caller = identify(request)

@@ -15,6 +15,7 @@ from ninja.errors import HttpError, ValidationError
 from ninja.responses import Response
 
 from training.pipeline.finding import findings_in
+from training.queues import FULL
 
 PREFIX = "/api/"
 #: A strategy is at most 64 KiB; as a JSON string it may take several times that.
@@ -24,6 +25,8 @@ STATUS = {
     "UnknownStrategy": (404, "unknown_strategy"),
     "StrategyError": (422, "invalid_strategy"),
     "Conflict": (409, "task_id_used"),
+    "RedisFull": (503, "redis_full"),
+    "OutOfMemoryError": (503, "redis_full"),
     "NoWorker": (503, "no_worker"),
     "OperationError": (409, "wrong_state"),
     "CheckpointError": (409, "checkpoint"),
@@ -45,6 +48,7 @@ STATUS = {
 #: Messages of these are not ours and may tell too much.
 SENTENCES = {
     "redis": "Redis does not answer: start everything with `manage.py up`",
+    "redis_full": FULL,
     "database": "the database does not answer or is busy, try again",
     "too_large": f"the body is larger than {BODY_LIMIT:,} bytes",
     "not_found": "there is nothing here",
@@ -79,7 +83,7 @@ def answer(request: HttpRequest, error: Exception) -> HttpResponse:
         return error_response(error.status_code, _code(error.status_code), str(error), {}, {})
     kinds = [getattr(error, "kind", ""), *(c.__name__ for c in type(error).__mro__)]
     status, code = next((STATUS[kind] for kind in kinds if kind in STATUS), (500, "internal"))
-    if status >= 500 and code != "no_worker":
+    if status >= 500 and code not in ("no_worker", "redis_full"):
         log.error("%s %s", request.method, request.path, exc_info=error)
     if code == "internal":
         return error_response(500, code, "something went wrong here; the log of the server says what", {}, {})

@@ -67,5 +67,6 @@ class Health(Schema):
     status: Literal["ok", "failing"]
     database: str | None = None
     redis: str | None = None
+    redis_state: Literal["ok", "full", "away"] | None = None
     workers: dict[str, int] | None = None
     folders: dict[str, str] | None = Field(None, description="`ok`, or a sentence where one is not there")

@@ -17,6 +17,7 @@ from training.models import LIVE, Operation, Status
 from training.queues import NoWorker
 from training.reaper import Reaper
 from training.requests import Actor
+from training.roll_call import RollCall
 
 DAY_SECONDS = 86400.0
 
@@ -24,9 +25,9 @@ DAY_SECONDS = 86400.0
 class Caretaker(threading.Thread):
     """Start it once the database is set up; `end` lets it go."""
 
-    def __init__(self, say: Callable[[str], None], *, resume: bool) -> None:
+    def __init__(self, say: Callable[[str], None], roll_call: RollCall, *, resume: bool) -> None:
         super().__init__(name="caretaker", daemon=True)
-        self.say, self.resume = say, resume
+        self.say, self.roll_call, self.resume = say, roll_call, resume
         self._ended = threading.Event()
 
     def end(self) -> None:
@@ -36,7 +37,7 @@ class Caretaker(threading.Thread):
         reaper, pruned, folders = Reaper(), -DAY_SECONDS, dict[str, str]()
         while True:
             try:
-                for sentence in reaper.look():
+                for sentence in (*reaper.look(), *self.roll_call.look()):
                     self.say(sentence)
                 now = homes.states()
                 for name in [name for name in now if now[name] != folders.get(name, "ok")]:
@@ -50,7 +51,7 @@ class Caretaker(threading.Thread):
                     if number := checkpoints.prune(settings.CHECKPOINT_MAX_AGE_DAYS):
                         self.say(f"{number} old checkpoints were removed")
                     uploads.sweep()
-            except (DatabaseError, RedisError, OSError) as error:
+            except (DatabaseError, RedisError, NoWorker, OSError) as error:
                 self.say(f"could not look after the trainings, will try again: {error}")
             finally:
                 connection.close()  # each thread has a connection of its own

@@ -19,6 +19,7 @@ from training.patience import patiently
 from training.progress import Progress
 from training.values import Cancelled, Refusal
 
+CANCELLED = "stopped on request (cancellation)"
 log = logging.getLogger(__name__)
 
 
@@ -69,7 +70,7 @@ def stopped(progress: Progress, stop: Cancelled) -> str:
         return "superseded"
     _keep(progress, stop.kind)
     status = Status.CANCELLED if stop.kind == "cancellation" else Status.INTERRUPTED
-    reason = f"stopped on request ({stop.kind})"
+    reason = CANCELLED if stop.kind == "cancellation" else f"stopped on request ({stop.kind})"
     patiently(lambda: operations.stop(progress.operation_id, progress.attempt, status, reason), progress.operation_id)
     return status
 

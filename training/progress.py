@@ -82,6 +82,11 @@ class Progress:
         """The epoch that is trained now, counted from 1 (None before the first batch), and how many there are to be."""
         return (None, 0) if self._batch is None else (self._batch.epoch + 1, self._batch.epochs)
 
+    @property
+    def has_nothing_to_save(self) -> bool:
+        """Whether no epoch is completed yet: what the attempt has done so far is done again by the next one."""
+        return self.epoch is None and self.stage not in ("evaluate", "save")
+
     def request_stop(self, kind: str) -> None:
         """Ask the run to end at its next report: `cancellation`, `shutdown` or `superseded` (another attempt owns it).
 

@@ -106,14 +106,18 @@ class Reaper:
         )
         try:
             queue = queues.choose_queue()
+        except (queues.RedisAway, queues.RedisFull):
+            return
         except queues.NoWorker as error:
             failure = failure_of(error, Moment(kept=_kept_epoch(operation)))
-            if seconds >= settings.ORPHAN_TIMEOUT_SECONDS and pending.update(
+            if seconds >= settings.WORKER_WAIT_SECONDS and pending.update(
                 status=Status.FAILED, finished=timezone.now(), error=failure.cause, failure=failure.plain()
             ):
                 queues.forget(operation.pk, operation.attempt)
                 mail_end(operation.pk)
                 yield f"{operation.pk}: no worker for {seconds:.0f} s, failed"
+            return
+        if queue == operation.queue:  # its worker has come this moment, or `up` is starting it
             return
         if pending.update(queue=queue):
             queues.forget(operation.pk, operation.attempt)

@@ -32,7 +32,9 @@ def refusals(label: str = "") -> Iterator[None]:
     except DatabaseError as error:
         raise CommandError(_database_sentence(error)) from None
     except RedisError as error:
-        raise CommandError(f"Redis does not answer ({error}); the database keeps what was asked for") from None
+        from training.queues import trouble
+
+        raise CommandError(f"{trouble(error)}; the database keeps what was asked for") from None
     except MemoryError:
         raise CommandError(
             "there is not enough memory for this; wanted a smaller network, fewer bars or fewer features"

@@ -30,6 +30,22 @@ ktrdr.switchTheme = () => {
   document.dispatchEvent(new Event("theme"));
 };
 
+/** The server as this page finds it: while it does not answer, whatever asks by itself asks ever more seldom, and no two pages at once. */
+ktrdr.outage = (() => {
+  const FIRST_MS = 2000, LAST_MS = 20000;
+  let wait = FIRST_MS, until = 0;
+  return {
+    failed() {
+      if (Date.now() < until) return; // one fault, met by several that had asked
+      until = Date.now() + wait * (0.5 + Math.random());
+      wait = Math.min(wait * 2, LAST_MS);
+    },
+    over() { wait = FIRST_MS; until = 0; },
+    /** Whether something that asks by itself may ask now. */
+    mayAsk: () => Date.now() >= until,
+  };
+})();
+
 // A form with data-dialog="id" is asked about in that <dialog> first; the dialog's own submit button sends it.
 ktrdr.ask = (button) => {
   const dialog = document.getElementById(button.dataset.dialog);
@@ -71,7 +87,14 @@ addEventListener("pageshow", (event) => {
   if (event.persisted && around) fetch(around.getAttribute("hx-get")).then((answer) => { if (answer.redirected || !answer.ok) location.reload(); }).catch(() => {});
 });
 
+addEventListener("online", ktrdr.outage.over);
 document.addEventListener("DOMContentLoaded", () => {
+  const gone = (event) => { if ([0, 502, 503, 504].includes(event.detail.xhr.status)) ktrdr.outage.failed(); };
+  for (const name of ["htmx:sendError", "htmx:timeout", "htmx:responseError"]) document.body.addEventListener(name, gone);
+  document.body.addEventListener("htmx:afterOnLoad", (event) => { if (event.detail.xhr.status < 500) ktrdr.outage.over(); });
+  document.body.addEventListener("htmx:beforeRequest", (event) => {
+    if ((event.detail.elt.getAttribute("hx-trigger") || "").includes("every ") && !ktrdr.outage.mayAsk()) event.preventDefault();
+  });
   ktrdr.tellTimes(document);
   setInterval(() => ktrdr.tellTimes(document), 5000);
   document.body.addEventListener("htmx:load", (event) => ktrdr.tellTimes(event.target.parentElement || document));
