@@ -71,8 +71,8 @@ def beginning(path: Path, reading: Reading, count: int) -> tuple[Head, Table | s
             return Head("", (), 0, (), (), (), None), asked.option
         if content[HEAD:]:
             content = content[: max(content.rfind(b"\n", 0, HEAD), content.find(b"\n")) + 1]
+        head = _head(content, reading) if content else _parquet_head(path, reading, count)
         try:
-            head = _head(content, reading) if content else _parquet_head(path, reading, count)
             return head, _text_table(content, reading) if content else _parquet(path, reading, count)
         except Asked as asked:
             return head, asked.option
@@ -87,11 +87,13 @@ def in_words(path: Path) -> Iterator[None]:
         raise DataError(f"there is no file {path}")
     try:
         yield
+    except MemoryError:
+        raise
     except Asked as error:
         raise Asked(one_line(f"{path.name}: {error}"), error.option) from error
     except DataError as error:
         raise DataError(one_line(f"{path.name}: {error}")) from error
-    except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
+    except (OSError, EOFError, zlib.error, pa.ArrowException, UnicodeDecodeError) as error:
         told = str(error).splitlines()[0] if str(error) else "it is damaged"
         raise DataError(f"{path.name} cannot be read: {told}") from error
 
@@ -160,7 +162,8 @@ def _text_table(content: bytes, reading: Reading) -> Table:
     if not content.strip():
         raise DataError("the file is empty")
     head = _head(content, reading)
-    refuse_unassigned(head)
+    if not head.symbols:
+        refuse_unassigned(head)
     widest = max([len(head.names), *(len(row) for row in head.rows[:1])])
     if len(reading.columns) > widest:
         raise DataError(f"{len(reading.columns)} columns are given and the rows have {widest} cells")
@@ -324,7 +327,7 @@ def _parquet_cells(table: pa.Table) -> pd.DataFrame:
         if pa.types.is_decimal(field.type):
             table = table.set_column(position, field.name, table.column(position).cast(pa.float64()))
     try:
-        return table.to_pandas(ignore_metadata=True)
+        return table.replace_schema_metadata(None).to_pandas()
     except (ValueError, LookupError, TypeError, OverflowError, AttributeError) as error:  # a zone that is none, a year 300000
         raise DataError(f"its columns cannot be read: {str(error).splitlines()[0] if str(error) else error!r}") from error
 
