@@ -284,8 +284,13 @@ def _short_rows(content: bytes, head: Head) -> tuple[str, ...]:
 
 def _parquet_head(path: Path, reading: Reading, count: int) -> Head:
     head = given_by_name([str(name) for name in pq.read_schema(path).names], reading)
-    cells = _parquet_cells(_first_batch(path, None, count)).astype(str)
-    return replace(head, rows=tuple(map(tuple, cells.to_numpy().tolist())))
+    cells = _parquet_cells(_first_batch(path, None, count)).astype(object)
+    return replace(head, rows=tuple(tuple(map(_shown, row)) for row in cells.itertuples(index=False, name=None)))
+
+
+def _shown(cell: object) -> str:
+    missing = cell is None or cell is pd.NaT or (isinstance(cell, float) and cell != cell)
+    return "" if missing else str(cell)
 
 
 def _first_batch(path: Path, columns: list[str] | None, count: int) -> pa.Table:
