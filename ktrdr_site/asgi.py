@@ -9,9 +9,9 @@ from django.core.asgi import get_asgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ktrdr_site.settings")
 pages = get_asgi_application()  # first: it sets Django up, which the imports below need
 
-from channels.auth import AuthMiddlewareStack  # noqa: E402
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E402
+from channels.sessions import CookieMiddleware  # noqa: E402
 from django.urls import path, re_path  # noqa: E402
 
 from training.audience import Audience  # noqa: E402
@@ -24,5 +24,5 @@ sockets = URLRouter([
 ])  # fmt: skip
 application = ProtocolTypeRouter({
     "http": ReadableHeaders(pages),
-    "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(sockets)),
+    "websocket": AllowedHostsOriginValidator(CookieMiddleware(sockets)),
 })  # fmt: skip

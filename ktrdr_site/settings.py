@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import re
 import secrets
 import sys
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
@@ -109,12 +112,15 @@ def _close(home: Path, elsewhere: list[Path]) -> None:
 
 
 def _socket(home: Path) -> Path:
-    """Where the embedded Redis listens: in the home, or, where that path is too long for a socket, in a short folder."""
+    """Where the embedded Redis listens: in the home, or, where that path is no good for a socket, in a short folder of its own.
+
+    The path becomes part of a URL and of what the server tells of its clients, where a space or `=` cannot be read.
+    """
     inside = home / "redis" / "redis.sock"
-    if len(str(inside)) <= 100:  # the system cuts a longer path silently
+    if re.fullmatch(rb"[A-Za-z0-9/._-]{1,100}", os.fsencode(inside)):  # the system cuts a longer path silently
         return inside
-    short = hashlib.sha256(str(home).encode()).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"ktrdr-{short}" / "redis.sock"
+    # The same for every process of this home, whatever TMPDIR is in each.
+    return Path("/tmp") / f"ktrdr-{hashlib.sha256(os.fsencode(home)).hexdigest()[:16]}" / "redis.sock"  # noqa: S108
 
 
 def _stored_secret(path: Path) -> str:
@@ -169,7 +175,44 @@ def _database(url: str) -> dict[str, object]:
         }
         # A file, since threads and child processes of a test share it.
         database["TEST"] = {"NAME": str(HOME_DIR / "test_db.sqlite3")}
+    elif database["ENGINE"] == "django.db.backends.postgresql":
+        database = _bounded(database)
     return database
+
+
+def _bounded(database: dict[str, object]) -> dict[str, object]:
+    """A PostgreSQL connection on which nothing waits for ever: for a server or a network that is away, for another's lock.
+
+    The server is told the same of us, so that a machine that vanishes inside a transaction does not keep its locks.
+    What stands in DATABASE_URL itself wins.
+    """
+    away = _number("DATABASE_AWAY_SECONDS", 10, low=2)
+    statement = _number("DATABASE_STATEMENT_SECONDS", 30, low=0)
+    busy = _number("DATABASE_BUSY_SECONDS", 20, low=0.1)
+    # Asked after a third of the time, then thrice in what is left of it.
+    idle, interval = max(1, round(away / 3)), max(1, round(away * 2 / 9))
+    session = {
+        "statement_timeout": f"{statement * 1000:.0f}",
+        "lock_timeout": f"{busy * 1000:.0f}",
+        "idle_in_transaction_session_timeout": f"{3 * away * 1000:.0f}",
+        "tcp_keepalives_idle": f"{idle}",
+        "tcp_keepalives_interval": f"{interval}",
+        "tcp_keepalives_count": "3",
+        "tcp_user_timeout": f"{away * 1000:.0f}",
+    }
+    own: Any = database.get("OPTIONS", {})
+    ours = {
+        "connect_timeout": max(2, round(away / 2)),
+        "keepalives_idle": idle,
+        "keepalives_interval": interval,
+        "keepalives_count": 3,
+        "tcp_user_timeout": round(away * 1000),
+        **own,
+        "options": " ".join(
+            [*(f"-c {name}={value}" for name, value in session.items()), *([own["options"]] if "options" in own else [])]
+        ),
+    }
+    return {**database, "OPTIONS": ours}
 
 
 #: Before anything is written: files are for whoever runs this, and for a group if KTRDR_HOME_MODE says so. What a command
@@ -215,6 +258,8 @@ _memory = _number("KTRDR_MEMORY_LIMIT", math.inf, low=1, whole=True)
 MEMORY_LIMIT = int(_memory) if math.isfinite(_memory) else None
 #: The start form has a box for each stored symbol, and a training takes up to 10,000 of them.
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_100
+#: How many files of bars may come at once is said in a sentence, not by a refused request.
+DATA_UPLOAD_MAX_NUMBER_FILES = 10_000
 #: A larger file of bars is not taken by the web site; `load_data` takes any.
 UPLOAD_LIMIT_BYTES = int(_number("KTRDR_UPLOAD_LIMIT_BYTES", 200_000_000, low=0, whole=True))
 #: For exchanges that give bars only to who is known. From the environment alone: never stored, never shown, never logged.
@@ -230,7 +275,8 @@ FILE_UPLOAD_HANDLERS = [
 # Compiled kernels are kept with the rest; it must be set before numba is first imported.
 os.environ.setdefault("NUMBA_CACHE_DIR", str(HOME_DIR / "numba"))
 
-DATABASES = {"default": _database(os.environ.get("DATABASE_URL", "").strip() or f"sqlite:///{HOME_DIR / 'ktrdr.sqlite3'}")}
+_own_database = quote(os.fsencode(HOME_DIR / "ktrdr.sqlite3"))  # a home may be called anything
+DATABASES = {"default": _database(os.environ.get("DATABASE_URL", "").strip() or f"sqlite:///{_own_database}")}
 #: Closed like the home, though it lies outside of it.
 ELSEWHERE = _elsewhere(HOME_DIR, CHECKPOINT_DIR, CACHE_DIR, Path(os.environ["NUMBA_CACHE_DIR"]))
 _close(HOME_DIR, ELSEWHERE)
@@ -261,12 +307,18 @@ ORPHAN_CHECK_INTERVAL_SECONDS = _number("ORPHAN_CHECK_INTERVAL_SECONDS", 15, low
 #: seconds at first and twice as many each time.
 RETRIES = int(_number("KTRDR_RETRIES", 3, low=0, whole=True))
 RETRY_SECONDS = _number("KTRDR_RETRY_SECONDS", 30, low=0)
+#: Graphics cards that have not answered after so long are left out until they do.
+DEVICE_SECONDS = _number("KTRDR_DEVICE_SECONDS", 60, low=0.1)
+#: A training that waits for a worker of its queue, or for any, waits so long before it is given up as failed.
+WORKER_WAIT_SECONDS = _number("KTRDR_WORKER_WAIT_SECONDS", 86400, low=0.1)
 HEARTBEAT_SECONDS = _number("HEARTBEAT_SECONDS", 5, low=0.1)
 
 #: Without REDIS_URL, `up` starts a Redis of its own on this socket; its address is known to every process of this home.
 REDIS_SOCKET = _socket(HOME_DIR)
 REDIS_EMBEDDED = not os.environ.get("REDIS_URL", "").strip()
 REDIS_URL = f"unix://{REDIS_SOCKET}?db=0" if REDIS_EMBEDDED else os.environ["REDIS_URL"].strip()
+#: Kinds of workers that the `up` behind this web server keeps running; `up` says so itself.
+STARTED_BY_UP = _names("KTRDR_STARTED_BY_UP", [])
 RQ_QUEUES = {
     name: {"URL": REDIS_URL, "DEFAULT_TIMEOUT": timeout, "SERIALIZER": "rq.serializers.JSONSerializer"}
     for name, timeout in (("gpu", -1), ("cpu", -1), ("quick", 30))
@@ -366,6 +418,35 @@ CONTENT_SECURITY_POLICY = {
         "form-action": ["'self'"],
         "frame-ancestors": ["'none'"],
     }
+}
+#: An answer that refuses is one line in the server's log, and a trouble that lasts is said once a minute.
+_REFUSING = (
+    "request",
+    *(
+        f"security.{kind}"
+        for kind in (
+            "DisallowedHost",
+            "DisallowedRedirect",
+            "RequestDataTooBig",
+            "SuspiciousFileOperation",
+            "SuspiciousMultipartForm",
+            "SuspiciousSession",
+            "TooManyFieldsSent",
+            "TooManyFilesSent",
+        )
+    ),
+)
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "filters": {
+        "without_traceback": {"()": "ktrdr_site.log_filters.WithoutTraceback"},
+        "once": {"()": "ktrdr_site.log_filters.Once"},
+    },
+    "loggers": {
+        **{f"django.{name}": {"filters": ["without_traceback"]} for name in _REFUSING},
+        **{f"training.{name}": {"filters": ["once"]} for name in ("pulse", "progress", "machine_use")},
+    },
 }
 SESSION_COOKIE_HTTPONLY = True
 CSRF_COOKIE_SAMESITE = SESSION_COOKIE_SAMESITE = "Lax"

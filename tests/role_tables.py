@@ -43,7 +43,9 @@ API: dict[tuple[str, str], tuple[frozenset[str], Any, set[int]]] = {
     ("POST", "/models/{name}/predict"): (READERS, {"symbol": "AAPL", "timeframe": "1d"}, {200}),
     ("GET", "/quick/{job}"): (READERS, None, {404}),  # nobody asked this
     ("GET", "/data"): (READERS, None, {200}),
-    ("GET", "/data/{symbol}/{timeframe}"): (READERS, None, {200}),
+    ("GET", "/data/{path:symbol}/{timeframe}"): (READERS, None, {200}),
+    ("GET", "/data/{path:symbol}/{timeframe}/download"): (READERS, None, {200}),
+    ("DELETE", "/data/{path:symbol}/{timeframe}"): (TRAINERS, None, {204}),
 }
 
 # --- the admin ---

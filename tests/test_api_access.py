@@ -11,7 +11,7 @@ from django.test import Client
 from tests.api_examples import Examples, register_worker, send, start, store_bars
 from tests.role_tables import ADMINS, API, OWNERS
 from training import api, api_library
-from training.models import Status
+from training.models import Operation, Status
 from training.questions import Reply
 
 PREDICTED = {
@@ -63,6 +63,9 @@ def test_a_route_is_open_to_whom_the_table_names_and_to_nobody_else(
     for module in (api, api_library):
         monkeypatch.setattr(module, "ask", lambda question, arguments, user: Reply("quick-1", PREDICTED))
     for name, client in callers(examples).items():
+        if method == "DELETE" and "data" in path:  # used up, and needed by the operations that wait
+            Operation.objects.filter(status=Status.PENDING).update(status=Status.CANCELLED)
+            store_bars()
         answer = send(client, method, filled(path, examples), body)
         if name in allowed:
             assert answer.status_code in statuses, (name, answer.content)
@@ -83,7 +86,7 @@ def filled(path: str, examples: Examples) -> str:
         failed = start(examples.version, trainer, status=Status.FAILED)
         path = path.replace("{checkpoint_id}", str(checkpoints.save(failed.pk, 1, 0, "failure", {"a": b"b"}).pk))
     path = path.replace("{name}", "stored-1" if "models" in path else "stored")
-    return path.replace("{job}", "quick-none").replace("{symbol}", "AAPL").replace("{timeframe}", "1d")
+    return path.replace("{job}", "quick-none").replace("{path:symbol}", "AAPL").replace("{timeframe}", "1d")
 
 
 @pytest.mark.parametrize(("verb", "status", "body"), [
@@ -112,7 +115,7 @@ def test_a_role_that_is_taken_away_counts_at_the_next_request(examples: Examples
 
 def test_the_description_of_the_api_is_open_and_served_from_here(client: Client) -> None:
     document = client.get("/api/v1/openapi.json").json()
-    assert {path.removeprefix("/api/v1") for path in document["paths"]} == {path for _, path in API}
+    assert {path.removeprefix("/api/v1") for path in document["paths"]} == {path.replace("{path:", "{") for _, path in API}
     page = client.get("/api/v1/docs")
     assert page.status_code == 200
     assert b"https://" not in page.content and b"ninja/swagger-ui-bundle.js" in page.content

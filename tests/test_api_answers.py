@@ -209,20 +209,24 @@ def test_a_checkpoint_is_deleted_with_its_files_unless_its_operation_is_live(exa
 
 def test_health_tells_details_only_to_who_may_look(examples: Examples, viewer: Client, empty_redis: Any) -> None:
     register_worker("cpu")
-    assert send(Client(), "get", "/healthz").json() == {"status": "ok", "database": None, "redis": None, "workers": None}
+    names = ("database", "redis", "redis_state", "workers", "folders")
+    assert send(Client(), "get", "/healthz").json() == dict.fromkeys(names) | {"status": "ok"}
     told = send(viewer, "get", "/healthz").json()
-    assert told == {"status": "ok", "database": "ok", "redis": "ok", "workers": {"gpu": 0, "cpu": 1, "quick": 0}}
+    assert set(told.pop("folders").values()) == {"ok"}
+    workers = {"gpu": 0, "cpu": 1, "quick": 0}
+    assert told == {"status": "ok", "database": "ok", "redis": "ok", "redis_state": "ok", "workers": workers}
 
 
 def test_health_fails_with_redis(examples: Examples, viewer: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     from training import queues
 
     def refuse() -> None:
-        raise queues.NoWorker("Redis does not answer")
+        raise queues.RedisAway("Redis does not answer")
 
     monkeypatch.setattr(queues, "ping", refuse)
     answer = send(viewer, "get", "/healthz")
-    assert (answer.status_code, answer.json()["redis"]) == (503, "Redis does not answer")
+    told = answer.json()
+    assert (answer.status_code, told["redis"], told["redis_state"]) == (503, "Redis does not answer", "away")
     assert json.loads(send(Client(), "get", "/healthz").content)["redis"] is None
 
 

@@ -35,7 +35,9 @@ def test_a_start_says_what_will_run_and_where(ready: Examples, django_capture_on
     assert told == {
         "operation_id": told["operation_id"], "status": "pending", "queue": "cpu", "symbols": ["AAPL"], "timeframes": ["1d", "1w"],
         "strategy_name": "stored", "strategy_version": 1, "estimated_duration_seconds": None,
+        "waiting_for": told["waiting_for"],
     }  # fmt: skip
+    assert told["waiting_for"].startswith("waiting for the cpu worker to begin")
     assert AuditEntry.objects.get(action="start").target == told["operation_id"]
 
 

@@ -16,7 +16,10 @@ PROJECT = Path(__file__).resolve().parent.parent
 OPERATIONS = (PROJECT / "docs" / "operations.md").read_text(encoding="utf-8")
 PAGES = [PROJECT / "README.md", PROJECT / "CHANGELOG.md", *sorted((PROJECT / "docs").rglob("*.md"))]
 #: How settings.py reads an environment variable, by the name of the function.
-READERS = {"_number", "_flag", "_names", "_keys", "_folder", "get", "setdefault", "getenv"}
+READERS = {
+    *("_number", "_flag", "_names", "_keys", "_folder"),
+    *("os.environ.get", "os.environ.setdefault", "os.getenv"),
+}
 
 
 def settings_read() -> set[str]:
@@ -24,7 +27,7 @@ def settings_read() -> set[str]:
     tree = ast.parse((PROJECT / "ktrdr_site" / "settings.py").read_text(encoding="utf-8"))
     found = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) in READERS:
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in READERS:
             found |= {str(a.value) for a in node.args[:1] if isinstance(a, ast.Constant)}
     return {name for name in found if re.fullmatch("[A-Z][A-Z_]+", name)}
 

@@ -129,7 +129,8 @@ def test_what_the_reaper_finds_dead_is_mailed_once_however_many_look(examples: E
     assert subject == "interrupted" and "its process gave no sign of life any more" in text
 
 
-def test_one_that_no_worker_takes_is_mailed_as_failed(examples: Examples, mailing: Letters) -> None:
+def test_one_that_no_worker_takes_is_mailed_as_failed(examples: Examples, mailing: Letters, settings: Any) -> None:
+    settings.WORKER_WAIT_SECONDS = 60
     asked(examples)
     now = 0.0
     reaper = Reaper(clock=lambda: now)

@@ -110,8 +110,8 @@ def test_what_the_reaper_gives_up_is_mailed_too(mailing: Letters, empty_redis: A
     gone = {"indicator gone_value": {"package": "gone", "version": "1.0", "sha256": "0"}}
     failed = ended(status=Status.FAILED, error="away", retry_at=timezone.now(), plugins=gone)
     assert [said.partition(":")[0] for said in reaper.look()] == [f"{failed.pk} is not tried again"]
-    now[0] = settings.ORPHAN_TIMEOUT_SECONDS
-    assert reaper.look() == [f"{waiting.pk}: no worker for 60 s, failed"]
+    now[0] = settings.WORKER_WAIT_SECONDS
+    assert reaper.look() == [f"{waiting.pk}: no worker for 86400 s, failed"]
     texts = [letter.get_payload() for letter in mailing.arrived]
     assert len(texts) == 2 and failed.pk in texts[0] and waiting.pk in texts[1] and "no worker is running" in texts[1]
     assert not Operation.objects.filter(retry_at__isnull=False).exists()

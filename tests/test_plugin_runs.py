@@ -76,6 +76,16 @@ def test_another_version_or_none_of_the_package_refuses_to_resume_and_the_same_o
     assert home.weights(killed) == home.weights(trained)
 
 
+def test_a_model_can_be_looked_at_without_the_package(home: Home, trained: str) -> None:
+    with closing(sqlite3.connect(home.folder / "ktrdr.sqlite3")) as database:
+        (name,) = database.execute("SELECT name FROM training_trainedmodel WHERE operation_id = ?", [trained]).fetchone()
+    shown = home.run("models", "show", name)
+    assert shown.returncode == 0, shown.stderr
+    for told in ("Validation, ", "Provenance", "outsider-kinds 1.0, code ", "bars AAPL 1d"):
+        assert told in shown.stdout, told
+    assert "It cannot predict here: it needs the package outsider-kinds 1.0" in shown.stdout
+
+
 def test_predicting_without_the_package_says_which_one_is_wanted(home: Home, trained: str) -> None:
     with closing(sqlite3.connect(home.folder / "ktrdr.sqlite3")) as database:
         (name,) = database.execute("SELECT name FROM training_trainedmodel WHERE operation_id = ?", [trained]).fetchone()

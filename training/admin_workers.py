@@ -16,13 +16,12 @@ from django_rq.admin import QueueAdmin
 from django_rq.models import Dashboard
 from django_rq.stats_views import stats_json
 from django_rq.urls import get_admin_urlpatterns
-from redis.exceptions import RedisError
 from rq.exceptions import InvalidJobOperation, NoSuchJobError
 
 from training.admin_parts import NOTHING, address_of, ago, size
 from training.metrics import metrics
 from training.models import Operation
-from training.queues import NoWorker, WorkerState, live_workers, ping
+from training.queues import NoWorker, WorkerState, live_workers, ping, told
 
 
 def workers_page(request: HttpRequest) -> dict[str, Any]:
@@ -31,8 +30,9 @@ def workers_page(request: HttpRequest) -> dict[str, Any]:
         raise PermissionDenied
     try:
         ping()
-        return {"workers": [_line(worker) for worker in live_workers()], "problem": ""}
-    except (NoWorker, RedisError) as problem:
+        with told():
+            return {"workers": [_line(worker) for worker in live_workers()], "problem": ""}
+    except NoWorker as problem:
         return {"workers": [], "problem": str(problem)}
 
 

@@ -11,7 +11,7 @@ from ninja import NinjaAPI, Query
 from ninja.responses import Status as Answer
 
 from strategies_app.stored import FoundStrategy, stored_strategy
-from training import api_errors, checkpoints, operations, queues, requests
+from training import api_errors, checkpoints, homes, operations, queues, requests
 from training.api_bodies import Bodies
 from training.api_errors import ApiError, not_found
 from training.api_library import asked
@@ -40,6 +40,7 @@ from training.operations import OperationError
 from training.questions import ask
 from training.replaced import replaced
 from training.standing import standing_of
+from training.waiting import waits_for
 
 VIEW = Access("training.view_operation")
 api = NinjaAPI(
@@ -79,8 +80,9 @@ def start_training(request: HttpRequest, body: Start) -> Answer[dict[str, Any]]:
         caller.must("strategies_app.add_strategyversion")
     wish = {"task_id": body.task_id, "notify": own_address(caller.user) if body.notify else ""}
     operation, is_new = requests.start_training(_found(body), body.options(), caller.actor, **wish)
-    line = OperationLine.from_orm(_operation(operation.pk)).dict()
-    return Answer(202 if is_new else 200, line | {"estimated_duration_seconds": seconds_for(json.loads(operation.spec))})
+    started = _operation(operation.pk)
+    told = {"estimated_duration_seconds": seconds_for(json.loads(operation.spec)), "waiting_for": waits_for(started)}
+    return Answer(202 if is_new else 200, OperationLine.from_orm(started).dict() | told)
 
 
 @api.post("/trainings/plan", auth=Access("training.start_operation"), tags=["trainings"], response={
@@ -229,6 +231,7 @@ def delete_checkpoint(request: HttpRequest, checkpoint_id: int) -> Answer[None]:
     status = row.operation.status
     if status in (Status.PENDING, *LIVE):
         raise ApiError(409, "wrong_state", f"{row.operation_id} is {status} and may need its checkpoints", status=status)
+    homes.require("checkpoints")
     checkpoints.remove(row)
     requests.audit(request.auth.actor, "delete", row.folder, kind="checkpoint")  # type: ignore[attr-defined]
     return Answer(204, None)
@@ -237,8 +240,8 @@ def delete_checkpoint(request: HttpRequest, checkpoint_id: int) -> Answer[None]:
 @api.get("/healthz", auth=None, tags=["health"], response={
     **dict.fromkeys((200, 503), Health), **dict.fromkeys((400, 401, 403, 429), ErrorBody)})  # fmt: skip
 def health(request: HttpRequest) -> Answer[dict[str, Any]]:
-    """Whether database and Redis answer; which of them does not is told to those who may look at operations."""
-    found: dict[str, Any] = {"database": "ok", "redis": "ok", "workers": {}}
+    """Whether database and Redis answer, and Redis takes writes; what does not is told to those who may look at operations."""
+    found: dict[str, Any] = {"database": "ok", "redis": "ok", "redis_state": "ok", "workers": {}}
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
@@ -249,8 +252,9 @@ def health(request: HttpRequest) -> Answer[dict[str, Any]]:
         live = [worker.queue for worker in queues.live_workers()]
         found["workers"] = {queue: live.count(queue) for queue in queues.QUEUES}
     except queues.NoWorker as error:
-        found["redis"] = str(error)
-    is_well = found["redis"] == "ok"
+        found |= {"redis": str(error), "redis_state": "full" if isinstance(error, queues.RedisFull) else "away"}
+    found["folders"] = homes.states()
+    is_well = found["redis"] == "ok" and set(found["folders"].values()) == {"ok"}
     caller = identify(request)
     told = found if caller is not None and caller.may(VIEW.permission) else {}
     return Answer(200 if is_well else 503, {"status": "ok" if is_well else "failing", **told})

@@ -59,11 +59,13 @@ class Started(Schema):
     strategy_name: str
     strategy_version: int
     estimated_duration_seconds: float | None
+    waiting_for: str = Field(description="what it waits for before it can begin, in one sentence; empty once it has begun")
 
 
 class TrainingStatus(Schema):
     operation_id: str
     state: str
+    waiting_for: str = Field(description="what a pending one waits for, in one sentence; empty for all others")
     attempt: int
     stage: str
     percent: float

@@ -11,12 +11,13 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 from redis.exceptions import RedisError
 
-from training import checkpoints, operations, requests, uploads
+from training import checkpoints, homes, operations, requests, uploads
 from training.mails import mail_end
 from training.models import LIVE, Operation, Status
 from training.queues import NoWorker
 from training.reaper import Reaper
 from training.requests import Actor
+from training.roll_call import RollCall
 
 DAY_SECONDS = 86400.0
 
@@ -24,20 +25,24 @@ DAY_SECONDS = 86400.0
 class Caretaker(threading.Thread):
     """Start it once the database is set up; `end` lets it go."""
 
-    def __init__(self, say: Callable[[str], None], *, resume: bool) -> None:
+    def __init__(self, say: Callable[[str], None], roll_call: RollCall, *, resume: bool) -> None:
         super().__init__(name="caretaker", daemon=True)
-        self.say, self.resume = say, resume
+        self.say, self.roll_call, self.resume = say, roll_call, resume
         self._ended = threading.Event()
 
     def end(self) -> None:
         self._ended.set()
 
     def run(self) -> None:
-        reaper, pruned = Reaper(), -DAY_SECONDS
+        reaper, pruned, folders = Reaper(), -DAY_SECONDS, dict[str, str]()
         while True:
             try:
-                for sentence in reaper.look():
+                for sentence in (*reaper.look(), *self.roll_call.look()):
                     self.say(sentence)
+                now = homes.states()
+                for name in [name for name in now if now[name] != folders.get(name, "ok")]:
+                    self.say(f"the folder of {name} is back" if now[name] == "ok" else now[name])
+                folders = now
                 if self.resume:
                     for sentence in resume_interrupted():
                         self.say(sentence)
@@ -46,7 +51,7 @@ class Caretaker(threading.Thread):
                     if number := checkpoints.prune(settings.CHECKPOINT_MAX_AGE_DAYS):
                         self.say(f"{number} old checkpoints were removed")
                     uploads.sweep()
-            except (DatabaseError, RedisError, OSError) as error:
+            except (DatabaseError, RedisError, NoWorker, OSError) as error:
                 self.say(f"could not look after the trainings, will try again: {error}")
             finally:
                 connection.close()  # each thread has a connection of its own

@@ -9,15 +9,18 @@ import platform
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from django.conf import settings
 from django.utils import timezone
 
+from training.processes import dying_with_parent, end_in_words
 from training.values import Refusal
 
-PROBE_SECONDS = 60
+#: Cards that did not answer are asked again after twice as long as they were waited for, each time after twice as long.
+LONGEST_PAUSE = 3600.0
 PROBE = """
 import json, torch
 from training.trainer.device import device_memory, device_name
@@ -43,20 +46,50 @@ class Device:
 
 def graphics_devices() -> list[Device]:
     """What torch can use besides the processor; this process imports no torch. Raises NoDevice if torch cannot be asked."""
+    process = subprocess.Popen(  # noqa: S603 - our own text
+        [sys.executable, "-c", PROBE],
+        cwd=settings.BASE_DIR, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=dying_with_parent(),  # noqa: PLW1509 - it only calls prctl, looked up before
+    )  # fmt: skip
     try:
-        done = subprocess.run(  # noqa: S603 - our own text
-            [sys.executable, "-c", PROBE],
-            cwd=settings.BASE_DIR,
-            capture_output=True,
-            text=True,
-            timeout=PROBE_SECONDS,
-            check=True,
-        )
+        said, complaint = process.communicate(timeout=settings.DEVICE_SECONDS)
     except subprocess.TimeoutExpired:
-        raise NoDevice(f"the graphics cards did not answer within {PROBE_SECONDS} s") from None
-    except subprocess.CalledProcessError as error:
-        raise NoDevice(f"the graphics cards cannot be asked: {error.stderr.strip().rpartition(chr(10))[2]}") from None
-    return [Device(**found) for found in json.loads(done.stdout)]
+        process.kill()  # and not waited for: what hangs in a driver cannot be killed
+        raise NoDevice(f"the graphics cards did not answer within {settings.DEVICE_SECONDS:g} s") from None
+    if process.returncode:
+        last = complaint.strip().rpartition("\n")[2] or f"it {end_in_words(process.returncode)}"
+        raise NoDevice(f"the graphics cards cannot be asked: {last}")
+    return [Device(**found) for found in json.loads(said)]
+
+
+class CardSearch(threading.Thread):
+    """Asks for the graphics cards beside everything else, again and again until they answer."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        super().__init__(name="cards", daemon=True)
+        self.say = say
+        #: Set once the cards were asked, whatever came of it; and how many there are, once they answered.
+        self.was_asked = threading.Event()
+        self.count: int | None = None
+        self._pause = min(LONGEST_PAUSE, 2 * settings.DEVICE_SECONDS)
+        self._ended = threading.Event()
+
+    def end(self) -> None:
+        self._ended.set()
+
+    def run(self) -> None:
+        while not self._ended.is_set():
+            try:
+                self.count = len(graphics_devices())
+            except NoDevice as refusal:
+                self.say(f"{refusal}; trainings go to cpu workers, and the cards are asked again in {self._pause:g} s")
+            else:
+                if self.was_asked.is_set():
+                    self.say(f"the graphics cards answer: {self.count}")
+            self.was_asked.set()
+            if self.count is not None or self._ended.wait(self._pause):
+                return
+            self._pause = min(LONGEST_PAUSE, 2 * self._pause)
 
 
 def device_for(tag: str) -> Device:

@@ -12,6 +12,7 @@ from training.mails import mail_end
 from training.models import Operation
 from training.requests import Actor
 from training.terminal import Display, console_on
+from training.waiting import waits_for
 
 
 def dispatch(strategy: str, request: dict[str, object], stream: TextIO, *, program: str, follow: bool, notify: str = "") -> str:
@@ -35,6 +36,8 @@ def _handed_over(operation: Operation, stream: TextIO, program: str, following: 
     if following:
         return follow_operation(operation, stream, program)
     stream.write(f"{operation.name}  {operation.pk}  on queue {operation.queue}\n")
+    if text := waits_for(operation):
+        stream.write(f"{text}\n")
     stream.write(f"follow with: {program} operations follow {operation.pk}\n")
     return "dispatched"
 

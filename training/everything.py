@@ -7,8 +7,9 @@ import secrets
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -18,15 +19,21 @@ from django.db import DatabaseError
 from redis.exceptions import RedisError
 
 from ktrdr_site import embedded_redis
-from training import assets, queues
+from training import assets, homes, queues
 from training.caretaker import Caretaker, bury_dead
-from training.devices import graphics_devices, visible_to
+from training.devices import CardSearch, visible_to
 from training.modes import TooOpen, close_home, closed_sentence
 from training.processes import dying_with_parent, take_lock
+from training.roll_call import RollCall, listed_processes, worker_processes
 from training.supervisor import Child, Supervisor
 from training.values import Refusal
 
 Say = Callable[[str], None]
+#: A worker that is not there after so long is not waited for, as long as there is one to train and one to answer.
+LATE_SECONDS = 60.0
+WELCOME_SECONDS = 0.2
+#: So long a socket's handshake may wait for its turn while a crowd comes back.
+HANDSHAKE_SECONDS = 60
 
 
 class CannotStart(Refusal):
@@ -50,47 +57,66 @@ class Plan:
 
 def run_everything(plan: Plan, say: Say) -> None:
     """Until Ctrl-C or SIGTERM. Raises Refusal with what is in the way."""
+    homes.require_before_all()
     with _only_one():
         plan = replace(plan, port=_free_port(plan))
         if not settings.REDIS_EMBEDDED:
             _check_redis()
         _set_up(say)
-        cards = len(graphics_devices()) if plan.gpu is None else plan.gpu
-        supervisor = Supervisor(children(plan, cards), say)
-        caretaker = Caretaker(say, resume=plan.resume_interrupted)
+        supervisor = Supervisor(children(plan), say)
+        search = CardSearch(say) if plan.gpu is None else None
+        caretaker = Caretaker(say, RollCall(supervisor.children), resume=plan.resume_interrupted)
+        welcome = _Welcome(plan, say, supervisor, search)
+        threads = [caretaker, welcome, *([search] if search else [])]
         try:
             supervisor.begin()
-            caretaker.start()
-            supervisor.run(_Welcome(plan, say))
+            for thread in threads:
+                thread.start()
+            supervisor.run(lambda: _add_found(supervisor, search))
             say("stopping; running trainings are saved")
         finally:
-            caretaker.end()
+            for thread in threads:
+                thread.end()
             began = time.monotonic()
             supervisor.stop()
         _bury_dead(say)
         say(f"stopped in {time.monotonic() - began:.1f} s")
 
 
-def children(plan: Plan, gpu: int) -> list[Child]:
-    """In the order in which they start."""
-    environment = {"DJANGO_SETTINGS_MODULE": "ktrdr_site.settings", "PYTHONUNBUFFERED": "1"}
+def children(plan: Plan) -> list[Child]:
+    """In the order in which they start; without gpu workers where the number of cards is not told."""
+    counts = {"cpu": plan.cpu, "gpu": plan.gpu or 0, "quick": 1}
     hosts = ",".join(dict.fromkeys([*settings.ALLOWED_HOSTS, plan.host]))
-    options = ["-v", "0", "--no-server-name", *(["--proxy-headers"] if settings.BEHIND_TLS else [])]
-    web = ["daphne", *options, "-b", plan.host, "-p", str(plan.port), "ktrdr_site.asgi:application"]
-    found = [_module("web", 1, web, environment | {"KTRDR_ALLOWED_HOSTS": hosts})]
-    for tag, count in (("cpu", plan.cpu), ("gpu", gpu), ("quick", 1)):
-        for number in range(count):
-            card = visible_to(number, count, os.environ) if tag == "gpu" else {}
-            name = f"{tag}-{number + 1}" if count > 1 else tag
-            found.append(_module(name, 0, ["django", "worker", "--tag", tag], environment | card))
+    proxied = ["--proxy-headers"] if settings.BEHIND_TLS else []
+    patience = ["--websocket_connect_timeout", str(HANDSHAKE_SECONDS)]
+    options = ["-v", "0", "--no-server-name", *proxied, *patience, "-b", plan.host, "-p", str(plan.port)]
+    web = ["daphne", *options, "ktrdr_site.asgi:application"]
+    started = ",".join(tag for tag, count in counts.items() if count)
+    found = [_module("web", 1, web, {"KTRDR_ALLOWED_HOSTS": hosts, "KTRDR_STARTED_BY_UP": started})]
+    for tag, count in counts.items():
+        found += _workers(tag, count)
     if settings.REDIS_EMBEDDED:
         folder = settings.HOME_DIR / "redis"
         found.insert(0, Child("redis", 2, lambda: embedded_redis.start(folder, settings.REDIS_SOCKET)))
     return found
 
 
-def _module(name: str, rank: int, command: list[str], environment: dict[str, str]) -> Child:
+def _workers(tag: str, count: int) -> Iterator[Child]:
+    for number in range(count):
+        card = visible_to(number, count, os.environ) if tag == "gpu" else {}
+        yield _module(f"{tag}-{number + 1}" if count > 1 else tag, 0, ["django", "worker", "--tag", tag], card)
+
+
+def _add_found(supervisor: Supervisor, search: CardSearch | None) -> None:
+    """One gpu worker per card, as soon as the cards have answered. From the main thread, with which children end."""
+    if search is not None and search.count and not any(child.name.startswith("gpu") for child in supervisor.children):
+        for child in _workers("gpu", search.count):
+            supervisor.add(child)
+
+
+def _module(name: str, rank: int, command: list[str], more: dict[str, str]) -> Child:
     """A Python module as a child that ends with us; Ctrl-C reaches it only through us, in our order."""
+    environment = {"DJANGO_SETTINGS_MODULE": "ktrdr_site.settings", "PYTHONUNBUFFERED": "1", **more}
 
     def start() -> subprocess.Popen[bytes]:
         return subprocess.Popen(  # noqa: S603 - our own modules
@@ -142,6 +168,7 @@ def _set_up(say: Say) -> None:
     """Modes, tables, static files, a first user, and operations that died with the machine."""
     _close_home(say)
     call_command("migrate", interactive=False, verbosity=0)
+    homes.require_all()
     assets.collect()
     _first_user(say)
     _bury_dead(say)
@@ -180,19 +207,56 @@ def _first_user(say: Say) -> None:
     say(f"first user: {name}   password: {password}   (shown this once)")
 
 
-class _Welcome:
-    """Called now and then: says once that the web server answers."""
+class _Welcome(threading.Thread):
+    """Says once that the web server answers, and once that all workers listen."""
 
-    def __init__(self, plan: Plan, say: Say) -> None:
-        self.plan, self.say, self.said = plan, say, False
+    def __init__(self, plan: Plan, say: Say, supervisor: Supervisor, search: CardSearch | None) -> None:
+        super().__init__(name="welcome", daemon=True)
+        self.plan, self.say, self.supervisor, self.search = plan, say, supervisor, search
+        self._ended = threading.Event()
 
-    def __call__(self) -> None:
-        if self.said:
+    def end(self) -> None:
+        self._ended.set()
+
+    def run(self) -> None:
+        began, answers, is_late = time.monotonic(), False, False
+        while not self._ended.wait(WELCOME_SECONDS):
+            if not answers and (answers := self._web_answers()):
+                self.say(f"the web site answers at {self.plan.address}; workers are starting")
+            if not answers or not (self.search is None or self.search.was_asked.is_set()):
+                continue
+            missing = self._not_listening()
+            if missing is None:
+                continue
+            if missing and not is_late and time.monotonic() - began > LATE_SECONDS:
+                is_late = True
+                self.say(f"still starting: {', '.join(missing)}; the first start compiles, which takes a minute or two")
+            if missing and not (is_late and self._is_enough(missing)):
+                continue
+            self.say(f"ready: {self.plan.address}   Ctrl-C stops everything")
             return
+
+    def _is_enough(self, missing: Sequence[str]) -> bool:
+        """Whether somebody trains and somebody answers without them."""
+        trainers = [child.name for child in self.supervisor.children if child.rank == 0 and child.name != "quick"]
+        return "quick" not in missing and (not trainers or any(name not in missing for name in trainers))
+
+    def _web_answers(self) -> bool:
         everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - to ask there, not to listen
         try:
             socket.create_connection((everywhere.get(self.plan.host, self.plan.host), self.plan.port), timeout=0.2).close()
         except OSError:
-            return
-        self.said = True
-        self.say(f"ready: {self.plan.address}   Ctrl-C stops everything")
+            return False
+        return True
+
+    def _not_listening(self) -> list[str] | None:
+        """Names of the workers that are not listed yet; None while Redis cannot be asked, or cards wait for their workers."""
+        names = [child.name for child in self.supervisor.children if child.rank == 0]
+        if self.search is not None and self.search.count and not any(name.startswith("gpu") for name in names):
+            return None
+        try:
+            listed = listed_processes()
+        except queues.NoWorker:
+            return None
+        listening = {child.name for pid, child in worker_processes(self.supervisor.children).items() if pid in listed}
+        return [name for name in names if name not in listening]

@@ -11,8 +11,7 @@ from datetime import timedelta
 from django.db import connections
 from django.utils import timezone
 
-from training import queues
-from training.fetches import OPEN
+from training.fetches import OPEN, hand_over
 from training.models import BarFetch, Status
 from training.requests import Actor, audit
 from training.values import Refusal
@@ -40,8 +39,8 @@ def work(key: str, turn: int) -> str:
         if status != Status.RUNNING and mine.update(status=status, error=error, updated=timezone.now()):
             audit(Actor(row.user, "web"), "load bars", f"{row.symbol} {row.timeframe}", source=row.source, status=status,
                   added=row.state.get("added", 0))  # fmt: skip
-    if status == Status.RUNNING:
-        queues.enqueue_fetch(key, turn + 1)
+    if status == Status.RUNNING and not hand_over(key, turn + 1):
+        return str(Status.FAILED)
     return status
 
 

@@ -40,8 +40,20 @@ def begin(actor: Actor, symbol: str, timeframe: str, source: str, **wanted: Any)
         row.state = Fetch(symbol, timeframe, source, key=row.key, **wanted).as_dict()
         row.save(force_insert=True)
         audit(actor, "fetch bars", f"{symbol} {timeframe}", source=source, market=wanted.get("market", ""))
-        transaction.on_commit(lambda: queues.enqueue_fetch(row.key, 0))
+        transaction.on_commit(lambda: hand_over(row.key, 0))
+    row.refresh_from_db()
     return row
+
+
+def hand_over(key: str, turn: int) -> bool:
+    """Put the next turn of a stored fetch into the quick queue; one that Redis cannot take has failed, and can go on."""
+    try:
+        queues.enqueue_fetch(key, turn)
+    except queues.NoWorker as refusal:
+        waiting = BarFetch.objects.filter(pk=key, turn=turn, status__in=OPEN)
+        waiting.update(status=Status.FAILED, error=str(refusal), updated=timezone.now())
+        return False
+    return True
 
 
 def cancel(row: BarFetch) -> None:
@@ -61,7 +73,7 @@ def go_on(row: BarFetch) -> None:
     fresh = {"status": Status.PENDING, "state": wanted, "turn": F("turn") + 1, "due": now, "updated": now, "error": ""}
     with transaction.atomic():
         if BarFetch.objects.filter(pk=row.pk, turn=row.turn, status=row.status).update(**fresh):
-            transaction.on_commit(lambda: queues.enqueue_fetch(row.key, row.turn + 1))
+            transaction.on_commit(lambda: hand_over(row.key, row.turn + 1))
 
 
 def is_lost(row: BarFetch) -> bool:

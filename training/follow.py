@@ -9,6 +9,7 @@ from training.models import LIVE, Operation, Status
 from training.replaced import last_measured
 from training.terminal import Display
 from training.values import BatchMetrics
+from training.waiting import waits_for
 
 LOOK_SECONDS = 0.5
 #: After so long without a message the row tells where the run stands.
@@ -19,13 +20,15 @@ OPEN = (Status.PENDING, *LIVE)
 def follow(operation_id: str, display: Display) -> str:
     """Show a run until it ends; gives its final status. Ctrl-C passes through as KeyboardInterrupt."""
     listener = Listener(operation_id)
-    shown: dict[str, object] = {"notes": 0, "epoch": None, "queued": False}
+    shown: dict[str, object] = {"notes": 0, "epoch": None, "queued": ""}
     looked = heard = 0.0
     try:
         while True:
             for message in listener.messages(LOOK_SECONDS):
                 heard = time.monotonic()
                 _show(message, display)
+            if display.reader_left:
+                raise BrokenPipeError
             if time.monotonic() - looked < LOOK_SECONDS:
                 continue
             looked = time.monotonic()
@@ -60,9 +63,9 @@ def _show_row(operation: Operation, display: Display, shown: dict[str, object], 
     for text in operation.notes[int(shown["notes"]) :]:  # type: ignore[call-overload]
         display.note(text)
     shown["notes"] = len(operation.notes)
-    if operation.status == Status.PENDING and not shown["queued"]:
-        display.note("waiting for a free worker")
-        shown["queued"] = True
+    if operation.status == Status.PENDING and (text := waits_for(operation)) != shown["queued"]:
+        display.note(text)
+        shown["queued"] = text
     if silent and operation.stage and operation.stage != display.state.current:
         display.stage(operation.stage, 0.0, operation.percent)  # messages are quicker than the row
     row = last_measured(operation)

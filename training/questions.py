@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -56,6 +57,13 @@ def ask(question: str, arguments: dict[str, Any], user: Any, seconds: float | No
 def look(job: str, user: Any) -> Reply:
     """How a question stands that this user put before; UnknownJob for everybody else's."""
     return _look(job, user, 0)
+
+
+def asked_at(job: str) -> dt.datetime | None:
+    """When a question was put; None if it is forgotten."""
+    found = queues.quick_job(job)
+    asked = found.enqueued_at if found is not None else None
+    return asked if asked is None or asked.tzinfo else asked.replace(tzinfo=dt.UTC)
 
 
 def _look(job: str, user: Any, seconds: float) -> Reply:

@@ -7,13 +7,17 @@ same attempt is never queued twice.
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
-from redis.exceptions import RedisError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 
+from training import belonging
 from training.values import Refusal
 
 QUEUES = ("gpu", "cpu", "quick")
@@ -28,12 +32,28 @@ FETCH_TIMEOUT_SECONDS = 120
 QUICK_TTL_SECONDS = 300
 #: A worker that has not been heard of for longer is gone; its heartbeat comes at least every 25 s.
 ALIVE_SECONDS = 35
+#: A question waits so long for a quick worker that `up` is starting.
+STARTING_SECONDS = 60
+#: Written by whoever wants to know whether Redis takes writes.
+PROBE_KEY, PROBE_SECONDS = "ktrdr:probe", 60
+#: How Redis refuses a write, besides for want of memory: its disk is full, it is a copy of another one, it lacks its copies.
+REFUSALS = ("MISCONF", "READONLY", "NOREPLICAS")
+FULL = "Redis is full and takes nothing new, while trainings that run go on: raise its maxmemory, or make room"
+log = logging.getLogger(__name__)
 
 
 class NoWorker(Refusal):
     """Nobody is there to train: one sentence with the command that starts a worker."""
 
     category = "resources"
+
+
+class RedisAway(NoWorker):
+    """Redis does not answer: one sentence."""
+
+
+class RedisFull(NoWorker):
+    """Redis answers and takes no writes: one sentence with its reason."""
 
 
 @dataclass(frozen=True)
@@ -55,17 +75,37 @@ def queue_of(tag: str) -> Any:
     return django_rq.get_queue(tag)
 
 
+def takes_no_writes(error: Exception) -> bool:
+    """Whether it is Redis that says: I am there, but I write nothing."""
+    is_refusal = isinstance(error, OutOfMemoryError | ReadOnlyError)
+    return is_refusal or (isinstance(error, ResponseError) and any(word in str(error) for word in ("OOM", *REFUSALS)))
+
+
+def trouble(error: RedisError) -> NoWorker:
+    """What a failure of Redis is told as."""
+    if takes_no_writes(error):
+        if isinstance(error, OutOfMemoryError) or "OOM" in str(error):
+            return RedisFull(FULL)
+        return RedisFull(f"Redis takes no writes ({error}), while trainings that run go on: mend that first")
+    where = "the embedded Redis is not running" if settings.REDIS_EMBEDDED else f"Redis does not answer ({error})"
+    return RedisAway(f"{where}: start everything with `manage.py up` (a training alone: `manage.py train STRATEGY --inline`)")
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Inside, what Redis cannot do is RedisAway or RedisFull."""
+    try:
+        yield
+    except RedisError as error:
+        raise trouble(error) from None
+
+
 def ping() -> None:
-    """NoWorker if Redis does not answer."""
+    """RedisAway if Redis does not answer, RedisFull if it takes no writes."""
     import django_rq
 
-    try:
-        django_rq.get_connection("cpu").ping()
-    except RedisError as error:
-        where = "the embedded Redis is not running" if settings.REDIS_EMBEDDED else f"Redis does not answer ({error})"
-        raise NoWorker(
-            f"{where}: start everything with `manage.py up` (a training alone: `manage.py train STRATEGY --inline`)"
-        ) from None
+    with told():
+        django_rq.get_connection("cpu").set(PROBE_KEY, 1, ex=PROBE_SECONDS)
 
 
 def live_workers(queue: str | None = None) -> list[WorkerState]:
@@ -86,6 +126,9 @@ def live_workers(queue: str | None = None) -> list[WorkerState]:
         environment = {k.decode(): v.decode() for k, v in connection.hgetall(environment_key(worker.name)).items()}
         state = str(getattr(worker.get_state(), "value", worker.get_state()))
         found.append(WorkerState(worker.name, names[0], state, worker.get_current_job_id(), heartbeat, environment))
+    if any("database" in worker.environment for worker in found):  # those of another one take nothing of ours
+        key = belonging.own().key
+        found = [worker for worker in found if worker.environment.get("database", key) == key]
     return sorted(found, key=lambda w: (QUEUES.index(w.queue) if w.queue in QUEUES else len(QUEUES), w.name))
 
 
@@ -95,12 +138,14 @@ def environment_key(worker_name: str) -> str:
 
 
 def choose_queue() -> str:
-    """`gpu` if a live gpu worker listens, else `cpu`, else NoWorker."""
+    """`gpu` if a live gpu worker listens, else `cpu`, else one whose worker `up` is starting, else NoWorker."""
     ping()
-    tags = {worker.queue for worker in live_workers()}
-    for queue in ("gpu", "cpu"):
-        if queue in tags:
-            return queue
+    with told():
+        tags = {worker.queue for worker in live_workers()}
+    for listed in (tags, settings.STARTED_BY_UP):
+        for queue in ("gpu", "cpu"):
+            if queue in listed:
+                return queue
     raise NoWorker("no worker is running: start one with `manage.py worker --tag cpu`, or everything with `manage.py up`")
 
 
@@ -113,8 +158,20 @@ def enqueue(operation_id: str, attempt: int, queue: str) -> None:
     import django_rq
 
     django_rq.get_queue(queue).enqueue_call(
-        JOB, args=(operation_id, attempt), job_id=job_id(operation_id, attempt), timeout=-1, result_ttl=3600, failure_ttl=86400
-    )
+        JOB, args=(operation_id, attempt), job_id=job_id(operation_id, attempt), timeout=-1, result_ttl=3600, failure_ttl=86400,
+        meta=belonging.mark(belonging.own()),
+    )  # fmt: skip
+
+
+def hand_over(operation_id: str, attempt: int, queue: str) -> None:
+    """Put a stored attempt's job into its queue, now or, where Redis cannot take it, by the reaper as soon as it can.
+
+    For transaction.on_commit: what is stored is stored, so nothing is raised that would tell otherwise.
+    """
+    try:
+        enqueue(operation_id, attempt, queue)
+    except RedisError as error:
+        log.warning("%s attempt %s waits for Redis: %s", operation_id, attempt, trouble(error))
 
 
 def is_known(operation_id: str, attempt: int) -> bool:
@@ -132,6 +189,13 @@ def is_known(operation_id: str, attempt: int) -> bool:
         return job.worker_name in {worker.name for worker in live_workers()}
     # A worker that dies between taking a job and beginning it leaves it queued, but in no queue.
     return job.get_status() == JobStatus.QUEUED and job.get_position() is not None
+
+
+def has_job(operation_id: str, attempt: int) -> bool:
+    """Whether Redis has ever heard of an attempt, wherever its job is now."""
+    from rq.job import Job
+
+    return bool(Job.exists(job_id(operation_id, attempt), connection=queue_of("cpu").connection))
 
 
 def forget(operation_id: str, attempt: int) -> None:
@@ -162,30 +226,39 @@ def kill(operation_id: str, attempt: int) -> bool:
 
 
 def enqueue_quick(question: str, arguments: dict[str, Any], owner: int) -> str:
-    """Put a question to a quick worker; gives the job's id. NoWorker if none lives."""
+    """Put a question to a quick worker; gives the job's id. NoWorker if none lives, and nothing is put."""
     ping()
     must_answer_quickly()
-    job = queue_of("quick").enqueue_call(
-        QUICK_JOB, args=(question, arguments), job_id=f"quick-{secrets.token_hex(16)}", meta={"owner": owner},
-        ttl=QUICK_TTL_SECONDS, result_ttl=QUICK_TTL_SECONDS, failure_ttl=QUICK_TTL_SECONDS,
-    )  # fmt: skip
+    with told():
+        job = queue_of("quick").enqueue_call(
+            QUICK_JOB, args=(question, arguments), job_id=f"quick-{secrets.token_hex(16)}",
+            meta={"owner": owner, **belonging.mark(belonging.own())},
+            ttl=QUICK_TTL_SECONDS, result_ttl=QUICK_TTL_SECONDS, failure_ttl=QUICK_TTL_SECONDS,
+        )  # fmt: skip
     return str(job.id)
 
 
 def enqueue_fetch(key: str, turn: int) -> None:
-    """Put the next turn of a fetch of bars behind what waits in the quick queue."""
-    queue_of("quick").enqueue_call(
-        FETCH_JOB, args=(key, turn), job_id=f"fetch-{key}-{turn}", timeout=FETCH_TIMEOUT_SECONDS,
-        result_ttl=QUICK_TTL_SECONDS, failure_ttl=QUICK_TTL_SECONDS,
-    )  # fmt: skip
+    """Put the next turn of a fetch of bars behind what waits in the quick queue. RedisAway, RedisFull."""
+    with told():
+        queue_of("quick").enqueue_call(
+            FETCH_JOB, args=(key, turn), job_id=f"fetch-{key}-{turn}", timeout=FETCH_TIMEOUT_SECONDS,
+            meta=belonging.mark(belonging.own()),
+            result_ttl=QUICK_TTL_SECONDS, failure_ttl=QUICK_TTL_SECONDS,
+        )  # fmt: skip
 
 
-def must_answer_quickly() -> None:
-    """NoWorker unless a quick worker lives."""
-    if not live_workers("quick"):
+def must_answer_quickly(asked: dt.datetime | None = None) -> None:
+    """NoWorker unless a quick worker lives, or, for a question that was asked just now, one is being started by `up`."""
+    with told():
+        if live_workers("quick"):
+            return
+    if "quick" not in settings.STARTED_BY_UP:
         raise NoWorker(
             "no quick worker is running: start one with `manage.py worker --tag quick`, or everything with `manage.py up`"
         )
+    if asked is not None and (dt.datetime.now(dt.UTC) - asked).total_seconds() > STARTING_SECONDS:
+        raise NoWorker("the quick worker does not start: what `up` says tells why")
 
 
 def waiting() -> dict[str, int]:

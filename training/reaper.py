@@ -58,7 +58,10 @@ class Reaper:
             return []
         try:
             with transaction.atomic():  # nothing beats between what is read here and what is changed
-                rows = list(Operation.objects.select_for_update().filter(pk__in=[pk for pk, _ in silent]).order_by("pk"))
+                # A row that somebody holds is at work, or its holder is gone and the next look finds it.
+                rows = list(
+                    Operation.objects.select_for_update(skip_locked=True).filter(pk__in=[pk for pk, _ in silent]).order_by("pk")
+                )
                 self._beats |= {key: replace(self._beats[key], writes=self._beats[key].writes + 1) for key in silent}
                 return [sentence for row in rows if (sentence := self._bury(row, began))]
         finally:  # while the reaper waited for the database nobody may have been able to beat: that was no silence
@@ -106,14 +109,18 @@ class Reaper:
         )
         try:
             queue = queues.choose_queue()
+        except (queues.RedisAway, queues.RedisFull):
+            return
         except queues.NoWorker as error:
             failure = failure_of(error, Moment(kept=_kept_epoch(operation)))
-            if seconds >= settings.ORPHAN_TIMEOUT_SECONDS and pending.update(
+            if seconds >= settings.WORKER_WAIT_SECONDS and pending.update(
                 status=Status.FAILED, finished=timezone.now(), error=failure.cause, failure=failure.plain()
             ):
                 queues.forget(operation.pk, operation.attempt)
                 mail_end(operation.pk)
                 yield f"{operation.pk}: no worker for {seconds:.0f} s, failed"
+            return
+        if queue == operation.queue:  # its worker has come this moment, or `up` is starting it
             return
         if pending.update(queue=queue):
             queues.forget(operation.pk, operation.attempt)

@@ -20,6 +20,7 @@ from strategies_app.stored import FoundStrategy
 from training import operations, queues
 from training.mails import checked_address, mail_end
 from training.models import AuditEntry, BarSeries, Operation, Status
+from training.pipeline.bar_counts import check_bars
 from training.pipeline.coverage import Ranges, check_stored, check_windows, resolve_dates
 from training.values import Refusal
 
@@ -83,7 +84,9 @@ def effective_spec(text: str, options: dict[str, Any]) -> StrategySpec:
     start, end = resolve_dates(spec, ranges)
     spec = read_strategy(text, **options | {"start": start, "end": end})
     check_stored(spec, ranges)
-    check_windows(spec, ranges, recorded_rows())
+    rows = recorded_rows()
+    check_bars(spec, Path(settings.STORE_DIR), ranges, rows)
+    check_windows(spec, ranges, rows)
     refuse_too_large(spec)
     return spec
 
@@ -143,7 +146,7 @@ def start_training(
             )
             audit(actor, "start", operation.pk, strategy=str(version), queue=queue)
             if queue:
-                transaction.on_commit(lambda: queues.enqueue(operation.pk, 1, queue))
+                transaction.on_commit(lambda: queues.hand_over(operation.pk, 1, queue))
     except IntegrityError:
         former = Operation.objects.filter(task_id=task_id).first() if task_id else None
         if former is None:
@@ -164,7 +167,7 @@ def cancel(operation: Operation, actor: Actor, *, reason: str = "", force: bool 
     One that waits to be tried again by itself stays failed, and is not.
     """
     if force and operation.status == Status.CANCELLING:
-        queues.kill(operation.pk, operation.attempt)
+        _kill(operation)
         audit(actor, "force", operation.pk, reason=reason)
         return Status.CANCELLING
     with transaction.atomic():
@@ -176,10 +179,19 @@ def cancel(operation: Operation, actor: Actor, *, reason: str = "", force: bool 
         except RedisError as error:  # a job that is left there finds nothing to claim
             log.warning("the job of %s stays in its queue: %s", operation.pk, error)
     if force and status == Status.CANCELLING:
-        queues.kill(operation.pk, operation.attempt)
+        _kill(operation)
     if status == Status.CANCELLED or (status == Status.FAILED and actor.user != operation.user):
         mail_end(operation.pk)
     return status
+
+
+def _kill(operation: Operation) -> None:
+    try:
+        queues.kill(operation.pk, operation.attempt)
+    except RedisError as error:
+        raise queues.NoWorker(
+            f"{operation.pk} is asked to stop with a checkpoint, but cannot be ended by force: {queues.trouble(error)}"
+        ) from None
 
 
 def resume(
@@ -196,5 +208,5 @@ def resume(
         after = {"after": operation.error} if operation.error else {}
         audit(actor, "resume", operation.pk, attempt=attempt, queue=queue, **after)
         if queue:
-            transaction.on_commit(lambda: queues.enqueue(operation.pk, attempt, queue))
+            transaction.on_commit(lambda: queues.hand_over(operation.pk, attempt, queue))
     return attempt

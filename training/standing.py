@@ -9,6 +9,7 @@ from django.utils import timezone
 from training.broadcast import Listener
 from training.models import Operation, Status
 from training.replaced import last_measured
+from training.waiting import waits_for
 
 #: A running training publishes five times a second; who asks waits so long for its next word.
 LISTEN_SECONDS = 0.25
@@ -22,6 +23,7 @@ def standing_of(operation: Operation) -> dict[str, Any]:
     return {
         "operation_id": operation.pk,
         "state": operation.status,
+        "waiting_for": waits_for(operation),
         "attempt": operation.attempt,
         "stage": operation.stage,
         "percent": max(operation.percent, live.get("percent", 0.0)),

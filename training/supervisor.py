@@ -47,7 +47,7 @@ class Supervisor:
     """Use as `begin()`, then `run(tick)`, and `stop()` whatever happened."""
 
     def __init__(self, children: Sequence[Child], say: Callable[[str], None]) -> None:
-        self.children, self.say = children, say
+        self.children, self.say = list(children), say
         self._selector = selectors.DefaultSelector()
         self._read, self._write = os.pipe()
         for descriptor in (self._read, self._write):
@@ -63,6 +63,11 @@ class Supervisor:
             signal.signal(number, _woken)
         for child in self.children:
             self._start(child)
+
+    def add(self, child: Child) -> None:
+        """One more to keep alive, from now on."""
+        self.children.append(child)
+        self._start(child)
 
     def run(self, tick: Callable[[], None]) -> None:
         """Until a signal asks to stop; `tick` is called between."""

@@ -6,11 +6,14 @@ import asyncio
 import hashlib
 import json
 import re
+from importlib import import_module
+from types import SimpleNamespace
 from typing import Any
 
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
-from django.contrib.auth import get_user_model
+from django.conf import settings
+from django.contrib.auth import get_user
 
 from training.audience import Audience
 from training.models import Operation
@@ -39,15 +42,17 @@ class OperationSocket(AsyncWebsocketConsumer):
     def __init__(self, audience: Audience) -> None:
         super().__init__()
         self.audience = audience
-        self.session = ""
+        self.key = self.session = ""
         self._waiting: dict[tuple[str, str], str] = {}
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def connect(self) -> None:
-        session = self.scope.get("session")
-        self.session = session_mark(getattr(session, "session_key", None))
-        await self.accept()  # a refused handshake tells the page nothing; a close code does
+        self.key = self.scope["cookies"].get(settings.SESSION_COOKIE_NAME) or ""
+        self.session = session_mark(self.key)
+        # At once, whoever it is: a refused handshake tells the page nothing, a close code does; and a crowd that comes back
+        # after a restart would be cut off while each of its handshakes waits for the database.
+        await self.accept()
         if refusal := await self._refusal():
             await self.close(code=refusal)
             return
@@ -99,10 +104,7 @@ class OperationSocket(AsyncWebsocketConsumer):
 
     async def _refusal(self) -> int:
         """The close code for one who may not look, else 0; asked of the database each time."""
-        user = self.scope.get("user")
-        if user is None or not user.is_authenticated:
-            return NOT_SIGNED_IN
-        return await database_sync_to_async(_refusal_of)(user.pk, self.scope["session"].session_key)
+        return await database_sync_to_async(_refusal_of)(self.key) if self.key else NOT_SIGNED_IN
 
 
 class NoSocket(AsyncWebsocketConsumer):
@@ -113,12 +115,10 @@ class NoSocket(AsyncWebsocketConsumer):
         await self.close(code=NOTHING_THERE)
 
 
-def _refusal_of(user_id: int, session_key: str) -> int:
-    from django.contrib.sessions.models import Session
-    from django.utils import timezone
-
-    user = get_user_model().objects.filter(pk=user_id, is_active=True).first()
-    if user is None or not Session.objects.filter(pk=session_key, expire_date__gt=timezone.now()).exists():
+def _refusal_of(session_key: str) -> int:
+    sessions = import_module(settings.SESSION_ENGINE)
+    user = get_user(SimpleNamespace(session=sessions.SessionStore(session_key)))  # type: ignore[arg-type]
+    if not user.is_authenticated:
         return NOT_SIGNED_IN
     return 0 if user.has_perm(PERMISSION) else NOT_ALLOWED
 

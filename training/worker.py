@@ -14,14 +14,19 @@ import re
 import secrets
 import signal
 import socket
+import time
 from typing import Any
 
 import rq
 from django.conf import settings
 from django.db import DatabaseError, connections
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
+from rq import worker_registration
+from rq.exceptions import InvalidJobOperation, NoSuchJobError, StopRequested
+from rq.executions import ExecutionRegistry
+from rq.job import JobStatus
 
-from training import operations, queues
+from training import belonging, operations, queues
 from training.mails import mail_end
 from training.models import LIVE, Operation, Status
 from training.processes import die_with, end_in_words
@@ -37,16 +42,20 @@ PRELOADED = (
 WORKER_SECONDS = 25
 MONITORING_SECONDS = 5
 ENVIRONMENT_SECONDS = 120
+#: A Redis that takes no writes is tried again so often.
+REFUSED_SECONDS = 5
 log = logging.getLogger(__name__)
 
 
 def make_worker(tag: str, environment: dict[str, str]) -> Worker:
-    """A worker of one queue under a name of its own."""
-    queue = queues.queue_of(tag)
+    """A worker of one queue under a name of its own. Stranger if the queue is another database's."""
+    queue, database = queues.queue_of(tag), belonging.own()
+    belonging.join(queue, database)
+    connections.close_all()  # or the next fork would inherit them
     host = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())
     return Worker(
         [queue], name=f"{tag}-{host}-{secrets.token_hex(4)}", connection=queue.connection, serializer=queue.serializer,
-        environment=environment, worker_ttl=WORKER_SECONDS, job_monitoring_interval=MONITORING_SECONDS,
+        environment=environment, database=database, worker_ttl=WORKER_SECONDS, job_monitoring_interval=MONITORING_SECONDS,
         # A turn of the waiting loop and this make up the interval in which orphans are looked for.
         maintenance_interval=max(0, int(settings.ORPHAN_CHECK_INTERVAL_SECONDS) - waiting_seconds()),
     )  # fmt: skip
@@ -68,11 +77,19 @@ class Worker(rq.Worker):
 
     max_connection_wait_time = 5.0
 
-    def __init__(self, *args: Any, environment: dict[str, str] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        environment: dict[str, str] | None = None,
+        database: belonging.Database | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
-        self.environment = environment or {}
+        self.environment = (environment or {}) | ({"database": database.key} if database else {})
+        self.database = database
         self._end: int | None = None
         self._reaper: Any = None
+        self._is_refused = False
 
     @property
     def dequeue_timeout(self) -> int:
@@ -83,6 +100,11 @@ class Worker(rq.Worker):
     @property
     def was_asked_to_stop(self) -> bool:
         return self._shutdown_requested_date is not None
+
+    def _leave(self, stranger: belonging.Stranger) -> None:
+        """The queues are another database's now: this worker ends, and nothing of what waits is lost."""
+        log.error("the worker ends: %s", stranger)
+        self._stop_requested = True
 
     def fork_work_horse(self, *args: Any, **kwargs: Any) -> None:
         # Blocked in the horse from its first moment, so that a signal waits until the job takes it.
@@ -120,15 +142,81 @@ class Worker(rq.Worker):
             self.pubsub_thread.stop()
         super().unsubscribe()
 
+    # --- a Redis that takes no writes ---
+
+    def _refused(self, error: RedisError) -> None:
+        """Redis is full or the like: told once, until it takes a write again."""
+        if not queues.takes_no_writes(error):
+            raise error
+        if not self._is_refused:
+            log.warning("%s; the worker waits", queues.trouble(error))
+        self._is_refused = True
+
+    def dequeue_job_and_maintain_ttl(self, *args: Any, **kwargs: Any) -> Any:
+        while True:
+            try:
+                return super().dequeue_job_and_maintain_ttl(*args, **kwargs)
+            except ResponseError as error:
+                self._refused(error)
+            if self._stop_requested:
+                raise StopRequested
+            time.sleep(REFUSED_SECONDS)
+
+    def execute_job(self, job: Any, queue: Any) -> None:
+        try:
+            if self.database is not None:
+                belonging.refuse(job, self.database)
+            super().execute_job(job, queue)
+        except belonging.Stranger as stranger:
+            belonging.put_back(job, queue)
+            self._leave(stranger)
+        except ResponseError as error:  # before its process was forked, or after it has ended: the database knows how
+            self._refused(error)
+            self.executions.clear()
+
+    def set_shutdown_requested_date(self) -> None:
+        with contextlib.suppress(RedisError):  # in a signal's handler, where it would end what waits for the horse
+            super().set_shutdown_requested_date()
+
+    def perform_job(self, job: Any, *args: Any, **kwargs: Any) -> bool:
+        """In the horse: what RQ itself wants to write of the job."""
+        try:
+            return bool(super().perform_job(job, *args, **kwargs))
+        except ResponseError as error:
+            if not queues.takes_no_writes(error):
+                raise
+            return False
+
+    def handle_exception(self, job: Any, *exc_info: Any) -> None:
+        if not (isinstance(exc_info[1], ResponseError) and queues.takes_no_writes(exc_info[1])):
+            super().handle_exception(job, *exc_info)
+
+    def register_death(self) -> None:
+        try:
+            super().register_death()
+        except ResponseError as error:  # its entry expires by itself
+            self._refused(error)
+
     # --- the end of a horse ---
 
     def monitor_work_horse(self, job: Any, *args: Any, **kwargs: Any) -> None:
         self._end = None
         try:
             super().monitor_work_horse(job, *args, **kwargs)
+            if self._end == 0:
+                self._tidy(job, *args, **kwargs)
         finally:
             if self._end is not None and job.func_name == queues.JOB:
                 self._settle(*job.args, self._end)
+
+    def _tidy(self, job: Any, queue: Any, execution: Any) -> None:
+        """A job that was left in the middle, cancelled with nothing to save, is taken off RQ's books."""
+        with contextlib.suppress(RedisError, NoSuchJobError, InvalidJobOperation):  # RQ takes it off itself after a minute
+            if job.get_status(refresh=True) == JobStatus.STARTED:
+                with self.connection.pipeline() as pipeline:
+                    execution.delete(job=job, pipeline=pipeline)
+                    pipeline.execute()
+                job.delete()
 
     def wait_for_horse(self, *args: Any, **kwargs: Any) -> Any:
         ended = super().wait_for_horse(*args, **kwargs)
@@ -155,6 +243,12 @@ class Worker(rq.Worker):
 
     # --- telling and looking after ---
 
+    def _set_ip_address(self, connection: Any) -> None:
+        try:
+            super()._set_ip_address(connection)
+        except ValueError:  # a socket whose path holds a space or `=`
+            self.ip_address = "unknown"
+
     def register_birth(self) -> None:
         super().register_birth()
         self._tell()
@@ -162,34 +256,72 @@ class Worker(rq.Worker):
     def heartbeat(self, *args: Any, **kwargs: Any) -> None:
         super().heartbeat(*args, **kwargs)
         self._tell()
+        if self._is_refused:
+            log.warning("Redis takes writes again; the worker goes on")
+        self._is_refused = False
 
     def _tell(self) -> None:
-        if self.environment:
-            key = queues.environment_key(self.name)
-            with self.connection.pipeline() as pipeline:
+        """What it is, and that it is there: Redis may have been emptied, or others may have taken it for dead and its name
+        off the list while the machine slept."""
+        if self.is_horse or self.birth_date is None:
+            return
+        key = queues.environment_key(self.name)
+        with self.connection.pipeline() as pipeline:
+            worker_registration.register(self, pipeline)
+            state = {} if self._state is None else {"state": str(getattr(self._state, "value", self._state))}
+            pipeline.hset(self.key, mapping=self.serialize() | state)
+            pipeline.expire(self.key, WORKER_SECONDS + 60)
+            if self.environment:
                 pipeline.hset(key, mapping=self.environment)
                 pipeline.expire(key, ENVIRONMENT_SECONDS)
-                pipeline.execute()
+            pipeline.execute()
 
-    def maintain_heartbeats(self, *args: Any, **kwargs: Any) -> None:
+    def maintain_heartbeats(self, job: Any, execution: Any) -> None:
         """While a job runs. A Redis that is away for a moment must not end hours of training."""
         try:
-            super().maintain_heartbeats(*args, **kwargs)
+            super().maintain_heartbeats(job, execution)
+            if not self.connection.exists(job.key):
+                self._restore(job, execution)
             if self.should_run_maintenance_tasks:
                 self.run_maintenance_tasks()
         except RedisError as error:
-            log.warning("Redis does not answer, the training goes on: %s", error)
+            if queues.takes_no_writes(error):
+                self._refused(error)
+            else:
+                log.warning("Redis does not answer, the training goes on: %s", error)
+
+    def _restore(self, job: Any, execution: Any) -> None:
+        """The job that is at work, in a Redis that was emptied: by it the work is seen, and can be stopped by force."""
+        ttl = MONITORING_SECONDS + 60
+        with self.connection.pipeline() as pipeline:
+            job.worker_name = self.name
+            job.set_status(JobStatus.STARTED, pipeline=pipeline)
+            job.save(pipeline=pipeline)
+            pipeline.persist(job.key)
+            execution.save(ttl=ttl, pipeline=pipeline)
+            ExecutionRegistry(job_id=job.id, connection=pipeline).add(execution=execution, ttl=ttl, pipeline=pipeline)
+            job.started_job_registry.add_execution(execution, pipeline=pipeline, ttl=ttl, xx=False)
+            pipeline.sadd(execution.worker_executions_key, execution.composite_key)
+            pipeline.expire(execution.worker_executions_key, ttl + 60)
+            pipeline.execute()
+        log.warning("Redis was emptied: the worker is listed again, with the job that it is at")
 
     def run_maintenance_tasks(self) -> None:
         from training.reaper import Reaper
 
         super().run_maintenance_tasks()
-        if not self.connection.hexists(self.key, "queues"):  # a Redis without persistence was started anew
-            self.register_birth()
+        try:
+            if self.database is not None:
+                belonging.claim(self.connection, self.database)
+        except belonging.Stranger as stranger:
+            self._leave(stranger)
+            return
         self._reaper = self._reaper or Reaper()
         try:
             for sentence in self._reaper.look():
                 log.info(sentence)
+        except queues.NoWorker as refusal:
+            log.info("waiting trainings are looked after later: %s", refusal)
         except DatabaseError as error:
             log.warning("the database could not be looked through: %s", error)
         finally:

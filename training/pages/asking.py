@@ -48,13 +48,14 @@ def without_worker() -> str:
     try:
         queues.ping()
         queues.must_answer_quickly()
-    except (NoWorker, RedisError) as problem:
+    except NoWorker as problem:
         return str(problem)
     return ""
 
 
 def _still_worked_on(told: Told) -> Reply:
-    queues.must_answer_quickly()
+    queues.ping()
+    queues.must_answer_quickly(questions.asked_at(told.job))
     return Reply(told.job, None)
 
 

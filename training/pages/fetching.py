@@ -11,7 +11,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
-from strategies_app.schema import SYMBOL
+from strategies_app.schema import SYMBOL, SYMBOL_WORDS
 from strategies_app.vocabulary import TIMEFRAMES
 from training import fetches
 from training.fetch_state import Fetch
@@ -37,7 +37,7 @@ class FetchForm(forms.Form):
     exchange = forms.RegexField(
         "^[a-z0-9_]+$", max_length=40, required=False, error_messages={"invalid": "a name such as binance"}
     )
-    symbol = forms.RegexField(SYMBOL, max_length=32, error_messages={"invalid": "at most 32 letters, digits and . _ ^ = -"})
+    symbol = forms.RegexField(SYMBOL, max_length=32, error_messages={"invalid": SYMBOL_WORDS})
     timeframe = forms.ChoiceField(choices=[(name, name) for name in TIMEFRAMES], initial="1d")
     market = forms.RegexField(
         r"^[A-Za-z0-9^./:_=-]+$", max_length=40, required=False, error_messages={"invalid": "letters, digits and ^ . / : _ = -"}

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.db.models import Count, Sum
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from redis.exceptions import RedisError
 
 from strategies_app.models import Strategy
 from training.models import LIVE, RESUMABLE, BarSeries, Operation, Status, TrainedModel
 from training.pages.access import page
 from training.pages.operations import UNSEEN, line_of
-from training.queues import NoWorker, WorkerState, live_workers, ping
+from training.queues import NoWorker, WorkerState, live_workers, ping, told
 
 MOST_RUNNING, MOST_WAITING, LATEST = 6, 20, 5
 
@@ -46,13 +46,17 @@ def around(request: HttpRequest) -> HttpResponse:
 
 
 def workers_around() -> dict[str, Any]:
-    """Live workers and their number per kind, or the sentence on why there are none to show."""
+    """Live workers, their number per kind and the kinds that are starting, or the sentence on why there are none to show."""
     try:
         ping()
-        workers = live_workers()
-    except (NoWorker, RedisError) as problem:
-        return {"workers": [], "kinds": [], "problem": str(problem)}
-    return {"workers": workers, "kinds": [_kind(tag, workers) for tag in ("gpu", "cpu", "quick")], "problem": ""}
+        with told():
+            workers = live_workers()
+    except NoWorker as problem:
+        return {"workers": [], "kinds": [], "problem": str(problem), "starting": []}
+    there = {worker.queue for worker in workers}
+    starting = [tag for tag in settings.STARTED_BY_UP if tag not in there]
+    kinds = [_kind(tag, workers) for tag in ("gpu", "cpu", "quick")]
+    return {"workers": workers, "kinds": kinds, "problem": "", "starting": starting}
 
 
 def _kind(tag: str, workers: list[WorkerState]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from training.pages.query import searched, without_page
 from training.progress import STAGES
 from training.queues import NoWorker
 from training.roles import may_control
+from training.waiting import waits_for
 
 PER_PAGE = 50
 OPEN = (Status.PENDING, *LIVE)
@@ -50,13 +51,6 @@ def operations(request: HttpRequest) -> HttpResponse:
     return render(request, "site/operations.html", context)
 
 
-def _ahead(operation: Operation) -> int:
-    """How many trainings of its queue were asked for earlier and are not done."""
-    if operation.status != Status.PENDING:
-        return 0
-    return Operation.objects.filter(status__in=OPEN, queue=operation.queue, created__lt=operation.created).count()
-
-
 def _open_first(rows: QuerySet[Operation]) -> QuerySet[Operation]:
     is_open = Case(When(status__in=OPEN, then=Value(0)), default=Value(1), output_field=IntegerField())
     return rows.order_by(is_open, "-created")
@@ -81,7 +75,7 @@ def operation(request: HttpRequest, operation_id: str) -> HttpResponse:
     shown = operation_or_404(operation_id)
     output_format = (json.loads(shown.spec).get("decisions") or {}).get("output_format", "classification")
     context = line_of(shown) | {
-        "ahead": _ahead(shown),
+        "waits_for": waits_for(shown),
         "stages": _stages(shown),
         "checkpoints": list(shown.checkpoints.all()[:5]),
         "lines": log_tail(shown.pk, shown.attempt, 60),

@@ -6,11 +6,10 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from redis.exceptions import RedisError
 
 from training.models import Operation
 from training.pages.access import page
-from training.queues import QUEUES, NoWorker, WorkerState, live_workers, ping, waiting
+from training.queues import QUEUES, NoWorker, WorkerState, live_workers, ping, told, waiting
 
 #: What a queue is for, and the command that starts a worker of it.
 MEANINGS = {
@@ -30,8 +29,9 @@ def workers(request: HttpRequest) -> HttpResponse:
 def _around() -> dict[str, Any]:
     try:
         ping()
-        states, counts = live_workers(), waiting()
-    except (NoWorker, RedisError) as problem:
+        with told():
+            states, counts = live_workers(), waiting()
+    except NoWorker as problem:
         return {"queues": [], "lines": [], "problem": str(problem)}
     names = _operation_names(states)
     return {

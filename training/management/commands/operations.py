@@ -59,11 +59,13 @@ class Command(BaseCommand):
 
     def _show(self, options: dict[str, Any]) -> None:
         from training import operations
+        from training.waiting import waits_for
 
         row = operations.find(options["operation"])
         newest = row.checkpoints.first()
         facts = {
-            "operation": row.pk, "strategy": row.strategy_version, "state": row.status, "stage": row.stage,
+            "operation": row.pk, "strategy": row.strategy_version, "state": row.status, "waits": waits_for(row),
+            "stage": row.stage,
             "done": f"{row.percent:.0f} %", "epoch": None if row.epoch is None else row.epoch + 1, "attempt": row.attempt,
             "queue": row.queue or "its starter's process", "device": row.device, "host": row.host, "started": row.started,
             "finished": row.finished, "certificate": row.certificate, "reason": row.reason, "error": row.error,
