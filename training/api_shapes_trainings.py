@@ -63,7 +63,8 @@ class Started(Schema):
 
 class TrainingStatus(Schema):
     operation_id: str
-    state: str
+    status: str
+    state: str = Field(description="an older word for `status`; gone after the next release", deprecated=True)
     attempt: int
     stage: str
     percent: float
