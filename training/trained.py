@@ -10,6 +10,7 @@ from django.conf import settings
 
 from strategies_app import plugins
 from strategies_app.vocabulary import nearest
+from training import homes
 from training.models import TrainedModel
 from training.values import Refusal
 
@@ -37,6 +38,8 @@ def open_model(name: str) -> Bundle:
     if row is None:
         return load_bundle(Path(name))
     folder = Path(settings.BUNDLE_DIR) / row.folder
+    if not folder.exists():
+        homes.require("bundles")  # with all of them away, this one is not gone
     bundle = load_bundle(folder)
     if manifest_sha256(folder) != row.sha256:
         raise BundleError(f"the bundle {folder} is not the one that was recorded for {name}")
