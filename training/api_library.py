@@ -43,7 +43,8 @@ from training.authentication import Access
 from training.bundles import bundle_zip
 from training.deletions import delete_series
 from training.downloads import series_response
-from training.files import FolderError
+from training.files import FolderError, Unreachable
+from training.homes import Away
 from training.models import BarSeries, Operation, TrainedModel
 from training.questions import Reply, ask, look
 from training.requests import audit
@@ -183,6 +184,8 @@ def download_model(request: HttpRequest, name: str) -> FileResponse:
     row = _model(name)
     try:
         zipped = bundle_zip(row)
+    except (Away, Unreachable):  # 503: it may be whole
+        raise
     except FolderError as problem:
         raise ApiError(409, "damaged", str(problem)) from None
     audit(request.auth.actor, "export", name, sha256=row.sha256)  # type: ignore[attr-defined]
