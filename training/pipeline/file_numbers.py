@@ -130,9 +130,8 @@ def _bare(column: pd.Series) -> pd.Series:
 def _grouping(mark: str, decimal: str) -> str:
     """What a number looks like whose thousands are divided by `mark`, also as in India: 13,20,159.50."""
     m, d = re.escape(mark), re.escape(decimal)
-    return (
-        rf"[+-]?(?:[0-9]{{1,3}}(?:{m}[0-9]{{3}})+|[0-9]{{1,2}}(?:{m}[0-9]{{2}})+{m}[0-9]{{3}})(?:{d}[0-9]*)?(?:[eE][+-]?[0-9]+)?"
-    )
+    india = r"|[0-9]{1,2}(?:,[0-9]{2})+,[0-9]{3}" if mark == "," else ""
+    return rf"[+-]?(?:[0-9]{{1,3}}(?:{m}[0-9]{{3}})+{india})(?:{d}[0-9]*)?"
 
 
 def _plain(column: pd.Series) -> pd.Series:
