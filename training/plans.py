@@ -13,7 +13,6 @@ from strategies_app.schema import StrategySpec
 from training import homes
 from training.footprint import Footprint
 from training.memory import size_text
-from training.pipeline.finding import counted
 from training.requests import effective_spec
 
 #: Copies of the weights on the device: themselves, gradients and two moments.
@@ -89,6 +88,8 @@ def _names(symbols: tuple[str, ...]) -> str:
 
 def bars_text(spec: StrategySpec, sources: Mapping[str, Mapping[str, str]]) -> str:
     """Which stored series each timeframe is taken from: `1h as stored, 4h resampled from 1h`."""
+    from training.pipeline.finding import counted
+
     told = []
     for timeframe in spec.timeframes:
         taken = Counter(sources[symbol][timeframe] for symbol in spec.symbols)
