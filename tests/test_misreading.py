@@ -188,7 +188,7 @@ def test_an_upload_is_told_the_same(tmp_path: Path) -> None:
     user = get_user_model().objects.create_user("uploader")
 
     def told(path: Path, **options: Any) -> dict[str, Any]:
-        kept = uploads.store(SimpleUploadedFile("EURUSD_1h.csv", path.read_bytes()), user.pk)
+        (kept,), _ = uploads.store(SimpleUploadedFile("EURUSD_1h.csv", path.read_bytes()), user.pk)
         return inspect_upload(uploads.change(kept, {"symbol": "EURUSD", "timeframe": "1h", **options}).key)
 
     whole = told(file(tmp_path, BARS, factor=1000))
