@@ -108,6 +108,7 @@ def test_a_part_of_a_series_that_is_coarser_is_found_with_its_dates() -> None:
 @pytest.fixture(autouse=True)
 def store(tmp_path: Path, settings: Any) -> Path:
     settings.STORE_DIR = tmp_path / "store"
+    (tmp_path / "store").mkdir()
     return tmp_path / "store"
 
 
