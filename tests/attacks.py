@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import random
@@ -226,6 +227,25 @@ def _other_number(text: str, rng: random.Random) -> str:
     )
 
 
+def _near_number(text: str, rng: random.Random) -> str:
+    """A number like the one that stood there: what comes of it may be right."""
+    found = list(re.finditer(r"(?<=[ \[:{,])\d+(\.\d+)?(?=[ ,\]}\n])", text))
+    if not found:
+        return text
+    place = rng.choice(found)
+    value = float(place[0]) * rng.choice((0, 0.01, 0.5, 0.9, 1.1, 2, 10, 1000)) + rng.choice((0, 0, 1, -1))
+    return text[: place.start()] + (f"{value:g}" if "." in place[0] else str(int(value))) + text[place.end() :]
+
+
+def _other_word(text: str, rng: random.Random) -> str:
+    """A word of the text in the place of another one."""
+    found = list(re.finditer(r"(?<=: )[a-z_0-9]+(?=[\n ,}])", text))
+    if len(found) < 2:
+        return text
+    place, other = rng.sample(found, 2)
+    return text[: place.start()] + other[0] + text[place.end() :]
+
+
 def _other_letter(text: str, rng: random.Random) -> str:
     at = rng.randrange(len(text) + 1)
     return (
@@ -243,7 +263,7 @@ def _moved(text: str, rng: random.Random) -> str:
     if len(places) < 2:
         return text
     (box, key), (other, where) = rng.sample(places, 2)
-    box[key] = rng.choice([other[where], [other[where]], {"x": other[where]}, None, str(other[where])])
+    box[key] = rng.choice([copy.deepcopy(other[where]), [other[where]], {"x": other[where]}, None, str(other[where])])
     try:
         return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
     except (yaml.YAMLError, RecursionError, UnicodeError):
@@ -263,5 +283,6 @@ MUTATIONS = (
     _line(lambda lines, at, rng: [*lines[:at], rng.choice(["  ", " ", "\t", "- "]) + lines[at], *lines[at + 1 :]]),
     _line(lambda lines, at, rng: [*lines[:at], lines[at].strip(), *lines[at + 1 :]]),
     _line(lambda lines, at, rng: [*lines[:at], *rng.sample(lines[at : at + 6], len(lines[at : at + 6])), *lines[at + 6 :]]),
-    _line(_other_value), _line(_other_value), _line(_other_value), _other_number, _other_number, _other_letter, _moved, _moved,
+    _line(_other_value), _line(_other_value), _line(_other_value), _other_number, _other_letter, _moved, _moved, *[_near_number] * 8,
+    _other_word, _other_word,
 )  # fmt: skip

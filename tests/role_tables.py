@@ -102,7 +102,7 @@ SITE: dict[str, dict[str, frozenset[str]]] = {
         "site:home", "site:around", "site:operations", "site:operation", "site:log", "site:use", "site:checkpoints", "site:probabilities",
         "site:bundle", "site:report", "site:epochs", "site:predictions", "site:results-json", "site:analytics", "site:analytics-file",
         "site:compare", "site:data", "site:series", "site:candles", "site:models", "site:model", "site:model-download",
-        "site:prediction", "site:prediction-csv", "site:workers", "site:account", "site:preview-symbols", "site:preview-job",
+        "site:prediction", "site:prediction-csv", "site:series-download", "site:workers", "site:account", "site:preview-symbols", "site:preview-job",
         "strategies:list", "strategies:page", "strategies:download",
     ), _READ),
     **{key: {"POST": SEEING} for key in ("site:predict", "site:preview", "site:token-revoke", "strategies:check")},
@@ -112,7 +112,7 @@ SITE: dict[str, dict[str, frozenset[str]]] = {
     **dict.fromkeys((
         "site:train", "site:upload", "site:uploaded", "site:fetch", "site:fetched", "strategies:new", "strategies:edit",
     ), _TRAIN | {"POST": TRAINING}),
-    **{key: {"POST": TRAINING} for key in ("site:plan", "site:sample", "site:series-update", "strategies:add-sample")},
+    **{key: {"POST": TRAINING} for key in ("site:plan", "site:sample", "site:series-update", "site:series-delete", "strategies:add-sample")},
     **{key: {"POST": OWNING} for key in ("site:cancel", "site:resume")},
     "site:password": dict.fromkeys(("GET", "HEAD", "POST"), SEEING | {"nobody"}),
     "site:sign-in": dict.fromkeys(("GET", "HEAD", "POST"), SEEING | {"nobody", "anonymous"}),

@@ -101,6 +101,9 @@ def requests_of(examples: Examples) -> Iterator[tuple[str, str, bool]]:
 def test_every_page_of_the_site_stands_in_the_table() -> None:
     names = {name for name, _ in attacks.patterns() if name.partition(":")[0] in ("site", "strategies")}
     assert names == set(SITE)
+    said = {name: pattern.callback.methods for name, pattern in attacks.patterns() if hasattr(pattern.callback, "methods")}
+    assert len(said) > 45
+    assert {name: set(methods) for name, methods in said.items()} == {name: set(SITE[name]) for name in said}
 
 
 def test_nothing_is_allowed_that_the_tables_do_not_allow_and_nothing_fails(stored: Examples, size: int | None, seed: int) -> None:
@@ -172,7 +175,7 @@ def filled(path: str, examples: Examples) -> str:
         "timeframe": "1d",
     }
     values["name"] = "stored-1" if "models" in path else "stored"
-    return path.format(**values)
+    return path.replace("{path:", "{").format(**values)
 
 
 def test_odd_bodies_are_refused_as_what_they_are(stored: Examples, size: int | None, seed: int) -> None:

@@ -170,8 +170,8 @@ def _keep(name: str, parts: Iterable[bytes], owner: int) -> Upload:
     upload = Upload(secrets.token_hex(16), owner, safe_name(name), 0, {**AS_SENT, "symbol": symbol, "timeframe": timeframe})
     folder = _root() / upload.key
     try:
-        homes.require("uploads").chmod(0o700)
-        folder.mkdir(mode=0o700)
+        homes.require("uploads")
+        folder.mkdir()
         with upload.path.open("xb") as stored:
             for part in parts:
                 stored.write(part)
