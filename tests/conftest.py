@@ -20,6 +20,15 @@ collect_ignore = ["outsider"]
 
 
 @pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
+    """The tests' database knows no folder yet, so that a test may name another one."""
+    from training.models import Identity
+
+    with django_db_blocker.unblock():
+        Identity.objects.all().delete()
+
+
+@pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """One home per test process, with sample bars; tests in it use strategies of different names."""
     return made_home(tmp_path_factory.mktemp("home"))

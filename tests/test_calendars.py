@@ -79,11 +79,17 @@ def test_an_unknown_calendar_is_refused_with_the_nearest() -> None:
 def test_without_the_package_loading_refuses_and_training_goes_on_by_habit(monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == calendars.PACKAGE else find(name, *rest))
-    with pytest.raises(DataError, match=r"exchange_calendars is not installed: pip install 'ktrdr-train\[calendars\]'$"):
+    with pytest.raises(
+        DataError,
+        match=r"exchange_calendars is not installed: in the folder of KTRDR Train run: pip install -c constraints.txt -e '\.\[calendars\]'$",
+    ):
         calendars.require_calendar("XNYS")
     seen = found(read_bars(SAMPLE_BARS, "IBM", "1d"), "1d")
     assert seen["gaps"].first == "2001-09-10T00:00:00Z"
-    assert seen["no_calendar"].severity == "info" and "pip install 'ktrdr-train[calendars]'" in seen["no_calendar"].sentence
+    assert (
+        seen["no_calendar"].severity == "info"
+        and "pip install -c constraints.txt -e '.[calendars]'" in seen["no_calendar"].sentence
+    )
 
 
 def test_bars_older_than_the_calendar_are_counted_by_habit() -> None:

@@ -16,7 +16,10 @@ PROJECT = Path(__file__).resolve().parent.parent
 OPERATIONS = (PROJECT / "docs" / "operations.md").read_text(encoding="utf-8")
 PAGES = [PROJECT / "README.md", PROJECT / "CHANGELOG.md", *sorted((PROJECT / "docs").rglob("*.md"))]
 #: How settings.py reads an environment variable, by the name of the function.
-READERS = {"_number", "_flag", "_names", "_keys", "_folder", "get", "setdefault", "getenv"}
+READERS = {
+    *("_number", "_flag", "_names", "_keys", "_folder"),
+    *("os.environ.get", "os.environ.setdefault", "os.getenv"),
+}
 
 
 def settings_read() -> set[str]:
@@ -24,7 +27,7 @@ def settings_read() -> set[str]:
     tree = ast.parse((PROJECT / "ktrdr_site" / "settings.py").read_text(encoding="utf-8"))
     found = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) in READERS:
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in READERS:
             found |= {str(a.value) for a in node.args[:1] if isinstance(a, ast.Constant)}
     return {name for name in found if re.fullmatch("[A-Z][A-Z_]+", name)}
 
@@ -80,6 +83,26 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         if not file.exists() or (anchor and anchor not in anchors(file)):
             broken.append(target)
     assert broken == []
+
+
+def test_nothing_says_to_install_a_name_that_the_public_index_does_not_have_as_ours() -> None:
+    """`pip install ktrdr…` or the name of somebody's private package: a stranger can register it."""
+    suffixes = {".md", ".py", ".html", ".js", ".yaml", ".toml", ".txt", ".cfg"}
+    places = [PROJECT / name for name in ("docs", "templates", "training", "strategies_app", "ktrdr_site", "tests/outsider")]
+    files = (
+        [path for place in places for path in place.rglob("*") if path.suffix in suffixes]
+        + list(PROJECT.glob("*.*"))
+        + [PROJECT / "Makefile"]
+    )
+    advice = [
+        (path.name, line.strip())
+        for path in files
+        if path.is_file()
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines()
+        for rest in re.findall(r"\bpip3? install (.*)", line)
+        if not re.match(r"(-c constraints\.txt )?-e (\.|'\.\[|\./|\{)", rest)
+    ]
+    assert advice == []
 
 
 @pytest.mark.parametrize("path", sorted((PROJECT / "docs" / "decisions").glob("*.md")), ids=lambda p: p.stem)

@@ -22,13 +22,13 @@ SCHEMA = [
 ]  # fmt: skip
 RECIPE = [f"training/{name}.py" for name in ("recipe", "prepared", "split_ledger", "predicted")]
 WEB = ("django", "rq", "django_rq", "redis", "channels", "ninja")
-JOBS = ["models", "operations", "checkpoints", "progress"]
+JOBS = ["models", "operations", "checkpoints", "progress", "recording"]
 PAGES = ["api", "api_errors", "api_library", "api_pages", "api_shapes", "api_shapes_checks", "api_shapes_library",
          "api_shapes_operations", "api_shapes_trainings", "authentication", "estimates", "questions", "sign_ins",
          "standing", "tokens", "views", "websockets", "admin", "urls", "apps",
          "admin_access", "admin_kept", "admin_operations", "admin_operations_list", "admin_operations_values",
          "admin_operations_verbs", "admin_parts", "admin_site", "admin_verbs", "admin_workers",
-         "bundles", "deletions", "logs", "audience", "broadcast", "verdict", "kept", "comparing", "annotations", "uploads", "measure_words", "signals",
+         "bundles", "deletions", "logs", "audience", "broadcast", "verdict", "kept", "comparing", "pairs", "database_words", "annotations", "uploads", "measure_words", "signals",
          "fetches", "fetch_state", "metrics", "figures_use", "analytics", "analytics_files", "analytics_keeping"]  # fmt: skip
 HEAVY = ("torch", "pandas", "talib", "numba")
 TRAINING = ["training/pipeline", "training/trainer", *RECIPE, "training/values.py", "training/workers.py", "training/worker.py",

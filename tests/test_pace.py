@@ -12,7 +12,7 @@ from tests import admin_rows
 from tests.api_examples import Examples
 from training.broadcast import Pace
 from training.estimates import seconds_for
-from training.models import Operation, Status, TrainedModel
+from training.models import EpochMetric, Operation, Status, TrainedModel
 
 
 def test_what_is_left_follows_the_pace_of_the_stage() -> None:
@@ -58,3 +58,17 @@ def test_a_run_takes_as_long_as_those_like_it(earlier: Operation, monkeypatch: p
     assert seconds_for(asked(earlier, epochs=100)) == 200.0
     assert seconds_for(asked(earlier, epochs=100, batch_size=2 * batch)) == 200.0
     assert seconds_for(asked(earlier, epochs=100, batch_size=8 * batch)) is None, "a run of other batches says little"
+
+
+def test_what_a_process_does_once_is_no_epochs_time(earlier: Operation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """20 s of imports, compiled kernels and the first step; the epochs after the first took 0.1 s each."""
+    monkeypatch.setattr("training.estimates._bars", lambda spec, stored: 1000.0)
+    earlier.stage_seconds = {"load": 16.0, "train": 4.0}
+    earlier.save()
+    assert seconds_for(asked(earlier, epochs=100)) == 40.0, "the training stage alone, where no epoch is kept"
+    for epoch in range(10):
+        seconds = 3.0 if epoch == 0 else 0.1
+        EpochMetric.objects.create(
+            operation=earlier, attempt=1, epoch=epoch, train_loss=1.0, val_loss=1.0, metrics={"seconds": seconds}
+        )
+    assert seconds_for(asked(earlier, epochs=100)) == 10.0

@@ -68,6 +68,13 @@ def test_pages_are_stored_and_the_series_remembers_where_from(server: BarServer)
     assert row.first == dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
 
 
+def test_bars_of_another_timeframe_than_asked_are_refused(server: BarServer) -> None:
+    server.coin = [BEGIN + DAY * n for n in range(90)]
+    said = fails("BTC-USDT", "4h", "--source", "ccxt", "--exchange", "binance", "--since", "2024-01-01")
+    assert "was asked for 4h bars, and the bars are 1 d apart, not 4 h; nothing of this answer was stored" in said
+    assert not BarSeries.objects.exists()
+
+
 def test_a_span_ends_where_it_is_told_to_and_may_bear_another_name(server: BarServer) -> None:
     load("COIN", *COIN[1:], "--until", "2024-01-03", "--market", "BTC/USDT")
     assert stored("COIN") == [time for time in server.coin if time < BEGIN + 3 * DAY]
@@ -335,7 +342,7 @@ def test_a_missing_package_is_named(name: str, package: str, tmp_path: Path, mon
     for module in ("training.sources.yahoo", "training.sources.exchange", package):
         monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(WrongRequest, match=rf"pip install ktrdr-train\[{name.partition(':')[0]}\]"):
+    with pytest.raises(WrongRequest, match=rf"pip install -c constraints.txt -e '\.\[{name.partition(':')[0]}\]'"):
         open_source(name, tmp_path)
 
 
@@ -364,6 +371,7 @@ def test_write_bars_of_a_given_up_fetch_goes_after_a_day(server: BarServer, sett
 
     old = tmp_path / "bars" / ".anew" / "gone"
     frame = bar_frame(*_three())
+    old.mkdir(parents=True)
     write_bars(old, "A", "1d", frame)
     os.utime(old, (time.time() - 2 * DAY,) * 2)
     load(*COIN)

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.conf import settings
 
+from training import homes
 from training.analytics_files import Journal
 from training.models import Operation
 
@@ -32,7 +33,10 @@ def analytics_of(operation: Operation, note: Callable[[str], None]) -> Iterator[
 
     def guarded(step: Callable[[], None]) -> None:
         try:
+            homes.require("analytics")
             step()
+        except homes.Away as away:
+            note(f"the analytics could not be kept: {away}")
         except OSError as error:
             note(f"the analytics could not be kept in {journal.folder}: {error.strerror or error}")
 

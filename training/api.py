@@ -11,7 +11,8 @@ from ninja import NinjaAPI, Query
 from ninja.responses import Status as Answer
 
 from strategies_app.stored import FoundStrategy, stored_strategy
-from training import api_errors, checkpoints, operations, queues, requests
+from training import api_errors, checkpoints, homes, operations, queues, requests
+from training.api_bodies import Bodies
 from training.api_errors import ApiError, not_found
 from training.api_library import asked
 from training.api_library import router as library
@@ -47,6 +48,7 @@ api = NinjaAPI(
     version="1",
     description="Strategies as YAML, trained on stored bars. Every error is `{error: {code, message, details}}`.",
     urls_namespace="api",
+    parser=Bodies(),
     auth=[VIEW],  # a route that names no permission of its own
 )
 api_errors.install(api)
@@ -229,6 +231,7 @@ def delete_checkpoint(request: HttpRequest, checkpoint_id: int) -> Answer[None]:
     status = row.operation.status
     if status in (Status.PENDING, *LIVE):
         raise ApiError(409, "wrong_state", f"{row.operation_id} is {status} and may need its checkpoints", status=status)
+    homes.require("checkpoints")
     checkpoints.remove(row)
     requests.audit(request.auth.actor, "delete", row.folder, kind="checkpoint")  # type: ignore[attr-defined]
     return Answer(204, None)
@@ -250,7 +253,8 @@ def health(request: HttpRequest) -> Answer[dict[str, Any]]:
         found["workers"] = {queue: live.count(queue) for queue in queues.QUEUES}
     except queues.NoWorker as error:
         found |= {"redis": str(error), "redis_state": "full" if isinstance(error, queues.RedisFull) else "away"}
-    is_well = found["redis"] == "ok"
+    found["folders"] = homes.states()
+    is_well = found["redis"] == "ok" and set(found["folders"].values()) == {"ok"}
     caller = identify(request)
     told = found if caller is not None and caller.may(VIEW.permission) else {}
     return Answer(200 if is_well else 503, {"status": "ok" if is_well else "failing", **told})

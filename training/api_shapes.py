@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from ninja import Field, Schema
 from pydantic import AfterValidator, ConfigDict
 
-from strategies_app.schema import SYMBOL
+from strategies_app.schema import MOST_OF_SYMBOL, SYMBOL
 
 
 def _plain(value: str) -> str:
@@ -21,7 +21,7 @@ Text = Annotated[str, AfterValidator(_plain)]
 Name = Annotated[Text, Field(min_length=1, max_length=200)]
 Path = Annotated[Text, Field(max_length=4096)]
 Reason = Annotated[Text, Field(max_length=2000)]
-Symbol = Annotated[Text, Field(pattern=SYMBOL)]
+Symbol = Annotated[Text, Field(pattern=SYMBOL, max_length=MOST_OF_SYMBOL)]
 
 
 class Request(Schema):
@@ -69,3 +69,4 @@ class Health(Schema):
     redis: str | None = None
     redis_state: Literal["ok", "full", "away"] | None = None
     workers: dict[str, int] | None = None
+    folders: dict[str, str] | None = Field(None, description="`ok`, or a sentence where one is not there")

@@ -108,6 +108,9 @@ class Predicted(Schema):
     probabilities: list[float] | None = Field(description="one per class; null where the model predicts returns")
     predicted_return: float | None = Field(description="over the label's horizon; null where the model has classes")
     signal: str
+    split: Literal["before", "train", "validation", "test", "new"] = Field(
+        description="what the training had to do with the bar's day: a backtest on train rows is no test"
+    )
 
 
 class Predictions(Schema):

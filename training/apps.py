@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from django.apps import AppConfig
@@ -16,6 +17,7 @@ class TrainingConfig(AppConfig):
         from django.db.models.signals import post_migrate
 
         post_migrate.connect(_make_groups, sender=self)
+        post_migrate.connect(_know_folders, sender=self)
         for signal in (signals.user_logged_in, signals.user_logged_out, signals.user_login_failed):
             signal.connect(_record_sign_in, dispatch_uid="audit")
         signals.user_logged_out.connect(_end_sockets, dispatch_uid="sockets")
@@ -26,6 +28,17 @@ def _make_groups(**kwargs: Any) -> None:
     from training.roles import make_groups
 
     make_groups()
+
+
+def _know_folders(plan: Any = (), **kwargs: Any) -> None:
+    """After tables were made or changed: each folder gets its id, unless one is not there, which is said and ends nothing."""
+    from training import homes
+
+    for name in homes.FOLDERS if plan and homes.is_set_up() else ():
+        try:
+            homes.require(name)
+        except homes.Away as error:
+            logging.getLogger(__name__).warning("%s", error)
 
 
 def _record_sign_in(**kwargs: Any) -> None:

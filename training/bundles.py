@@ -21,6 +21,16 @@ def bundle_folder(model: TrainedModel) -> Path:
     return Path(settings.BUNDLE_DIR) / model.folder
 
 
+def read_back(folder: Path, digest: str) -> None:
+    """A bundle that was just written, read from the disk: what was trained is kept nowhere else from now on.
+
+    FolderError if it is not what was written.
+    """
+    read_folder(folder, from_disk=True)
+    if manifest_sha256(folder) != digest:
+        raise FolderError(f"{folder} is not what was written there")
+
+
 def bundle_zip(model: TrainedModel) -> IO[bytes]:
     """The whole bundle as a zip file with one folder, ready to read. FolderError if any byte of it was changed."""
     folder = bundle_folder(model)

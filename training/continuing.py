@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
+
+from django.db import transaction
 
 from strategies_app import plugins
 from training import checkpoints, operations
-from training.models import Operation
-from training.progress import Progress
+from training.models import Checkpoint, EpochMetric, Operation
+from training.progress import Progress, row_of
+from training.replaced import replaced
 from training.values import Parts
 
 if TYPE_CHECKING:
@@ -53,6 +57,22 @@ def continue_from(operation: Operation, progress: Progress, device: str, threads
             )
         how = f"not bit for bit: {'; '.join(differing)}" if differing else "bit for bit"
         certificate = f"continues {how} from epoch {row.epoch + 2}"
+        patch_history(row, parts)
     progress.note(certificate)
     Operation.objects.filter(pk=operation.pk, attempt=operation.attempt).update(certificate=certificate)
     return parts or None
+
+
+def patch_history(row: Checkpoint, parts: Parts) -> None:
+    """Epochs that a checkpoint tells of and the table does not: the process died before they were recorded."""
+    told = {metrics["epoch"]: metrics for metrics in json.loads(parts["state.json"]).get("history", ())}
+    gone = replaced(row.operation)
+    kept = {epoch for key, epoch in row.operation.epoch_metrics.values_list("pk", "epoch") if key not in gone}
+    missing = sorted(set(told) - kept)
+    if not missing:
+        return
+    with transaction.atomic():  # what is recorded later takes the place of all that follows it, so all of it is
+        row.operation.epoch_metrics.filter(attempt=row.attempt, epoch__gte=missing[0]).delete()
+        EpochMetric.objects.bulk_create(
+            row_of(row.operation_id, row.attempt, told[epoch]) for epoch in sorted(told) if epoch >= missing[0]
+        )

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import DatabaseError, IntegrityError, close_old_connections, transaction
 from django.utils import timezone
 
-from training import checkpoints, operations
+from training import checkpoints, homes, operations
 from training.failures import TRANSIENT, Moment, category_of, failure_of
 from training.logs import write_traceback
 from training.models import Operation, Status, TrainedModel
@@ -54,7 +54,10 @@ def _name(model: TrainedModel) -> None:
 
 def sweep(operation: Operation, folder: str) -> None:
     """A completed operation needs its bundle and nothing else of what its attempts left."""
-    patiently(lambda: checkpoints.remove_all(operation.pk), operation.pk)
+    try:
+        patiently(lambda: checkpoints.remove_all(operation.pk), operation.pk)
+    except homes.Away as away:
+        log.warning("the checkpoints of %s stay, and go when they are old: %s", operation.pk, away)
     for pattern in (f"{operation.pk}-*", f".new-{operation.pk}-*"):  # left by an attempt killed while saving
         for rest in Path(settings.BUNDLE_DIR).glob(pattern):
             if rest.name != folder:
@@ -65,6 +68,8 @@ def stopped(progress: Progress, stop: Cancelled) -> str:
     if stop.kind == "superseded":
         shutil.rmtree(Path(settings.BUNDLE_DIR) / f"{progress.operation_id}-{progress.attempt}", ignore_errors=True)
         return "superseded"
+    if progress.is_left:
+        return Status.CANCELLED
     _keep(progress, stop.kind)
     status = Status.CANCELLED if stop.kind == "cancellation" else Status.INTERRUPTED
     reason = CANCELLED if stop.kind == "cancellation" else f"stopped on request ({stop.kind})"
@@ -103,7 +108,8 @@ def _pause(operation: Operation, error: Exception) -> float | None:
 def _keep(progress: Progress, kind: str) -> None:
     """Save what can be saved, and bring the row up to date as far as it is still ours."""
     try:
-        progress.save(kind)
+        progress.save(kind)  # first, as it may be stopped by force
+        progress.settle()
         progress.write()
     except Cancelled:
         log.warning("%s attempt %s was taken over while it ended", progress.operation_id, progress.attempt)

@@ -15,12 +15,14 @@ from pathlib import Path
 import pandas as pd
 from django.conf import settings
 
+from training import homes
 from training.bar_series import store_frame
 from training.fetch_state import Fetch
 from training.models import BarSeries
 from training.pipeline.bars import empty_frame, locked, merge_bars, read_bars, series_path, write_bars
 from training.pipeline.coverage import DAY, day_of
 from training.pipeline.frames import bar_times
+from training.pipeline.spacing import wrong_timeframe
 from training.processes import undisturbed
 from training.sources.opening import open_source
 from training.sources.source import Source, SourceError, Unavailable
@@ -38,7 +40,7 @@ ANEW, ANEW_SECONDS = ".anew", 86_400
 
 def opened(name: str) -> Source:
     """The source of this name, with what this installation has for it."""
-    return open_source(name, Path(settings.HOME_DIR) / "sources", settings.EXCHANGE_KEYS)
+    return open_source(name, homes.require("home") / "sources", settings.EXCHANGE_KEYS)
 
 
 def clock() -> int:
@@ -63,6 +65,7 @@ def run(fetch: Fetch, source: Source, wait: Callable[[float], None], told: Calla
 def step(fetch: Fetch, source: Source, now: int | None = None) -> None:
     """Ask for one page and store it. SourceError where asking again is of no use."""
     now = clock() if now is None else now
+    homes.require("bars")
     fetch.pause, fetch.problem = 0.0, ""
     try:
         if fetch.spans is None:
@@ -147,6 +150,7 @@ def _page(fetch: Fetch, source: Source, now: int) -> None:
     start, end, core_start, core_end = fetch.spans[0]
     page = source.page(fetch.market, fetch.timeframe, start, end)
     fetch.pages += 1
+    _refuse_other_bars(fetch, page.frame)
     frame, impossible = possible_bars(whole_bars(page.frame, fetch.timeframe, now))
     if impossible:
         fetch.note("some bars were left out, since no bar can have such prices: a high below its low, or none above zero")
@@ -171,6 +175,15 @@ def _page(fetch: Fetch, source: Source, now: int) -> None:
     return _ended(fetch, core_start, core_end) if not fetch.spans else None
 
 
+def _refuse_other_bars(fetch: Fetch, frame: pd.DataFrame) -> None:
+    """SourceError where a source answers with bars of another timeframe than it was asked for."""
+    wrong = wrong_timeframe(bar_times(frame), fetch.timeframe)
+    if wrong is not None:
+        raise SourceError(
+            f"{fetch.label} was asked for {fetch.timeframe} bars, and {wrong.seen}; nothing of this answer was stored"
+        )
+
+
 def _changed(fetch: Fetch, source: Source, stored: pd.DataFrame, why: str, now: int) -> None:
     """The source has other prices than the store, where both have bars."""
     row = _row(fetch)
@@ -186,6 +199,7 @@ def _changed(fetch: Fetch, source: Source, stored: pd.DataFrame, why: str, now: 
 
 def _keep(fetch: Fetch, root: Path, stored: pd.DataFrame, new: pd.DataFrame) -> None:
     if fetch.anew:
+        root.mkdir(parents=True, exist_ok=True)  # below the store, which is there
         with locked(root, fetch.symbol, fetch.timeframe):
             write_bars(root, fetch.symbol, fetch.timeframe, merge_bars(stored, new).frame)
         return

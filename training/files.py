@@ -5,12 +5,17 @@ Checkpoints and bundles are such folders: their files, and a manifest with the s
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
-from collections.abc import Mapping
+import signal
+import stat
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from training.values import Refusal
@@ -20,9 +25,28 @@ MANIFEST = "manifest.json"
 
 
 class FolderError(Refusal):
-    """A folder whose content cannot be trusted; the message is one sentence."""
+    """A folder that was read and is not as it was saved; the message is one sentence."""
 
     category = "resources"
+
+
+class Missing(FolderError):
+    """The folder itself is not there."""
+
+
+class Unreachable(FolderError):
+    """The system could not read the folder or a file of it just now: of its content nothing is known."""
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An OSError from inside names the file: of a write to a full disk the system itself tells no name."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise type(error)(error.errno, error.strerror, str(path)) from error
 
 
 def sync_folder(path: Path) -> None:
@@ -37,17 +61,17 @@ def sync_folder(path: Path) -> None:
 def write_folder(folder: Path, contents: Mapping[str, bytes]) -> str:
     """Write the files and their manifest as `folder`, which must not exist yet; gives `manifest_sha256`.
 
-    Written beside it under another name, synced, renamed: after a failure (OSError) or a power loss
-    there is the whole folder or none.
+    What it lies in must be there: one who makes it while writing hides that a disk is not mounted. Written beside it under
+    another name, synced, renamed: after a failure (OSError) or a power loss there is the whole folder or none.
     """
     manifest = _manifest(contents)
     if folder.exists():
         raise FileExistsError(f"{folder} exists already")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".new-{folder.name}-", dir=folder.parent))
+    unfinished = folder.parent / f".new-{folder.name}-{secrets.token_hex(4)}"
+    unfinished.mkdir()  # as open as its neighbours: mkdtemp's are closed to a group too
     try:
         for name, content in {**contents, MANIFEST: manifest}.items():
-            with (unfinished / name).open("xb") as file:
+            with naming(folder / name), (unfinished / name).open("xb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
@@ -59,31 +83,47 @@ def write_folder(folder: Path, contents: Mapping[str, bytes]) -> str:
     return hashlib.sha256(manifest).hexdigest()
 
 
-def read_folder(folder: Path, names: tuple[str, ...] | None = None) -> dict[str, bytes]:
-    """The bytes of exactly these files (None: of all that are there).
+def read_folder(folder: Path, names: tuple[str, ...] | None = None, *, from_disk: bool = False) -> dict[str, bytes]:
+    """The bytes of exactly these files (None: of all that are there); `from_disk`: not those that memory still holds.
 
-    FolderError if one was changed, added or taken away, the manifest included.
+    Missing if there is no such folder, Unreachable if the system cannot read it, FolderError if a file was changed, added
+    or taken away, the manifest included.
     """
     try:
         present = {path.name for path in folder.iterdir()}
         wanted = present - {MANIFEST} if names is None else set(names)
         for name in sorted(present ^ {*wanted, MANIFEST}):
             raise FolderError(f"{folder} has {'an unknown file' if name in present else 'no'} {name}")
-        contents = {name: (folder / name).read_bytes() for name in sorted(wanted)}
-        saved = (folder / MANIFEST).read_bytes()
+        contents = {name: _read(folder / name, from_disk) for name in sorted(wanted)}
+        saved = _read(folder / MANIFEST, from_disk)
+    except FileNotFoundError as problem:
+        raise Missing(f"{folder} is not there") from problem
     except OSError as problem:
-        raise FolderError(f"{folder} cannot be read: {problem.strerror or problem}") from problem
+        raise Unreachable(f"{folder} cannot be read: {problem.strerror or problem}") from problem
     if saved != _manifest(contents):
         raise FolderError(f"{folder} was changed after it was saved: {_suspects(saved, contents)} does not fit")
     return contents
 
 
+def _read(path: Path, from_disk: bool = False) -> bytes:
+    """The bytes of a regular file; of a pipe or a device in its place nobody would ever see the end."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, f"{path.name} is no file", str(path))
+        if from_disk and hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        return file.read()
+
+
 def manifest_sha256(folder: Path) -> str:
     """One number for the whole folder: it changes with any byte of any file."""
     try:
-        return hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
+        return hashlib.sha256(_read(folder / MANIFEST)).hexdigest()
+    except FileNotFoundError as problem:
+        raise Missing(f"{folder} has no {MANIFEST}") from problem
     except OSError as problem:
-        raise FolderError(f"{folder} has no readable {MANIFEST}") from problem
+        raise Unreachable(f"{folder} has no readable {MANIFEST}: {problem.strerror or problem}") from problem
 
 
 def _manifest(contents: Mapping[str, bytes]) -> bytes:
@@ -97,3 +137,19 @@ def _suspects(saved: bytes, contents: Mapping[str, bytes]) -> str:
     text = saved.decode(errors="replace")
     changed = [name for name, content in contents.items() if hashlib.sha256(content).hexdigest() not in text]
     return " and ".join(changed) or MANIFEST
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold Ctrl-C back until the end, for what must be done as a whole; only the main thread is ever interrupted."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if pressed:
+            signal.raise_signal(signal.SIGINT)

@@ -16,14 +16,14 @@ from strategies_app.models import StrategyVersion
 from strategies_app.stored import find_strategy
 from strategies_app.vocabulary import TIMEFRAMES
 from training import checkpoints, operations
-from training.logs import log_path
+from training.logs import log_file
 from training.mails import mail_end
 from training.models import Operation, Status
 from training.pipeline.finding import ERROR, findings_of, lines_of
 from training.progress import SUPERSEDED, Progress
 from training.replaced import counted_losses
 from training.requests import Actor, resume, start_training
-from training.terminal import Display, LogFile, console_on
+from training.terminal import Display, console_on
 from training.workers import run_operation
 
 Hand = Callable[[Progress], None]
@@ -58,9 +58,17 @@ def _run(operation: Operation, attempt: int, stream: TextIO, program: str, hand:
     checkpoints.prune(settings.CHECKPOINT_MAX_AGE_DAYS)
     title = f"{operation.name}  {operation.pk}" + (f"  attempt {attempt}" if attempt > 1 else "")
     console = console_on(stream)
-    with LogFile(log_path(operation.pk, attempt)) as log, Display(title, console) as display:
+    with log_file(operation.pk, attempt) as log, Display(title, console) as display:
         display.state.best = _best_so_far(operation)
-        status = run_operation(operation.pk, attempt, [display, log], allow_inexact=allow_inexact, on_start=hand)
+
+        def begin(progress: Progress) -> None:
+            # As when a terminal is closed: what is trained is saved, and can be resumed.
+            display.on_leaving = lambda: progress.request_stop("shutdown")
+            if display.reader_left:
+                display.on_leaving()
+            hand(progress)
+
+        status = run_operation(operation.pk, attempt, [display, log], allow_inexact=allow_inexact, on_start=begin)
     mail_end(operation.pk)
     tell(operation.pk, status, console, program)
     return status

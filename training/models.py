@@ -308,3 +308,17 @@ class AuditEntry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.at:%Y-%m-%d %H:%M:%S} {self.username or 'command line'} {self.action} {self.target}"
+
+
+class Identity(models.Model):
+    """An id by which something outside the database is known: the database itself in Redis, a folder by the file in it."""
+
+    name = models.CharField(max_length=32, primary_key=True, help_text="`database`, or which folder, such as bundles")
+    key = models.CharField(max_length=32)
+    since = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        verbose_name_plural = "identities"
+
+    def __str__(self) -> str:
+        return self.name

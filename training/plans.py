@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 
 from strategies_app.schema import StrategySpec
+from training import homes
 from training.footprint import Footprint
 from training.memory import size_text
+from training.pipeline.finding import counted
 from training.requests import effective_spec
 
 #: Copies of the weights on the device: themselves, gradients and two moments.
@@ -31,7 +35,7 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str = "") -> di
     from training.trainer.targets import learn_target
 
     bars = load_bars(spec, Path(settings.STORE_DIR), threads=settings.DATA_THREADS)
-    cache = FeatureCache(Path(settings.CACHE_DIR), settings.CACHE_LIMIT_BYTES)
+    cache = FeatureCache(folder, settings.CACHE_LIMIT_BYTES) if (folder := homes.cache_folder()) else None
     prepared = prepare(spec, bars, cache=cache, data_threads=settings.DATA_THREADS, memory_limit=settings.MEMORY_LIMIT)
     taken = footprint_of(spec, bars, settings.DATA_THREADS, in_file=is_in_file(prepared))
     dataset, splits = prepared.dataset, prepared.splits
@@ -45,6 +49,7 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str = "") -> di
         "strategy": f"{spec.name} ({label})",
         "symbols": _names(dataset.symbols),
         "timeframes": f"{', '.join(spec.timeframes)} (rows on {spec.base_timeframe})",
+        "bars": bars_text(spec, bars.sources),
         "dates": f"{spec.training_data.start} to {spec.training_data.end}",
         "network": f"{spec.model.type}, {parameter_count(network):,} parameters, {len(dataset.feature_names)} features"
         f"{f' in windows of {spec.window} bars' if spec.window > 1 else ''}, "
@@ -67,6 +72,17 @@ def _names(symbols: tuple[str, ...]) -> str:
     from training.pipeline.coverage import MOST_NAMES, named
 
     return ", ".join(symbols) if len(symbols) <= MOST_NAMES else f"{len(symbols):,}: {named(symbols)}"
+
+
+def bars_text(spec: StrategySpec, sources: Mapping[str, Mapping[str, str]]) -> str:
+    """Which stored series each timeframe is taken from: `1h as stored, 4h resampled from 1h`."""
+    told = []
+    for timeframe in spec.timeframes:
+        taken = Counter(sources[symbol][timeframe] for symbol in spec.symbols)
+        ways = {s: "as stored" if s == timeframe else f"resampled from {s}" for s in taken}
+        numbers = {s: f" ({counted(count, 'symbol')})" if len(taken) > 1 else "" for s, count in taken.items()}
+        told.append(f"{timeframe} {' or '.join(ways[s] + numbers[s] for s in taken)}")
+    return ", ".join(told)
 
 
 def device_text(device: str, told: Footprint, weights: int) -> str:

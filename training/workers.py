@@ -8,29 +8,32 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from django.conf import settings
 from django.db import close_old_connections, connections
 
-from training import checkpoints, operations
+from training import checkpoints, homes, operations
 from training.analytics_keeping import analytics_of
+from training.bundles import read_back
 from training.continuing import continue_from, same_bars
 from training.endings import CANCELLED, failed, record, stopped, sweep
 from training.footprint import MemoryWatch
-from training.logs import log_path
+from training.logs import log_file
 from training.machine_use import MachineUse
 from training.mails import mail_end
 from training.models import Operation, Status
 from training.patience import patiently
 from training.progress import Progress, Watcher, learned_weights
 from training.pulse import Pulse
-from training.terminal import LogFile
-from training.values import Cancelled
+from training.recording import Recorder
+from training.values import Cancelled, Parts
 
 THREADS = 1
 #: What asks a run on a worker to save and stop; the worker blocks them in its fork until the run can take them.
@@ -52,14 +55,17 @@ def train_operation(operation_id: str, attempt: int) -> str:
 
     def leave(progress: Progress) -> None:
         """Cancelled while one call of a library computes on: with nothing to save, this process need not wait for it."""
-        if progress.has_nothing_to_save and operations.stop(operation_id, attempt, Status.CANCELLED, CANCELLED):
+        if not progress.has_nothing_to_save:
+            return
+        progress.is_left = operations.stop(operation_id, attempt, Status.CANCELLED, CANCELLED)
+        if progress.is_left:
             publisher.close(Status.CANCELLED)
             mail_end(operation_id)
             log.info("%s attempt %s: %s", operation_id, attempt, Status.CANCELLED)
             os._exit(0)
 
     try:
-        with stop_signals() as hand, LogFile(log_path(operation_id, attempt)) as written:
+        with stop_signals() as hand, log_file(operation_id, attempt) as written:
             watchers = (written, publisher)
             log.info("%s attempt %s begins", operation_id, attempt)
             how = {"allow_inexact": allow_inexact, "device": device, "on_start": hand, "leave": leave}
@@ -119,13 +125,15 @@ def run_operation(
     another thread when the run does not hear a cancellation at once, and may end the process if there is nothing to save.
     """
     schedule = checkpoints.Schedule(settings.CHECKPOINT_EPOCH_INTERVAL, settings.CHECKPOINT_TIME_INTERVAL_SECONDS)
-    progress = Progress(operation_id, attempt, schedule, watchers, weights=learned_weights(operation_id))
+    recorder = Recorder(operation_id)
+    weights = learned_weights(operation_id)
+    progress = Progress(operation_id, attempt, schedule, watchers, weights=weights, recorder=recorder)
     on_start(progress)
     if not patiently(lambda: operations.claim(operation_id, attempt), operation_id):
         raise operations.OperationError(f"{operation_id} is not waiting for attempt {attempt}: another process has taken it")
     watch = MemoryWatch(settings.MEMORY_LIMIT, progress.note)
     pulse = Pulse(operation_id, attempt, progress.request_stop, watch.look, lambda: leave(progress))
-    with pulse, MachineUse(operation_id, attempt, device):
+    with pulse, MachineUse(operation_id, attempt, device), recorder:
         try:
             progress.on_stage("load", 0.0)
             _train(operation_id, attempt, progress, allow_inexact, device)
@@ -149,12 +157,19 @@ def _train(operation_id: str, attempt: int, progress: Progress, allow_inexact: b
     device = device or choose_device()
     # A later attempt reads from where the first one did, whatever has been stored before that or beside it since.
     again = {"first_bars": operation.first_bars or None, "sources": operation.sources or None}
-    bars = load_bars(spec, Path(settings.STORE_DIR), progress.on_stage, threads=settings.DATA_THREADS, **again)
+
+    def load(store: Path) -> Any:
+        return load_bars(spec, store, progress.on_stage, threads=settings.DATA_THREADS, **again)
+
+    def last_state(folder: Path) -> Parts | None:
+        return patiently(lambda: continue_from(operation, progress, device, THREADS, allow_inexact), operation_id)
+
+    bars = homes.while_there("bars", load, progress.note, progress.rest)
     patiently(lambda: same_bars(operation, bars), operation_id)
-    resume = patiently(lambda: continue_from(operation, progress, device, THREADS, allow_inexact), operation_id)
+    resume = homes.while_there("checkpoints", last_state, progress.note, progress.rest)
     patiently(lambda: Operation.objects.filter(pk=operation_id, attempt=attempt).update(device=device), operation_id)
 
-    cache = FeatureCache(Path(settings.CACHE_DIR), settings.CACHE_LIMIT_BYTES)
+    cache = FeatureCache(folder, settings.CACHE_LIMIT_BYTES) if (folder := homes.cache_folder()) else None
     with memory_errors(), analytics_of(operation, progress.note) as on_analytics:
         bundle = train_strategy(
             spec, bars, strategy_text=operation.strategy_version.text, callback=progress, note=progress.note,
@@ -166,9 +181,16 @@ def _train(operation_id: str, attempt: int, progress: Progress, allow_inexact: b
 
     progress.on_stage("save", 0.0)
     folder = f"{operation_id}-{attempt}"
-    path = Path(settings.BUNDLE_DIR) / folder
-    digest = save_bundle(bundle, path)
+
+    def keep(bundles: Path) -> str:
+        shutil.rmtree(bundles / folder, ignore_errors=True)  # saved in a moment in which the disk was taken away
+        digest = save_bundle(bundle, bundles / folder)
+        read_back(bundles / folder, digest)
+        return digest
+
+    digest = homes.while_there("bundles", keep, progress.note, progress.rest)
     progress.on_stage("save", 1.0)
+    progress.settle()
     close_old_connections()  # one that the database has ended since the last report would lose the run
     patiently(progress.write, operation_id)
     patiently(lambda: record(operation, attempt, folder, digest, bundle.metrics, progress.stage_seconds), operation_id)

@@ -35,8 +35,8 @@ class Exchange:
             self.api.apiKey, self.api.secret = keys
 
     def market_of(self, symbol: str) -> str:
-        """BTC-USDT → BTC/USDT: a stored symbol has no slash."""
-        return symbol.replace("-", "/", 1)
+        """The symbol itself where it is a market such as BTC/USDT; BTC-USDT → BTC/USDT."""
+        return symbol if "/" in symbol else symbol.replace("-", "/", 1)
 
     def check(self, market: str, timeframe: str) -> None:
         offered = self.api.timeframes or {}

@@ -62,7 +62,7 @@ class Yahoo:
     name = "yahoo"
 
     def __init__(self, folder: Path, session: requests.Session[requests.Response] | None = None) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True)
         yfinance.set_tz_cache_location(str(folder))
         self.session = session or Watched(impersonate="chrome")
         # An error is an error: hidden ones look like a market without bars.

@@ -1,0 +1,243 @@
+"""Homes: the folders that the database's records speak of. Each has a file with an id that the database knows.
+
+A disk that is not mounted leaves an empty folder in its place. Who would write there looks for the id first, and again
+afterwards; nothing but this module makes such a folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final, TypeVar
+
+from django.conf import settings
+from django.db import DatabaseError, close_old_connections, connection
+
+from training.files import FolderError, sync_folder
+from training.models import BarSeries, Checkpoint, Identity, TrainedModel
+from training.values import Refusal
+
+#: Folder → the setting that says where it lies. Each may be a disk of its own.
+FOLDERS: Final = {
+    "home": "HOME_DIR", "bars": "STORE_DIR", "checkpoints": "CHECKPOINT_DIR", "bundles": "BUNDLE_DIR",
+    "logs": "LOG_DIR", "analytics": "ANALYTICS_DIR", "uploads": "UPLOAD_DIR",
+}  # fmt: skip
+MARK = ".ktrdr-id"
+#: Between two looks for a folder that is away.
+PAUSE_SECONDS = 0.5
+Result = TypeVar("Result")
+#: Ids that this process has read from the database; one that does not fit is read again.
+_known: dict[str, str] = {}
+
+
+class Away(FolderError):
+    """A folder is not there, or another one is in its place: nothing is written to it, and nothing that is in it is judged."""
+
+    category = "transient"
+
+
+def path_of(name: str) -> Path:
+    return Path(getattr(settings, FOLDERS[name]))
+
+
+def require(name: str) -> Path:
+    """The folder, proven to be the one that the database knows; one that it does not know yet is made, and known from then on.
+
+    Away if it is not there.
+    """
+    path = path_of(name)
+    if trouble := _trouble(name, path):
+        raise Away(trouble)
+    if _known.get(name) is None:
+        _begin(name, path)
+    return path
+
+
+def is_there(name: str) -> bool:
+    """Whether what is missing in the folder can be told: it is the one that the database knows, or none is known yet."""
+    return _trouble(name, path_of(name)) is None
+
+
+def states() -> dict[str, str]:
+    """Folder → `ok`, or the sentence that says what is wrong with it."""
+    return {name: _trouble(name, path_of(name)) or "ok" for name in FOLDERS}
+
+
+def require_all() -> None:
+    """Before anything is started. Away names all that are not there."""
+    sentences = [said for said in states().values() if said != "ok"]
+    if sentences:
+        raise Away("; ".join(sentences))
+    for name in FOLDERS:
+        require(name)
+
+
+def while_there(name: str, work: Callable[[Path], Result], note: Callable[[str], None], rest: Callable[[float], None]) -> Result:
+    """What `work` gives on the folder, begun anew as often as the folder is away, or was before it had ended.
+
+    What is waited for is told by `note`; `rest` sleeps between two looks, and may raise to end the waiting.
+    """
+    waited = False
+    while True:
+        try:
+            path = require(name)
+            if waited:
+                note(f"the folder of {name} is back")
+                waited = False
+            result = work(path)
+            require(name)
+        except (Refusal, OSError) as error:
+            if not isinstance(error, Away) and is_there(name):
+                raise
+            note(f"waits: {_trouble(name, path_of(name)) or error}")
+            waited = True
+            rest(PAUSE_SECONDS)
+        else:
+            return result
+
+
+def require_before_all() -> None:
+    """Before a lock is taken or a table made: Away if the database knows a home and it is not there; a new one knows none."""
+    try:
+        said = _trouble("home", path_of("home")) if is_set_up() else None
+    except DatabaseError:  # whoever sets it up says what is wrong with it
+        said = None
+    if said:
+        raise Away(said)
+
+
+def adopt(name: str) -> str:
+    """The folder as it is now is the one from now on, with the id that it has or a new one; in words what was done."""
+    path = path_of(name)
+    before = Identity.objects.filter(name=name).values_list("key", flat=True).first()
+    with _sentences(name, path):
+        found = _mark_in(path)
+        key = found or _marked(path)
+    Identity.objects.update_or_create(name=name, defaults={"key": key})
+    _known[name] = key
+    if found and found == before:
+        return f"{path} is the folder of {name}, as before"
+    return f"{path} is the folder of {name} from now on{'' if found else ', with a new id'}"
+
+
+def cache_folder() -> Path | None:
+    """The folder of copies that only this machine needs, made if need be; None while it would lie in a home that is away."""
+    path = Path(settings.CACHE_DIR)
+    if path.is_relative_to(path_of("home")) and not is_there("home"):
+        return None
+    with contextlib.suppress(OSError):  # whoever keeps something there says so
+        path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _trouble(name: str, path: Path) -> str | None:
+    """Why the folder is not the one that the database knows; None if it is, or if none is known yet."""
+    seen, why = None, ""
+    try:
+        seen = _mark_in(path)
+    except OSError as error:
+        why = f"cannot be read: {error.strerror or error}"
+    if seen is not None and seen == _known.get(name):
+        return None
+    wanted = _wanted(name)
+    if wanted is None:
+        return _sentence(name, path, why) if why else None
+    if seen == wanted:
+        return None
+    if not why and seen:
+        why = f"is another one: its {MARK} differs from what the database knows"
+    elif not why:
+        why = f"is not there: it has no {MARK}, by which the database knows it" if path.is_dir() else "is not there"
+    return _sentence(name, path, why)
+
+
+def _wanted(name: str) -> str | None:
+    """The id that the database knows, None if it knows none; while it is away, what it said last."""
+    try:
+        key = Identity.objects.filter(name=name).values_list("key", flat=True).first()
+    except DatabaseError:
+        close_old_connections()  # one that the database has ended would never work again
+        if name not in _known:
+            raise
+        return _known[name]
+    if key is None:
+        _known.pop(name, None)
+    else:
+        _known[name] = key
+    return key
+
+
+def _sentence(name: str, path: Path, why: str) -> str:
+    return (
+        f"the folder of {name}, {path}, {why}; mount it or move it back. If it was given up, "
+        f"`manage.py home --adopt {name}` begins with what is there now"
+    )
+
+
+def _begin(name: str, path: Path) -> None:
+    """The database does not know this folder yet: it is new, or from before folders had ids."""
+    with _sentences(name, path):
+        key = _mark_in(path)
+        if key is None:
+            _refuse_strange(name, path)
+            key = _marked(path)
+    known, _ = Identity.objects.get_or_create(name=name, defaults={"key": key})
+    _known[name] = known.key
+    if known.key != key:  # another machine was faster, with another folder
+        raise Away(_sentence(name, path, f"is another one: its {MARK} differs"))
+
+
+def _refuse_strange(name: str, path: Path) -> None:
+    """A folder that has nothing of what the database knows of is none to begin with."""
+    recorded: dict[str, Callable[[], list[str]]] = {
+        "bars": lambda: [f"{s}_{t}.parquet" for s, t in BarSeries.objects.values_list("symbol", "timeframe")[:100]],
+        "bundles": lambda: list(TrainedModel.objects.order_by("-pk").values_list("folder", flat=True)[:100]),
+        "checkpoints": lambda: list(Checkpoint.objects.order_by("-pk").values_list("folder", flat=True)[:100]),
+    }
+    wanted = recorded[name]() if name in recorded else []
+    if wanted and not (path.is_dir() and any(path.iterdir())):
+        seen = "empty" if path.is_dir() else "not there"
+        raise Away(_sentence(name, path, f"is {seen}, and the database knows of things in it"))
+
+
+def _mark_in(path: Path) -> str | None:
+    """The id that is in a folder, None if there is none."""
+    try:
+        return (path / MARK).read_text(encoding="ascii", errors="replace").strip() or None
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _marked(path: Path) -> str:
+    """Make the folder, if need be, and put an id into it; of two that do so at once both get the same."""
+    path.mkdir(parents=True, exist_ok=True)
+    temporary = path / f"{MARK}-{secrets.token_hex(4)}.tmp"
+    try:
+        with temporary.open("x", encoding="ascii") as file:
+            file.write(f"{secrets.token_hex(16)}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(temporary, path / MARK)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path)
+    key = _mark_in(path)
+    assert key is not None, "it was written just now"
+    return key
+
+
+@contextlib.contextmanager
+def _sentences(name: str, path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Away(f"the folder of {name}, {path}, cannot be used: {error.strerror or error}") from error
+
+
+def is_set_up() -> bool:
+    """Whether the database can know folders at all: it may be new, or from before they had ids."""
+    return Identity._meta.db_table in connection.introspection.table_names()
