@@ -439,7 +439,10 @@ _REFUSING = (
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"without_traceback": {"()": "training.logs.WithoutTraceback"}, "once": {"()": "training.logs.Once"}},
+    "filters": {
+        "without_traceback": {"()": "ktrdr_site.log_filters.WithoutTraceback"},
+        "once": {"()": "ktrdr_site.log_filters.Once"},
+    },
     "loggers": {
         **{f"django.{name}": {"filters": ["without_traceback"]} for name in _REFUSING},
         **{f"training.{name}": {"filters": ["once"]} for name in ("pulse", "progress", "machine_use")},

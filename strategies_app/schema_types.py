@@ -13,7 +13,7 @@ from strategies_app.kinds import Parameter
 
 ID = r"^[A-Za-z][A-Za-z0-9_-]*$"
 #: Exchanges' own names fit: BTC/USDT:USDT, ^GSPC, .DJI, BRK.B. A slash or colon stands between letters or digits only.
-SYMBOL = r"^[.^]?[A-Za-z0-9](?:[A-Za-z0-9._^=-]|[/:][A-Za-z0-9])*$"
+SYMBOL = r"^[.^]?(?:[A-Za-z0-9])(?:[A-Za-z0-9._^=-]|[/:][A-Za-z0-9])*$"
 MOST_OF_SYMBOL = 32
 SYMBOL_WORDS = "at most 32 letters, digits and . _ ^ = - / : such as EURUSD, BRK.B, ^GSPC or BTC/USDT"
 

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from django.core.management import CommandError
 
+from ktrdr_site.log_filters import Once
 from training.files import naming, write_folder
-from training.logs import AttemptFile, Once
+from training.logs import AttemptFile
 from training.management.refusals import refusals
 
 FULL = Path("/dev/full")

@@ -23,9 +23,9 @@ SCHEMA = [
 RECIPE = [f"training/{name}.py" for name in ("recipe", "prepared", "split_ledger", "predicted")]
 WEB = ("django", "rq", "django_rq", "redis", "channels", "ninja")
 JOBS = ["models", "operations", "checkpoints", "progress", "recording"]
-PAGES = ["api", "api_errors", "api_library", "api_pages", "api_shapes", "api_shapes_checks", "api_shapes_library",
+PAGES = ["api", "api_bodies", "api_errors", "api_library", "api_pages", "api_shapes", "api_shapes_checks", "api_shapes_library",
          "api_shapes_operations", "api_shapes_trainings", "authentication", "estimates", "questions", "sign_ins",
-         "standing", "tokens", "views", "websockets", "admin", "urls", "apps",
+         "standing", "tokens", "views", "websockets", "plain_requests", "modes", "admin", "urls", "apps",
          "admin_access", "admin_kept", "admin_operations", "admin_operations_list", "admin_operations_values",
          "admin_operations_verbs", "admin_parts", "admin_site", "admin_verbs", "admin_workers",
          "bundles", "deletions", "logs", "audience", "broadcast", "verdict", "kept", "comparing", "pairs", "database_words", "annotations", "uploads", "measure_words", "signals",
@@ -39,6 +39,7 @@ NEVER = {
     "the schema layer": (SCHEMA, (*WEB, *HEAVY, "numpy", "pyarrow", "training", "ktrdr_site", "strategies_app.models")),
     "the pipeline": (["training/pipeline"], (*WEB, "torch", "training.trainer", "training.models", "strategies_app.models")),
     "the sources": (["training/sources"], (*WEB, "torch", "training.trainer", "training.models", "strategies_app.models")),
+    "the modes of files": (["training/modes.py"], (*WEB, *HEAVY, "numpy", "pyarrow", "pydantic", "strategies_app", "training")),
     "the values": (["training/values.py"], (*WEB, *HEAVY, "pyarrow", "pydantic", "strategies_app", "training")),
     "the trainer": (["training/trainer"], (*WEB, "pandas", "talib", "pyarrow", "training.pipeline", "training.models", "strategies_app.models")),
     "what other packages compute": (["training/plugin_code.py"], (*WEB, *HEAVY, "training.pipeline", "training.trainer", "training.models")),

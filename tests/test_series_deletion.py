@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,8 @@ from django.db import transaction
 from django.utils import timezone
 
 from tests.api_examples import Examples, send, start, store_bars
-from training import deletions
+from tests.homes import ROOT, made_home
+from training import deletions, homes
 from training.admin_parts import address_of
 from training.bar_series import store_frame
 from training.models import AuditEntry, BarFetch, BarSeries, Operation, Status
@@ -198,6 +201,42 @@ def test_a_row_that_cannot_be_removed_keeps_its_file(stored: Examples, monkeypat
     monkeypatch.undo()
     settings.STORE_DIR = path().parent
     assert path().read_bytes() == before and BarSeries.objects.count() == 1
+
+
+def test_nothing_is_deleted_of_a_disk_that_is_away(stored: Examples, tmp_path: Path, settings: Any) -> None:
+    """An empty folder stands where the disk of the bars was: the records of its bars stay."""
+    homes.require("bars")
+    (tmp_path / "elsewhere").mkdir()
+    settings.STORE_DIR = tmp_path / "elsewhere"
+    told = stored.signed_in("trainer").post("/data/AAPL/1d/delete/", follow=True).content.decode()
+    assert "Nothing was deleted" in told and BarSeries.objects.count() == 1
+    assert send(stored.with_token("trainer", "train"), "delete", "/data/AAPL/1d").status_code == 409
+    admin, row = stored.signed_in("admin"), BarSeries.objects.get()
+    assert "was left as it is" in admin.post(address_of(row, "delete"), {"confirmed": "yes"}, follow=True).content.decode()
+    with pytest.raises(CommandError):
+        call_command("data", "AAPL", "1d", "--delete", "--yes")
+    assert BarSeries.objects.count() == 1
+
+
+DIES = """
+import django, os
+django.setup()
+from training import deletions
+from training.requests import Actor
+set_aside = deletions._set_aside
+deletions._set_aside = lambda path: (set_aside(path), os._exit(9))
+deletions.delete_series("AAPL", "1d", Actor())
+"""
+
+
+def test_a_process_that_dies_while_it_deletes_leaves_what_the_check_of_the_store_puts_right(tmp_path: Path) -> None:
+    home = made_home(tmp_path)
+    environment = home.environment(DJANGO_SETTINGS_MODULE="ktrdr_site.settings")
+    assert subprocess.run([sys.executable, "-c", DIES], cwd=ROOT, env=environment, check=False).returncode == 9
+    checked = home.run("data", "--check")
+    assert checked.returncode == 1 and "AAPL 1d: the file is gone and its row was removed" in checked.stdout
+    assert home.run("data", "--check").returncode == 0
+    assert [path.name for path in (home.folder / "bars").iterdir() if "AAPL" in path.name and path.suffix != ".lock"] == []
 
 
 def test_bars_that_are_loaded_again_begin_anew(stored: Examples) -> None:

@@ -38,10 +38,9 @@ from training.bundles import bundle_zip, provenance
 from training.files import FolderError
 from training.measure_words import columns_of, heads_of
 from training.models import BarSeries, Checkpoint, TrainedModel
-from training.operations import OperationError
-from training.pipeline.coverage import DataError
 from training.pipeline.finding import counted
 from training.requests import Actor, audit
+from training.values import Refusal
 from training.verdict import baseline_name, is_of_returns
 
 
@@ -53,7 +52,7 @@ def ask_then_delete(
         return confirmation(model_admin, request, "Delete", [(row, keeps)], address_of(row))
     try:
         delete(Actor(request.user, "admin"))
-    except (OperationError, DataError) as refusal:
+    except Refusal as refusal:
         messages.error(request, f"{row} was left as it is: {refusal}.")
         return HttpResponseRedirect(address_of(row))
     LogEntry.objects.log_actions(request.user.pk, [row], DELETION, single_object=True)

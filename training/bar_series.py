@@ -40,7 +40,7 @@ from training.pipeline.calendars import expected_bars, require_calendar
 from training.pipeline.coverage import DAY, day_start
 from training.pipeline.file_reading import AS_FOUND, Asked, Reading
 from training.pipeline.finding import Finding, counted, iso
-from training.pipeline.gaps import holes
+from training.pipeline.gaps import habit_of, holes
 from training.pipeline.misreading import refuse_misread
 from training.pipeline.origins import UNKNOWN, Origin, origin_after
 from training.pipeline.quality import bar_faults, quality
@@ -179,7 +179,8 @@ def _record(
 ) -> tuple[BarSeries, list[str]]:
     times, calendar = bar_times(frame), origin.calendar
     expected, unknown = expected_bars(calendar, timeframe, times)
-    found = quality(frame, timeframe, calendar, expected)
+    habit = habit_of(times, timeframe)
+    found = quality(frame, timeframe, calendar, expected, habit)
     findings = [*unknown, *found.findings(), *_far_away(times)]
     warnings = [finding.sentence for finding in findings]
     series, _ = BarSeries.objects.update_or_create(
@@ -194,7 +195,7 @@ def _record(
                 **found.as_dict(),
                 "warnings": warnings,
                 "origin": {**asdict(origin), "words": origin.words()},
-                "holes": holes(frame, timeframe, expected=expected),
+                "holes": holes(frame, timeframe, expected=expected, habit=habit),
                 "findings": [finding.plain() for finding in findings],
             },
             "source": source[:255],

@@ -89,7 +89,7 @@ def children(plan: Plan) -> list[Child]:
     hosts = ",".join(dict.fromkeys([*settings.ALLOWED_HOSTS, plan.host]))
     proxied = ["--proxy-headers"] if settings.BEHIND_TLS else []
     patience = ["--websocket_connect_timeout", str(HANDSHAKE_SECONDS)]
-    options = ["-v", "0", "--no-server-name", *patience, *proxied, "-b", plan.host, "-p", str(plan.port)]
+    options = ["-v", "0", "--no-server-name", *proxied, *patience, "-b", plan.host, "-p", str(plan.port)]
     web = ["daphne", *options, "ktrdr_site.asgi:application"]
     started = ",".join(tag for tag, count in counts.items() if count)
     found = [_module("web", 1, web, {"KTRDR_ALLOWED_HOSTS": hosts, "KTRDR_STARTED_BY_UP": started})]

@@ -42,7 +42,12 @@ def inspect_upload(key: str) -> dict[str, Any]:
             told["head"] = _head(first_rows(upload.path, reading, SHOWN))
             table = read_cells(upload.path, reading)
             timeframe = upload.options["timeframe"]
-            told["shown"] = shown = _shown_timeframe(upload, table)
+            try:
+                told["shown"] = shown = _shown_timeframe(table)
+            except DataError:  # said when the bars are read as it was chosen, below
+                if not timeframe:
+                    raise
+                shown = ""
             told |= {"spacing": _spacing(shown, timeframe, guess(upload.name)[1]), "proposed": "" if timeframe else shown}
             timeframe = timeframe or shown
             if not timeframe:
@@ -191,19 +196,15 @@ def _head(first: FirstRows) -> dict[str, Any]:
     return {"columns": heads, "rows": rows, "layout": first.layout, "needed": list(first.options_needed)}
 
 
-def _shown_timeframe(upload: Upload, table: Table) -> str:
-    """The timeframe that the distances between the times show, whatever their zone; "" where they show none."""
-    from training.pipeline.bar_files import bars_of
-    from training.pipeline.coverage import DataError
-    from training.pipeline.frames import bar_times
+def _shown_timeframe(table: Table) -> str:
+    """The timeframe that the distances between the times show, whatever their zone and whoever's bars they are; "" for none."""
+    import numpy as np
+
+    from training.pipeline.file_times import opens_of
     from training.pipeline.spacing import timeframe_of
 
-    anywhere = replace(_reading(upload), tz="UTC", price_scale=1.0, adjust=False, drop_impossible=True)
-    try:
-        frame, _ = bars_of(upload.name, table, "1m", anywhere)
-    except DataError:
-        return ""  # what is wrong is said when it is read as it was asked for
-    return timeframe_of(bar_times(frame)) or ""
+    times, _ = opens_of(table.columns["timestamp"], "1m", "UTC", table.rows, table.known)
+    return timeframe_of(np.unique(times)) or ""
 
 
 def _spacing(shown: str, chosen: str, said: str) -> str:
@@ -220,14 +221,18 @@ def _spacing(shown: str, chosen: str, said: str) -> str:
 
 
 def _preview(frame: pd.DataFrame, upload: Upload) -> dict[str, Any]:
+    import numpy as np
+
     from training.pipeline.calendars import expected_bars
     from training.pipeline.frames import bar_times, time_text
+    from training.pipeline.gaps import habit_of
     from training.pipeline.quality import quality
 
-    times, timeframe, calendar = bar_times(frame), upload.options["timeframe"], _calendar_after(upload)
-    beside = _beside_stored(frame, upload)
+    times, timeframe, calendar, stored = bar_times(frame), upload.options["timeframe"], _calendar_after(upload), _stored(upload)
+    beside = _beside_stored(frame, stored, upload)
     expected, silent = expected_bars(calendar, timeframe, times)
-    odd = [*silent, *quality(frame, timeframe, calendar, expected).findings()]
+    after = times if stored is None else np.union1d(times, bar_times(stored))
+    odd = [*silent, *quality(frame, timeframe, calendar, expected, habit_of(after, timeframe)).findings()]
     ends = frame if len(frame) <= 2 * SHOWN else frame.iloc[[*range(SHOWN), *range(-SHOWN, 0)]]
     values = [[None if value != value else value for value in row] for row in ends.to_numpy().tolist()]
     return {
@@ -254,11 +259,24 @@ def _calendar_after(upload: Upload) -> str:
     return series_calendar(root, symbol, timeframe) if symbol and series_path(root, symbol, timeframe).exists() else ""
 
 
-def _beside_stored(frame: pd.DataFrame, upload: Upload) -> dict[str, Any]:
+def _stored(upload: Upload) -> pd.DataFrame | None:
+    """The bars of the series that are stored already."""
+    from django.conf import settings
+
+    from training.pipeline.bars import read_bars, series_path
+
+    symbol, timeframe = upload.options["symbol"], upload.options["timeframe"]
+    root = Path(settings.STORE_DIR)
+    if not symbol or not series_path(root, symbol, timeframe).exists():
+        return None
+    return read_bars(root, symbol, timeframe)
+
+
+def _beside_stored(frame: pd.DataFrame, stored: pd.DataFrame | None, upload: Upload) -> dict[str, Any]:
     """How the file's bars stand to those of the store: new, the same, or other values at the same time."""
     from django.conf import settings
 
-    from training.pipeline.bars import merge_bars, read_bars, series_origin, series_path
+    from training.pipeline.bars import merge_bars, series_origin
     from training.pipeline.coverage import DataError
     from training.pipeline.frames import bar_times
     from training.pipeline.misreading import refuse_misread
@@ -267,10 +285,9 @@ def _beside_stored(frame: pd.DataFrame, upload: Upload) -> dict[str, Any]:
 
     symbol, timeframe = upload.options["symbol"], upload.options["timeframe"]
     root, reading = Path(settings.STORE_DIR), _reading(upload)
-    if not symbol or not series_path(root, symbol, timeframe).exists():
+    if stored is None:
         refuse_wrong_timeframe(bar_times(frame), timeframe, told=reading.timeframe_is_right, asks=True)
         return {"added": len(frame), "same": 0, "differ": 0, "conflict": "", "stored": False}
-    stored = read_bars(root, symbol, timeframe)
     merge = merge_bars(stored, frame, replace=True)
     before = series_origin(root, symbol, timeframe)
     now = origin_after(before, reading)

@@ -101,20 +101,6 @@ class Worker(rq.Worker):
     def was_asked_to_stop(self) -> bool:
         return self._shutdown_requested_date is not None
 
-    def execute_job(self, job: Any, queue: Any) -> None:
-        try:
-            if self.database is not None:
-                belonging.refuse(job, self.database)
-        except belonging.Stranger as stranger:
-            belonging.put_back(job, queue)
-            self._leave(stranger)
-            return
-        try:
-            super().execute_job(job, queue)
-        except ResponseError as error:  # before its process was forked, or after it has ended: the database knows how
-            self._refused(error)
-            self.executions.clear()
-
     def _leave(self, stranger: belonging.Stranger) -> None:
         """The queues are another database's now: this worker ends, and nothing of what waits is lost."""
         log.error("the worker ends: %s", stranger)
@@ -175,6 +161,18 @@ class Worker(rq.Worker):
             if self._stop_requested:
                 raise StopRequested
             time.sleep(REFUSED_SECONDS)
+
+    def execute_job(self, job: Any, queue: Any) -> None:
+        try:
+            if self.database is not None:
+                belonging.refuse(job, self.database)
+            super().execute_job(job, queue)
+        except belonging.Stranger as stranger:
+            belonging.put_back(job, queue)
+            self._leave(stranger)
+        except ResponseError as error:  # before its process was forked, or after it has ended: the database knows how
+            self._refused(error)
+            self.executions.clear()
 
     def set_shutdown_requested_date(self) -> None:
         with contextlib.suppress(RedisError):  # in a signal's handler, where it would end what waits for the horse

@@ -19,12 +19,12 @@ from training.deletions import delete_series, resumable_readers, why_kept
 from training.downloads import TYPES, series_response
 from training.figures_bars import Axis, candle_figure, coverage_strip, moment
 from training.models import BarSeries
-from training.operations import OperationError
 from training.pages.access import actor_of, page
 from training.pages.query import searched, without_page
 from training.pipeline.coverage import DataError
 from training.requests import audit
 from training.templatetags.words import sentence
+from training.values import Refusal
 
 PER_PAGE = 200
 #: Source of the bars that come with the program.
@@ -123,7 +123,7 @@ def delete(request: HttpRequest, symbol: str, timeframe: str) -> HttpResponse:
     shown = series_or_404(symbol, timeframe)
     try:
         rows = delete_series(symbol, timeframe, actor_of(request))
-    except (OperationError, DataError) as refusal:
+    except Refusal as refusal:
         messages.error(request, f"{sentence(str(refusal))} Nothing was deleted.")
         return redirect("site:series", symbol, timeframe)
     messages.success(request, f"{shown} is deleted, {rows:,} bars.")

@@ -25,7 +25,7 @@ from training.pipeline.file_clocks import formatted
 from training.pipeline.file_heads import HEAD, Head, given_by_name, head_of, refuse_unassigned
 from training.pipeline.file_layouts import NUMERIC, PRICES
 from training.pipeline.file_numbers import NOTHING, Marks, decided, marks_given, proven
-from training.pipeline.file_reading import AS_FOUND, Asked, Reading
+from training.pipeline.file_reading import AS_FOUND, Asked, Reading, one_line
 from training.pipeline.file_times import Known
 from training.pipeline.finding import counted
 from training.pipeline.frames import Rows
@@ -59,18 +59,16 @@ class Table:
 def read_cells(path: Path, reading: Reading = AS_FOUND) -> Table:
     """The cells of a CSV or Parquet file, each column in its part; a DataError begins with the file's name."""
     with in_words(path):
-        try:
-            return _parquet(path, reading) if _is_parquet(path) else _text_table(_content(path, reading), reading)
-        except Asked as error:
-            raise Asked(f"{path.name}: {error}", error.option) from error
-        except DataError as error:
-            raise DataError(f"{path.name}: {error}") from error
+        return _parquet(path, reading) if _is_parquet(path) else _text_table(_content(path, reading), reading)
 
 
 def beginning(path: Path, reading: Reading, count: int) -> tuple[Head, Table | str]:
     """The head of a file with its first rows; and the table of these, or the field of Reading that it asks for, "" if none."""
     with in_words(path):
-        content = b"" if _is_parquet(path) else _content(path, reading)
+        try:
+            content = b"" if _is_parquet(path) else _content(path, reading)
+        except Asked as asked:
+            return Head("", (), 0, (), (), (), None), asked.option
         if content[HEAD:]:
             content = content[: max(content.rfind(b"\n", 0, HEAD), content.find(b"\n")) + 1]
         try:
@@ -91,6 +89,10 @@ def in_words(path: Path) -> Iterator[None]:
         yield
     except MemoryError:  # Arrow's is an ArrowException too, and says nothing of the file
         raise
+    except Asked as error:
+        raise Asked(one_line(f"{path.name}: {error}"), error.option) from error
+    except DataError as error:
+        raise DataError(one_line(f"{path.name}: {error}")) from error
     except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
         told = str(error).splitlines()[0] if str(error) else "it is damaged"
         raise DataError(f"{path.name} cannot be read: {told}") from error
@@ -161,8 +163,9 @@ def _text_table(content: bytes, reading: Reading) -> Table:
         raise DataError("the file is empty")
     head = _head(content, reading)
     refuse_unassigned(head)
-    if len(reading.columns) > head.width:
-        raise DataError(f"{len(reading.columns)} columns are given and the rows have {head.width} cells")
+    widest = max([len(head.names), *(len(row) for row in head.rows[:1])])
+    if len(reading.columns) > widest:
+        raise DataError(f"{len(reading.columns)} columns are given and the rows have {widest} cells")
     chosen = _chosen(head, reading)
     numeric = [position for role, position in chosen.items() if role in NUMERIC]
     marks = marks_given(reading, head.layout.decimal if head.layout else "")
@@ -265,7 +268,9 @@ def _short_rows(content: bytes, head: Head) -> tuple[str, ...]:
     short = [number for number, line in enumerate(body) if line.strip() and line.count(mark) < head.width - 1]
     if not short:
         return ()
-    if short[-1] == len(body) - 1 and body[-1].count(mark) < min(line.count(mark) for line in body[:-1] if line.strip()):
+    if short[-1] == len(body) - 1 and body[-1].count(mark) < min(
+        (line.count(mark) for line in body[:-1] if line.strip()), default=0
+    ):
         told = body[-1].decode("utf-8", errors="replace").strip()[:60]
         if re.match(r"[-\d]", told):
             raise DataError(f"the file ends within line {head.skipped + 1 + short[-1]}: {told}; wanted the whole file")

@@ -61,6 +61,11 @@ class Asked(DataError):
         self.option = option
 
 
+def one_line(text: str) -> str:
+    """A sentence that shows what a file holds, which may be anything, on one line."""
+    return " ".join(text.split())
+
+
 @dataclass(frozen=True)
 class FirstRows:
     """The beginning of a file as it stands there, for whoever assigns the columns.

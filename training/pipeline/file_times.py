@@ -26,6 +26,8 @@ _FIRST_YEAR = 1900
 _UNITS = (1_000_000, 1000, 1)
 #: Smaller numbers are no seconds since 1970 that a bar would have: what counts days, or rows, is below.
 _FEW = 10_000_000
+#: 1973 in each unit.
+_LATER = (1e8, 1e11, 1e14, 1e17)
 #: Excel's day 0, and the first of its days that is taken for one: before, it may as well be a day since 1970.
 _EXCEL = -25_569 * DAY
 _EXCEL_FIRST = 25_569
@@ -125,10 +127,19 @@ def _stamps(column: pd.Series, rows: Rows, known: Known) -> Stamps:
     text = column.astype(str).str.strip()
     if known.date_format:
         return formatted(text, known.date_format, rows)
-    if re.fullmatch(_NUMBER, text.iloc[0]) and text.str.fullmatch(_NUMBER).all():
+    if re.fullmatch(_NUMBER, text.iloc[0]) and _all_numbers(text, rows):
         whole = text.str.fullmatch(r"-?\d{1,18}").all()
         return _numbered(text.astype(np.int64 if whole else np.float64).to_numpy(), text, rows)
     return _iso_stamps(text) or stamps_of(text, rows, month_first=known.month_first)
+
+
+def _all_numbers(text: pd.Series, rows: Rows) -> bool:
+    """Whether every text is a number; DataError where most are, and one is not."""
+    numbers = text.str.fullmatch(_NUMBER).to_numpy(bool)
+    if not numbers.all() and numbers.mean() > 0.5:
+        other = np.flatnonzero(~numbers)
+        raise DataError(f"{rows.named(other)}: '{text.iloc[int(other[0])]}' is not a time as the other rows have it, a number")
+    return bool(numbers.all())
 
 
 def _iso_stamps(text: pd.Series) -> Stamps | None:
@@ -195,7 +206,7 @@ def _unmarked_dates(numbers: NDArray[np.int64] | NDArray[np.float64], cells: pd.
 
 
 def _excel(numbers: NDArray[np.int64] | NDArray[np.float64], cells: pd.Series, rows: Rows) -> Stamps:
-    """Days since 1899-12-30, with the time of day as their fraction: to the second, which is as fine as they are kept."""
+    """Days since 1899-12-30, with the time of day as their fraction: to the second, since exports cut the fraction off."""
     beyond = (dt.date.today().year + 2 - 1970) * 366 + _EXCEL_FIRST
     other = np.flatnonzero((numbers < _EXCEL_FIRST) | (numbers > beyond))
     if len(other):
@@ -204,9 +215,6 @@ def _excel(numbers: NDArray[np.int64] | NDArray[np.float64], cells: pd.Series, r
             " neither a date nor seconds since 1970, and no day of Excel's from 1970 on; wanted such as 2020-01-31 09:30"
         )
     seconds = np.round(numbers.astype(np.float64) * 86_400).astype(np.int64)
-    # Exports cut the fraction to six digits, a twelfth of a second: a minute is met to the second.
-    near = (seconds + 30) // 60 * 60
-    seconds = np.where(np.abs(seconds - near) <= 1, near, seconds)
     return Stamps(seconds * 1_000_000 + _EXCEL, None, "", ("times are Excel's serial days",))
 
 
@@ -233,23 +241,27 @@ def _since_1970(numbers: NDArray[np.int64] | NDArray[np.float64], cells: pd.Seri
                 f"times are in {names[unit[0]]} and from {line} on in {names[unit[changed]]}: each row is read in its own unit",
             )
         else:
+            _refuse_two_units(np.abs(numbers.astype(np.float64)), unit, cells, rows)
             unit[:] = unit.max()
-            size = np.abs(numbers.astype(np.float64))
-            leap = np.flatnonzero(
-                (np.minimum(size[1:], size[:-1]) * 500 < np.maximum(size[1:], size[:-1]))
-                & (np.minimum(size[1:], size[:-1]) >= 1e8)
-            )
-            if len(leap):
-                raise DataError(
-                    f"{rows.named(leap[:1] + 1)}: '{cells.iloc[int(leap[0]) + 1]}' is in another unit than"
-                    f" '{cells.iloc[int(leap[0])]}' before it, wanted one unit in all rows"
-                )
     times = np.empty(len(numbers), np.int64)
     for position, factor in enumerate(_UNITS):
         times[unit == position] = np.round(numbers[unit == position] * factor).astype(np.int64)
     nano = unit == len(_UNITS)
     times[nano] = (numbers[nano] // 1000).astype(np.int64)
     return Stamps(times, times, "", notes)
+
+
+def _refuse_two_units(sizes: NDArray[np.float64], unit: NDArray[np.int64], cells: pd.Series, rows: Rows) -> None:
+    """DataError unless numbers that fit several units are one series in the coarsest of them: it begins in the first days of
+    1970, goes on without a leap, and reaches years that no other unit would give."""
+    one, other = np.minimum(sizes[1:], sizes[:-1]), np.maximum(sizes[1:], sizes[:-1])
+    leaps = np.flatnonzero((one * 10 < other) & (one >= 1e8)) + 1
+    if len(leaps) or sizes.max() < _LATER[unit.max()]:
+        where = int(leaps[0]) if len(leaps) else int(np.flatnonzero(unit != unit[0])[0])
+        raise DataError(
+            f"{rows.named(np.array([where]))}: '{cells.iloc[where]}' is in another unit than '{cells.iloc[where - 1]}' before it,"
+            " or no time at all; wanted times since 1970 in one unit"
+        )
 
 
 # --- from clocks to opens ----------------------------------------------------------------------

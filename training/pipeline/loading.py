@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from strategies_app.schema import RawInput, StrategySpec, output_of
 from strategies_app.vocabulary import PRICE_COLUMNS
 from training.pipeline.arguments import require, require_call, require_spec, require_threads
-from training.pipeline.bars import read_bars, series_origin, series_range, stored_series
+from training.pipeline.bars import read_bars, series_habit, series_origin, series_range, stored_series
 from training.pipeline.coverage import (
     DAY,
     DataError,
@@ -326,9 +326,11 @@ class _Reader:
 
     def _inspect(self, frame: pd.DataFrame, timeframe: str, source: str, *, needs_volume: bool) -> list[str]:
         """The data gate: what it finds is kept, and given in words; DataError for bars that nothing can be trained on."""
-        origin = series_origin(self.root, self.symbol, source)
+        origin, habit = series_origin(self.root, self.symbol, source), series_habit(self.root, self.symbol, source)
+        if source != timeframe:
+            habit = habit.coarser(timeframe)
         found = validate_bars(
-            frame, self.symbol, timeframe, needs_volume=needs_volume, calendar=origin.calendar,
+            frame, self.symbol, timeframe, needs_volume=needs_volume, calendar=origin.calendar, habit=habit,
             timeframe_is_right=origin.timeframe_is_right, is_resampled=source != timeframe,
         )  # fmt: skip
         self.findings += found

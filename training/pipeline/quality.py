@@ -17,6 +17,7 @@ from training.pipeline.coverage import MINIMUM_ROWS, DataError
 from training.pipeline.finding import ERROR, Finding, counted, iso, refused
 from training.pipeline.frames import bar_times, bar_values, time_text
 from training.pipeline.gaps import Expected, Stretches, gaps_of, outside, slots_of, summary
+from training.pipeline.habits import Habit
 from training.pipeline.oddities import spikes, split_jumps
 from training.pipeline.series_quality import Quality, off_grid
 from training.pipeline.spacing import timeframe_of as timeframe_of
@@ -27,8 +28,11 @@ STRETCH = 20
 LARGEST_MISSING_SHARE = 0.05
 
 
-def quality(frame: pd.DataFrame, timeframe: str, calendar: str = "", expected: Expected = None) -> Quality:
-    """The quality of a series; nothing here is an error. expected: the slots in which the calendar has a bar."""
+def quality(
+    frame: pd.DataFrame, timeframe: str, calendar: str = "", expected: Expected = None, habit: Habit | None = None
+) -> Quality:
+    """The quality of a series; nothing here is an error. expected: the slots in which the calendar has a bar; habit: of the
+    whole series, if the frame is a part of it."""
     times, values = bar_times(frame), bar_values(frame)
     missing = np.count_nonzero(np.isnan(values), axis=1)
     volume, close = values[4], values[3]
@@ -42,7 +46,7 @@ def quality(frame: pd.DataFrame, timeframe: str, calendar: str = "", expected: E
         int(times[0]) if len(times) else None,
         int(times[-1]) if len(times) else None,
         {column: int(count) for column, count in zip(BAR_COLUMNS, missing, strict=True)},
-        gaps_of(times, slots, timeframe, expected),
+        gaps_of(times, slots, timeframe, expected, habit),
         _stretches(times, volume == 0),
         _stretches(times, constant, lead=1),
         tuple(split_jumps(times, values)),
@@ -116,13 +120,15 @@ def validate_bars(
     *,
     needs_volume: bool = True,
     calendar: str = "",
+    habit: Habit | None = None,
     timeframe_is_right: bool = False,
     is_resampled: bool = False,
 ) -> list[Finding]:
     """The findings about bars that may be trained on; DataError about others, with all that speaks against them as findings.
 
-    A missing volume counts only where something needs it. timeframe_is_right: as a person said when the bars were loaded.
-    Resampled bars last as long as they say, however far they are apart.
+    A missing volume counts only where something needs it. habit: of the whole series that these bars are a part of.
+    timeframe_is_right: as a person said when the bars were loaded. Resampled bars last as long as they say, however far
+    they are apart.
     """
     against = [finding.of(symbol, timeframe) for finding in _stopping(frame, minimum_rows, needs_volume)]
     times = bar_times(frame) if not against else np.empty(0, np.int64)
@@ -132,7 +138,7 @@ def validate_bars(
     if against:
         raise DataError(refused(against), against)
     expected, silent = expected_bars(calendar, timeframe, times)
-    found = [*silent, *quality(frame, timeframe, calendar, expected).findings()]
+    found = [*silent, *quality(frame, timeframe, calendar, expected, habit).findings()]
     if wrong is not None:
         found.append(wrong.as_told())
     return [finding.of(symbol, timeframe) for finding in found]
