@@ -11,7 +11,7 @@ from django.urls import resolve, reverse
 
 from strategies_app.reader import read_strategy
 from strategies_app.symbol_lists import BadList, symbols_in
-from tests.api_examples import TEXT, Examples, send
+from tests.api_examples import TEXT, Examples, register_worker, send
 from tests.homes import made_home
 from training.bar_series import check_store, store_frame
 from training.models import BarSeries
@@ -53,6 +53,35 @@ def test_pages_and_api_have_an_address_for_each(stored: Examples, symbol: str) -
     assert f'href="{reverse("site:series", args=[symbol, "1d"])}"' in client.get("/data/").content.decode()
     assert send(client, "delete", f"/data/{symbol}/1d").status_code == 204
     assert BarSeries.objects.count() == len(NAMES) - 1 and not BarSeries.objects.filter(symbol=symbol).exists()
+
+
+def test_a_training_is_started_on_one_by_form_and_api(stored: Examples, empty_redis: Any) -> None:
+    register_worker("cpu")
+    client = stored.signed_in("trainer")
+    days = {"start": "2015-01-05", "end": "2015-02-20"}
+    page = client.get("/train/", {"strategy": "stored"}).content.decode()
+    assert 'value="BTC/USDT:USDT"' in page
+    form = {
+        "strategy": "stored",
+        "symbols": ["BTC/USDT:USDT"],
+        "timeframes": ["1d"],
+        **days,
+        "validation_split": "0.15",
+        "task_id": "b" * 32,
+    }
+    answer = client.post("/train/", form)
+    assert answer.status_code == 302, answer.content.decode()
+    body = {
+        "strategy_name": "stored",
+        "symbols": ["^GSPC", ".DJI"],
+        "timeframes": ["1d"],
+        "start_date": days["start"],
+        "end_date": days["end"],
+    }
+    answer = send(client, "post", "/trainings/start", body)
+    assert answer.status_code == 202 and answer.json()["symbols"] == ["^GSPC", ".DJI"], answer.content
+    for wrong in ("../x", "A//B", "x" * 33):
+        assert send(client, "post", "/trainings/start", body | {"symbols": [wrong]}).status_code == 422
 
 
 @pytest.mark.parametrize("symbol", ["../../etc/passwd", "..", "A/../B", "%2e%2e", "a\\b", "A" * 500, "A/B/../../C"])

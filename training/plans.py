@@ -58,7 +58,7 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str = "") -> di
         "worker": worker or f"this process, {device} ({device_name(device)})",
         "features": list(dataset.feature_names),
         "class_names": list(dataset.class_names),
-        "split": split_ledger(dataset, splits, bars),
+        "split": in_times(split_ledger(dataset, splits, bars)),
         "class_shares": {name: class_shares(dataset, positions) for name, positions in parts.items() if len(positions)},
         "return_figures": {name: told for name, positions in parts.items() if (told := return_figures(dataset, positions))},
         "longest_look_ahead": longest_look_ahead(spec, dataset),
@@ -66,6 +66,19 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str = "") -> di
         "checks": dict(prepared.checks),
         "notes": [*prepared.notes, *warnings, *filter(None, [of_precision])],
     }
+
+
+def in_times(ledger: dict[str, Any]) -> dict[str, Any]:
+    """With `times`: where the sides begin and end, as every time of an answer is written; the numbers beside it are older."""
+    from training.pipeline.finding import iso
+
+    spans = {
+        symbol: [{**span, "first": iso(span["first"]), "last": iso(span["last"])} for span in of]
+        for symbol, of in ledger["spans"].items()
+    }
+    moments = {name: [iso(time) for time in ledger[name]] for name in ("cuts", "embargo_ends")}
+    times = {"start": iso(ledger["start"]), "end": iso(ledger["end"]), **moments, "spans": spans}
+    return {**ledger, "times": times}
 
 
 def _names(symbols: tuple[str, ...]) -> str:
