@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import os
 import re
 import secrets
+import sys
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
+
+from training.modes import TooOpen, close_home, closed_sentence, umask_of
 
 
 def _number(name: str, default: float, *, low: float, whole: bool = False) -> float:
@@ -69,6 +74,44 @@ def _folder(name: str, default: Path) -> Path:
     return Path(text).expanduser().absolute() if text else default
 
 
+def _umask(name: str) -> int:
+    """What the mode in environment variable `name` leaves to nobody else."""
+    text = os.environ.get(name, "").strip() or "700"
+    try:
+        return umask_of(text)
+    except ValueError:
+        raise ImproperlyConfigured(
+            f"{name} is {text!r}, wanted 700 (only who owns it), 750 or 770 (its group too), or another mode that begins with 7"
+        ) from None
+
+
+def _elsewhere(home: Path, *folders: Path) -> list[Path]:
+    """What of ours lies outside of the home: folders, and the files of an SQLite database."""
+    name = str(DATABASES["default"]["NAME"]) if "sqlite3" in str(DATABASES["default"]["ENGINE"]) else ""
+    files = [Path(name + end) for end in ("", "-wal", "-shm", "-journal")] if name else []
+    return [path for path in [*folders, *files] if home not in path.parents]
+
+
+def _let_group_write(database: dict[str, object]) -> None:
+    """SQLite makes a file that only its owner may write, so it finds one."""
+    if UMASK & 0o020 or database["ENGINE"] != "django.db.backends.sqlite3":
+        return
+    try:
+        Path(str(database["NAME"])).touch(0o666)
+    except OSError as error:
+        raise ImproperlyConfigured(f"the database {database['NAME']} cannot be made: {error.strerror}") from None
+
+
+def _close(home: Path, elsewhere: list[Path]) -> None:
+    """An older version left everything open to read."""
+    try:
+        changed = close_home(home, elsewhere, UMASK)
+    except TooOpen as error:
+        raise ImproperlyConfigured(str(error)) from None
+    if changed:
+        sys.stderr.write(closed_sentence(home, changed) + "\n")
+
+
 def _socket(home: Path) -> Path:
     """Where the embedded Redis listens: in the home, or, where that path is no good for a socket, in a short folder of its own.
 
@@ -90,8 +133,9 @@ def _stored_secret(path: Path) -> str:
     try:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, temporary = tempfile.mkstemp(prefix=".secret-", dir=path.parent)  # mode 600
+            descriptor, temporary = tempfile.mkstemp(prefix=".secret-", dir=path.parent)
             try:
+                os.fchmod(descriptor, 0o666 & ~UMASK)
                 with os.fdopen(descriptor, "w", encoding="ascii") as file:
                     file.write(secrets.token_urlsafe(48))
                     file.flush()
@@ -132,8 +176,50 @@ def _database(url: str) -> dict[str, object]:
         }
         # A file, since threads and child processes of a test share it.
         database["TEST"] = {"NAME": str(HOME_DIR / "test_db.sqlite3")}
+    elif database["ENGINE"] == "django.db.backends.postgresql":
+        database = _bounded(database)
     return database
 
+
+def _bounded(database: dict[str, object]) -> dict[str, object]:
+    """A PostgreSQL connection on which nothing waits for ever: for a server or a network that is away, for another's lock.
+
+    The server is told the same of us, so that a machine that vanishes inside a transaction does not keep its locks.
+    What stands in DATABASE_URL itself wins.
+    """
+    away = _number("DATABASE_AWAY_SECONDS", 10, low=2)
+    statement = _number("DATABASE_STATEMENT_SECONDS", 30, low=0)
+    busy = _number("DATABASE_BUSY_SECONDS", 20, low=0.1)
+    # Asked after a third of the time, then thrice in what is left of it.
+    idle, interval = max(1, round(away / 3)), max(1, round(away * 2 / 9))
+    session = {
+        "statement_timeout": f"{statement * 1000:.0f}",
+        "lock_timeout": f"{busy * 1000:.0f}",
+        "idle_in_transaction_session_timeout": f"{3 * away * 1000:.0f}",
+        "tcp_keepalives_idle": f"{idle}",
+        "tcp_keepalives_interval": f"{interval}",
+        "tcp_keepalives_count": "3",
+        "tcp_user_timeout": f"{away * 1000:.0f}",
+    }
+    own: Any = database.get("OPTIONS", {})
+    ours = {
+        "connect_timeout": max(2, round(away / 2)),
+        "keepalives_idle": idle,
+        "keepalives_interval": interval,
+        "keepalives_count": 3,
+        "tcp_user_timeout": round(away * 1000),
+        **own,
+        "options": " ".join(
+            [*(f"-c {name}={value}" for name, value in session.items()), *([own["options"]] if "options" in own else [])]
+        ),
+    }
+    return {**database, "OPTIONS": ours}
+
+
+#: Before anything is written: files are for whoever runs this, and for a group if KTRDR_HOME_MODE says so. What a command
+#: writes elsewhere, where it was told to, is as open as the caller's other files.
+UMASK = _umask("KTRDR_HOME_MODE")
+CALLER_UMASK = os.umask(UMASK)
 
 #: What the packages lie in: the repository, or the site-packages that a wheel was installed into.
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -173,6 +259,8 @@ _memory = _number("KTRDR_MEMORY_LIMIT", math.inf, low=1, whole=True)
 MEMORY_LIMIT = int(_memory) if math.isfinite(_memory) else None
 #: The start form has a box for each stored symbol, and a training takes up to 10,000 of them.
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_100
+#: How many files of bars may come at once is said in a sentence, not by a refused request.
+DATA_UPLOAD_MAX_NUMBER_FILES = 10_000
 #: A larger file of bars is not taken by the web site; `load_data` takes any.
 UPLOAD_LIMIT_BYTES = int(_number("KTRDR_UPLOAD_LIMIT_BYTES", 200_000_000, low=0, whole=True))
 #: For exchanges that give bars only to who is known. From the environment alone: never stored, never shown, never logged.
@@ -188,8 +276,15 @@ FILE_UPLOAD_HANDLERS = [
 # Compiled kernels are kept with the rest; it must be set before numba is first imported.
 os.environ.setdefault("NUMBA_CACHE_DIR", str(HOME_DIR / "numba"))
 
+_own_database = quote(os.fsencode(HOME_DIR / "ktrdr.sqlite3"))  # a home may be called anything
+DATABASES = {"default": _database(os.environ.get("DATABASE_URL", "").strip() or f"sqlite:///{_own_database}")}
+#: Closed like the home, though it lies outside of it.
+ELSEWHERE = _elsewhere(HOME_DIR, CHECKPOINT_DIR, CACHE_DIR, Path(os.environ["NUMBA_CACHE_DIR"]))
+_close(HOME_DIR, ELSEWHERE)
+
 DEBUG = _flag("KTRDR_DEBUG", False)
 SECRET_KEY = os.environ.get("KTRDR_SECRET_KEY", "").strip() or _stored_secret(HOME_DIR / "secret_key")
+_let_group_write(DATABASES["default"])
 ALLOWED_HOSTS = _names("KTRDR_ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = _names("KTRDR_TRUSTED_ORIGINS", [])
 
@@ -250,16 +345,18 @@ INSTALLED_APPS = [
     "training",
 ]
 MIDDLEWARE = [
-    "training.api_errors.ApiBoundary",
+    # First those that add headers: whoever answers inside of them answers with them.
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "training.api_errors.ApiBoundary",
+    "training.plain_requests.PlainRequests",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "training.busy.BusyDatabase",
 ]
@@ -281,8 +378,6 @@ TEMPLATES = [
 ROOT_URLCONF = "ktrdr_site.urls"
 ASGI_APPLICATION = "ktrdr_site.asgi.application"
 
-_own_database = quote(os.fsencode(HOME_DIR / "ktrdr.sqlite3"))  # a home may be called anything
-DATABASES = {"default": _database(os.environ.get("DATABASE_URL", "").strip() or f"sqlite:///{_own_database}")}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
@@ -301,6 +396,7 @@ USE_I18N = False
 
 STATIC_URL = "static/"
 STATIC_ROOT = HOME_DIR / "static"
+FILE_UPLOAD_PERMISSIONS = FILE_UPLOAD_DIRECTORY_PERMISSIONS = None  # as the umask says
 #: Plotly's one file comes from its own Python package, found without importing it.
 STATICFILES_DIRS = [("plotly", Path(str(find_spec("plotly").origin)).parent / "package_data")]  # type: ignore[union-attr]
 STORAGES = {
@@ -324,5 +420,36 @@ CONTENT_SECURITY_POLICY = {
         "frame-ancestors": ["'none'"],
     }
 }
+#: An answer that refuses is one line in the server's log, and a trouble that lasts is said once a minute.
+_REFUSING = (
+    "request",
+    *(
+        f"security.{kind}"
+        for kind in (
+            "DisallowedHost",
+            "DisallowedRedirect",
+            "RequestDataTooBig",
+            "SuspiciousFileOperation",
+            "SuspiciousMultipartForm",
+            "SuspiciousSession",
+            "TooManyFieldsSent",
+            "TooManyFilesSent",
+        )
+    ),
+)
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "filters": {
+        "without_traceback": {"()": "ktrdr_site.log_filters.WithoutTraceback"},
+        "once": {"()": "ktrdr_site.log_filters.Once"},
+    },
+    "loggers": {
+        **{f"django.{name}": {"filters": ["without_traceback"]} for name in _REFUSING},
+        **{f"training.{name}": {"filters": ["once"]} for name in ("pulse", "progress", "machine_use")},
+    },
+}
+# Of a record that cannot be written (a full disk) logging would print a traceback of its own, every time.
+logging.raiseExceptions = DEBUG
 SESSION_COOKIE_HTTPONLY = True
 CSRF_COOKIE_SAMESITE = SESSION_COOKIE_SAMESITE = "Lax"

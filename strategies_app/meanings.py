@@ -256,7 +256,8 @@ TRAINING = (
             "patience": "epochs without progress before `reduce_on_plateau` acts",
             "step_size": "epochs between two steps of `step`",
             "gamma": "of `step` (0.1 if not given) and `exponential` (0.95)",
-            "min_rate": "of `cosine` and `reduce_on_plateau`",
+            "min_rate": "the lowest rate, of `cosine` (0 if not given) and `reduce_on_plateau` (a ten-thousandth of "
+            "learning_rate); 0 for none",
         },
     ),
     Section(

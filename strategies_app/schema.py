@@ -46,7 +46,9 @@ from strategies_app.schema_labels import (
 )
 from strategies_app.schema_types import (
     ID,
+    MOST_OF_SYMBOL,
     SYMBOL,
+    SYMBOL_WORDS,
     Day,
     Fraction,
     FreeText,
@@ -58,17 +60,71 @@ from strategies_app.schema_types import (
     Symbol,
     Timeframe,
     ask_plugin,
+    is_symbol,
     parameter_field,
 )
 
 __all__ = [
-    "ID", "PLUGIN_LABELS", "PLUGIN_MODELS", "SYMBOL", "AnyIndicator", "ContextLabels", "CostModel", "DataSplit", "DateRange",
-    "Day", "Decisions", "EarlyStopping", "Features", "Filters", "ForwardReturnLabels", "Fraction", "FreeText", "FuzzyInput",
-    "FuzzySet", "Horizon", "Id", "Indicator", "InputTransform", "Labels", "Membership", "Mlp", "MlpArchitecture",
-    "Multiplier", "Name", "NetworkInput", "Path", "PluginArchitecture", "PluginLabels", "PluginModel", "Point", "RawInput",
-    "Recurrent", "RecurrentArchitecture", "RegimeLabels", "Scheduler", "SeveralSymbols", "SeveralTimeframes", "SingleSymbol",
-    "SingleTimeframe", "Stability", "StrategySpec", "Strict", "Symbol", "Timeframe", "Training", "TrainingData",
-    "TripleBarrierLabels", "ZigzagLabels", "ask_plugin", "feature_names", "highest_frequency", "output_of",
+    "ID",
+    "MOST_OF_SYMBOL",
+    "PLUGIN_LABELS",
+    "PLUGIN_MODELS",
+    "SYMBOL",
+    "SYMBOL_WORDS",
+    "AnyIndicator",
+    "ContextLabels",
+    "CostModel",
+    "DataSplit",
+    "DateRange",
+    "Day",
+    "Decisions",
+    "EarlyStopping",
+    "Features",
+    "Filters",
+    "ForwardReturnLabels",
+    "Fraction",
+    "FreeText",
+    "FuzzyInput",
+    "FuzzySet",
+    "Horizon",
+    "Id",
+    "Indicator",
+    "InputTransform",
+    "Labels",
+    "Membership",
+    "Mlp",
+    "MlpArchitecture",
+    "Multiplier",
+    "Name",
+    "NetworkInput",
+    "Path",
+    "PluginArchitecture",
+    "PluginLabels",
+    "PluginModel",
+    "Point",
+    "RawInput",
+    "Recurrent",
+    "RecurrentArchitecture",
+    "RegimeLabels",
+    "Scheduler",
+    "SeveralSymbols",
+    "SeveralTimeframes",
+    "SingleSymbol",
+    "SingleTimeframe",
+    "Stability",
+    "StrategySpec",
+    "Strict",
+    "Symbol",
+    "Timeframe",
+    "Training",
+    "TrainingData",
+    "TripleBarrierLabels",
+    "ZigzagLabels",
+    "ask_plugin",
+    "feature_names",
+    "highest_frequency",
+    "is_symbol",
+    "output_of",
     "parameter_field",
 ]  # fmt: skip
 
@@ -194,6 +250,10 @@ class DataSplit(Strict):
         return self
 
 
+#: Below this share of the first learning rate reduce_on_plateau does not go, unless min_rate says otherwise.
+PLATEAU_FLOOR = 1e-4
+
+
 class Scheduler(Strict):
     """How the learning rate falls; a bare name takes the defaults. Each type uses the keys named after it."""
 
@@ -202,12 +262,18 @@ class Scheduler(Strict):
     patience: Annotated[int, Field(ge=0, le=100_000)] = 5  # reduce_on_plateau, in epochs
     step_size: Annotated[int, Field(ge=1, le=100_000)] = 30  # step, in epochs
     gamma: Annotated[float, Field(gt=0, lt=1)] | None = None  # step (0.1), exponential (0.95)
-    min_rate: Annotated[float, Field(ge=0, le=1)] = 0.0  # cosine, reduce_on_plateau
+    min_rate: Annotated[float, Field(ge=0, le=1)] | None = None  # cosine (0), reduce_on_plateau (PLATEAU_FLOOR of the first)
 
     @model_validator(mode="before")
     @classmethod
     def _from_name(cls, value: Any) -> Any:
         return {"type": value} if isinstance(value, str) else value
+
+    def floor(self, first_rate: float) -> float:
+        """The lowest rate of `cosine` and `reduce_on_plateau`, which begin at first_rate."""
+        if self.min_rate is not None:
+            return min(self.min_rate, first_rate)
+        return PLATEAU_FLOOR * first_rate if self.type == "reduce_on_plateau" else 0.0
 
 
 class EarlyStopping(Strict):

@@ -12,7 +12,10 @@ from strategies_app import catalogue, plugins, vocabulary
 from strategies_app.kinds import Parameter
 
 ID = r"^[A-Za-z][A-Za-z0-9_-]*$"
-SYMBOL = r"^[A-Za-z0-9][A-Za-z0-9._^=-]{0,31}$"
+#: Exchanges' own names fit: BTC/USDT:USDT, ^GSPC, .DJI, BRK.B. A slash or colon stands between letters or digits only.
+SYMBOL = r"^[.^]?(?:[A-Za-z0-9])(?:[A-Za-z0-9._^=-]|[/:][A-Za-z0-9])*$"
+MOST_OF_SYMBOL = 32
+SYMBOL_WORDS = "at most 32 letters, digits and . _ ^ = - / : such as EURUSD, BRK.B, ^GSPC or BTC/USDT"
 
 
 class Strict(BaseModel):
@@ -36,7 +39,11 @@ FreeText = Annotated[str, Field(max_length=10_000)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Horizon = Annotated[int, Field(ge=1, le=10_000)]
 Multiplier = Annotated[float, Field(gt=0, le=100)]
-Symbol = Annotated[str, Field(pattern=SYMBOL)]
+Symbol = Annotated[str, Field(pattern=SYMBOL, min_length=1, max_length=MOST_OF_SYMBOL)]
+
+
+def is_symbol(text: str) -> bool:
+    return len(text) <= MOST_OF_SYMBOL and re.fullmatch(SYMBOL, text) is not None
 
 
 def _known_timeframe(value: str) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from strategies_app.schema import SYMBOL
+from strategies_app.schema import SYMBOL_WORDS, is_symbol
 
 #: A longer text is no list of symbols.
 MAX_SIZE = 1_000_000
@@ -40,8 +39,8 @@ def symbols_in(text: str, label: str) -> list[str]:
         raise BadList(f"{label} has more than {MAX_SIZE:,} characters, wanted a list of symbols")
     found: dict[str, list[int]] = {}
     for line, name in _names(text):
-        if not re.fullmatch(SYMBOL, name):
-            wanted = "letters, digits and . _ ^ = -, at most 32; one a line or with commas, # before a comment"
+        if not is_symbol(name):
+            wanted = f"{SYMBOL_WORDS}; one a line or with commas, # before a comment"
             raise BadList(f"{label}, line {line}: '{name[:40]}' is no symbol, wanted {wanted}")
         found.setdefault(name, []).append(line)
     if not found:

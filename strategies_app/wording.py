@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import AliasChoices, BaseModel, Tag, ValidationError
 
 from strategies_app import catalogue, plugins, vocabulary
-from strategies_app.schema import FuzzySet, Membership, Path, StrategySpec
+from strategies_app.schema import SYMBOL_WORDS, FuzzySet, Membership, Path, StrategySpec
 
 #: Where the place of an error is followed by the name of a variant (`macd`, `single`, …) that the text does not hold.
 _VARIANTS = {
@@ -226,7 +226,7 @@ def _is_membership_name(path: Path) -> bool:
 
 def _pattern(pattern: str) -> str:
     if "^=" in pattern:
-        return "a symbol: letters, digits and . _ ^ = -, at most 32, a letter or digit first"
+        return f"a symbol: {SYMBOL_WORDS}"
     first = "a letter or digit" if "A-Za-z0-9]" in pattern.partition("]")[0] + "]" else "a letter"
     return f"letters, digits, '_' and '-', at most 100, {first} first"
 

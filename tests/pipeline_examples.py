@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from strategies_app.schema import AnyIndicator, StrategySpec
 from strategies_app.vocabulary import INDICATORS, MEMBERSHIPS, TIMEFRAMES, IndicatorKind, Parameter
+from training.laws.markets import CLOCKS, opens
 from training.pipeline.frames import bar_frame, bar_times, bar_values
 from training.pipeline.labels import LABELS
 from training.pipeline.loading import RunBars
@@ -98,6 +100,34 @@ def stored_higher(base: pd.DataFrame, timeframe: str, seed: int) -> pd.DataFrame
     grid = np.arange(bucket_start(int(times[0]), timeframe), int(times[-1]) + 1, duration(timeframe), dtype=np.int64)
     grid = grid[random.random(len(grid)) < 0.8]
     return bar_frame(grid, prices(len(grid), seed + 2))
+
+
+def market_on_clock(clock: str, pair: tuple[str, str], seed: int, days: int = 40, holes: float = 0.0) -> Frames:
+    """Base bars and stored higher bars on one of the laws' clocks, over the end of summer time in the north; that share of the
+    base bars is missing, and twice that share of the higher ones."""
+    random = np.random.default_rng(seed)
+    frames = {}
+    for timeframe, share in zip(pair, (holes, 2 * holes), strict=True):
+        times = opens(CLOCKS[clock], timeframe, dt.date(2022, 10, 10), days)
+        times = times[random.random(len(times)) >= share]
+        frames[timeframe] = bar_frame(times, prices(len(times), seed + TIMEFRAMES[timeframe]))
+    return frames
+
+
+def reference_positions(base_times: np.ndarray, base: str, times: np.ndarray, timeframe: str) -> np.ndarray:
+    """The join's own words, bar by bar: slow, and sharing nothing with the kernel."""
+    found = []
+    for row, opened in enumerate(base_times):
+        now = int(opened) + duration(base)
+        known = [int(t) for t in times if int(t) + duration(timeframe) <= now]
+        if not known:
+            found.append(-1)
+            continue
+        on_grid = all(bucket_start(t, timeframe) == t for t in known)
+        since = [int(b) for b in base_times[: row + 1] if b >= known[-1] + duration(timeframe)]
+        over = [(bucket_start(b, timeframe) if on_grid else b) + duration(timeframe) for b in since]
+        found.append(-1 if any(end <= now for end in over) else len(known) - 1)
+    return np.array(found, dtype=np.int64)
 
 
 def with_higher(base: pd.DataFrame, timeframes: Sequence[str], stored: bool, seed: int) -> Frames:

@@ -27,10 +27,10 @@ seen = {}
 with mock.patch.object(api, "ask", fake), mock.patch.object(api_library, "ask", fake):
     for (method, path), (_, body, _) in TABLE.items():
         filled = path.replace("{operation_id}", examples.completed.pk).replace("{checkpoint_id}", str(examples.checkpoint.pk))
-        filled = filled.replace("{name}", "stored-1" if "models" in path else "stored").replace("{symbol}", "AAPL").replace("{timeframe}", "1d")
+        filled = filled.replace("{name}", "stored-1" if "models" in path else "stored").replace("{path:symbol}", "AAPL").replace("{timeframe}", "1d")
         seen[method, path] = send(client, method, filled, body).status_code
     seen["docs"] = client.get("/api/v1/docs").status_code, client.get("/api/v1/openapi.json").status_code
-assert seen["GET", "/data/{symbol}/{timeframe}"] == 200, seen
+assert seen["GET", "/data/{path:symbol}/{timeframe}"] == 200 and seen["GET", "/data/{path:symbol}/{timeframe}/download"] == 200, seen
 assert max(code for code in seen.values() if isinstance(code, int)) <= 503 and 500 not in seen.values(), seen
 print(sorted({"torch", "pandas", "talib", "numba"} & set(sys.modules)))
 """

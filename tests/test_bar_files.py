@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from training.pipeline.bar_files import read_bar_file
 from training.pipeline.bars import DataError, bar_times, bar_values
+from training.pipeline.file_reading import Reading
 from training.pipeline.synthetic import make_bars, with_holes
 
 HEADER = "timestamp,open,high,low,close,volume\n"
@@ -29,7 +30,7 @@ def read(
     """Opens as text, closes, notes."""
     path = folder / "bars.csv"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    frame, notes = read_bar_file(path, timeframe, **options)
+    frame, notes = read_bar_file(path, timeframe, Reading(**options))
     return [f"{stamp:%Y-%m-%d %H:%M}" for stamp in frame.index], frame["close"].tolist(), notes
 
 
@@ -137,7 +138,7 @@ def test_wall_clocks_of_a_zone_give_back_the_instants(tmp_path_factory: pytest.T
     path = tmp_path_factory.mktemp("zone") / "bars.csv"
     local = frame.set_axis(frame.index.tz_convert(zone).tz_localize(None), axis=0)
     local.to_csv(path, index_label="time")
-    found, notes = read_bar_file(path, "15m", tz=zone)
+    found, notes = read_bar_file(path, "15m", Reading(tz=zone))
     assert notes == []
     pd.testing.assert_frame_equal(found, frame)
 
@@ -178,28 +179,31 @@ def test_a_date_that_could_be_two_days_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "options"),
+    ("content", "options", "said"),
     [
-        ("Date,Time,Open,High,Low,Close,Vol\n2024-01-02,03:00,1,2,0.5,1.5,7\n", {"tz": "UTC"}),
+        ("Date,Time,Open,High,Low,Close,Vol\n2024-01-02,03:00,1,2,0.5,1.5,7\n", {"tz": "UTC"}, []),
         (
             "<DATE> <TIME> <OPEN> <HIGH> <LOW> <CLOSE> <TICKVOL> <VOL>\n2024.01.02 03:00:00 1 2 .5 1.5 7 0\n".replace(" ", "\t"),
             {"tz": "UTC"},
+            ["MetaTrader 5 layout: volume is the number of ticks, TICKVOL"],
         ),
-        ("date;time;o;h;l;c;v\n20240102;30000;1,0;2,0;0,5;1,5;7\n", {"tz": "UTC"}),
-        ("date;time;o;h;l;c;v\n20240102;300;1.0;2.0;0.5;1.5;7\n", {"tz": "UTC"}),
-        ("\ufeffOpen time,OPEN,HIGH,LOW,CLOSE,VOLUME,Close time\n1704164400000,1,2,.5,1.5,7,0\n", {}),
-        ("\n\ntimestamp,low,high,open,volume,close\r\n2024-01-02T03:00Z,.5,2,1,7,1.5\r\n\r\n", {}),
-        (",open,high,low,close,volume\n2024-01-02 03:00:00+00:00,1,2,.5,1.5,7\n", {}),
-        (gzip.compress((HEADER + "2024-01-02 03:00Z,1,2,.5,1.5,7\n").encode(), mtime=0), {}),
-        (HEADER + "2024-01-02 03:00Z,10,20,5,15,7\n", {"price_scale": 10.0}),
+        ("date;time;o;h;l;c;v\n20240102;30000;1,0;2,0;0,5;1,5;7\n", {"tz": "UTC"}, ["decimal comma"]),
+        ("date;time;o;h;l;c;v\n20240102;300;1.0;2.0;0.5;1.5;7\n", {"tz": "UTC"}, []),
+        ("\ufeffOpen time,OPEN,HIGH,LOW,CLOSE,VOLUME,Close time\n1704164400000,1,2,.5,1.5,7,0\n", {}, ["Binance layout"]),
+        ("\n\ntimestamp,low,high,open,volume,close\r\n2024-01-02T03:00Z,.5,2,1,7,1.5\r\n\r\n", {}, []),
+        (",open,high,low,close,volume\n2024-01-02 03:00:00+00:00,1,2,.5,1.5,7\n", {}, []),
+        (gzip.compress((HEADER + "2024-01-02 03:00Z,1,2,.5,1.5,7\n").encode(), mtime=0), {}, []),
+        (HEADER + "2024-01-02 03:00Z,10,20,5,15,7\n", {"price_scale": 10.0}, []),
     ],
 )  # fmt: skip
-def test_many_ways_of_writing_the_same_bar(tmp_path: Path, content: str | bytes, options: dict[str, object]) -> None:
+def test_many_ways_of_writing_the_same_bar(
+    tmp_path: Path, content: str | bytes, options: dict[str, object], said: list[str]
+) -> None:
     path = tmp_path / "bars"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    frame, notes = read_bar_file(path, "1h", **options)
+    frame, notes = read_bar_file(path, "1h", Reading(**options))
     assert frame.reset_index().to_numpy().tolist() == [[pd.Timestamp("2024-01-02 03:00", tz="UTC"), 1.0, 2.0, 0.5, 1.5, 7.0]]
-    assert notes == []
+    assert notes == said
 
 
 @given(st.integers(0, 10_000))
@@ -223,7 +227,7 @@ def test_parquet_with_the_time_as_index_or_column(tmp_path: Path, as_index: bool
     naive.to_parquet(path)
     with pytest.raises(DataError, match="name no time zone"):
         read_bar_file(path, "1h")
-    pd.testing.assert_frame_equal(read_bar_file(path, "1h", tz="Asia/Tokyo")[0], frame)
+    pd.testing.assert_frame_equal(read_bar_file(path, "1h", Reading(tz="Asia/Tokyo"))[0], frame)
 
 
 def test_a_missing_volume_and_missing_prices_are_noted(tmp_path: Path) -> None:
@@ -238,12 +242,12 @@ BAR = "2024-01-02 03:00Z,1,2,.5,1.5,7\n"
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "bars.csv is empty"),
-        ("\n \n", "bars.csv is empty"),
-        (HEADER, "bars.csv has column names and no rows"),
+        ("", "bars.csv: the file is empty"),
+        ("\n \n", "bars.csv: the file is empty"),
+        (HEADER, "bars.csv: the file has column names and no rows"),
         (b"\x00\x01\x02\x03", "neither a Parquet file nor text in UTF-8"),
         (b"\xff\xfe\xfa,1", "neither a Parquet file nor text in UTF-8"),
-        ('time,open,high,low,"close,volume\n' + BAR, "bars.csv is not a table: EOF inside string"),
+        (HEADER + BAR + '2024-01-02 04:00Z,1,2,.5,"1.5,7\n', "bars.csv: the file is not a table: EOF inside string"),
         (b"PAR1 and rubbish", "bars.csv cannot be read"),
         (b"\x1f\x8b and rubbish", "bars.csv cannot be read"),
         ("a,b\n1,2\n", "has no column for the time, open, high, low, close; it has a, b; wanted timestamp, open"),
@@ -315,7 +319,7 @@ def test_adjusting_undoes_splits_and_dividends(tmp_path: Path, ratio: float, div
     if column:
         raw["Stock Splits"] = np.where(np.arange(100) == 60, ratio, 0.0)
     raw.to_csv(tmp_path / "bars.csv")
-    found, notes = read_bar_file(tmp_path / "bars.csv", "1d", adjust=True)
+    found, notes = read_bar_file(tmp_path / "bars.csv", "1d", Reading(adjust=True))
     frame = make_bars(100, "1d", seed=2, regimes=False)
     np.testing.assert_allclose(bar_values(found), bar_values(frame), rtol=1e-12)
     assert (bar_times(found) == bar_times(frame)).all()
@@ -328,7 +332,7 @@ def test_adjusting_keeps_high_and_low_outside_to_the_last_bit(tmp_path: Path) ->
     raw["high"] = raw[["open", "close"]].max(axis=1)
     raw["low"] = raw[["open", "close"]].min(axis=1)
     raw.to_csv(tmp_path / "bars.csv")
-    opens, highs, lows, closes, _ = bar_values(read_bar_file(tmp_path / "bars.csv", "1d", adjust=True)[0])
+    opens, highs, lows, closes, _ = bar_values(read_bar_file(tmp_path / "bars.csv", "1d", Reading(adjust=True))[0])
     assert (highs == np.maximum(opens, closes)).all()
     assert (lows == np.minimum(opens, closes)).all()
 
@@ -336,12 +340,12 @@ def test_adjusting_keeps_high_and_low_outside_to_the_last_bit(tmp_path: Path) ->
 def test_what_is_not_adjusted_is_said(tmp_path: Path) -> None:
     split_bars(1.0).to_csv(tmp_path / "bars.csv")
     assert read_bar_file(tmp_path / "bars.csv", "1d")[1] == ["the adjusted close was not used; --adjust applies it"]
-    assert "no split is in these bars" in read_bar_file(tmp_path / "bars.csv", "1d", adjust=True)[1][0]
+    assert "no split is in these bars" in read_bar_file(tmp_path / "bars.csv", "1d", Reading(adjust=True))[1][0]
     raw = split_bars(1.0)
     raw.iloc[:50, raw.columns.get_loc("Adj Close")] *= 0.7  # a step that the price does not follow
     raw.to_csv(tmp_path / "bars.csv")
-    assert "the adjustment steps by 1.4" in read_bar_file(tmp_path / "bars.csv", "1d", adjust=True)[1][0]
+    assert "the adjustment steps by 1.4" in read_bar_file(tmp_path / "bars.csv", "1d", Reading(adjust=True))[1][0]
     raw.iloc[4, raw.columns.get_loc("Adj Close")] = -1.0
     raw.to_csv(tmp_path / "bars.csv")
     with pytest.raises(DataError, match="line 6: an adjusted close that is not a positive number"):
-        read_bar_file(tmp_path / "bars.csv", "1d", adjust=True)
+        read_bar_file(tmp_path / "bars.csv", "1d", Reading(adjust=True))

@@ -33,10 +33,13 @@ from training.pipeline.bars import (
     stored_series,
     write_bars,
 )
+from training.pipeline.series_names import file_name, symbol_of
 from training.pipeline.synthetic import make_bars, with_holes
 
 FRAME = with_holes(make_bars(500, "1h", seed=1), 0.1, seed=1)
-SYMBOLS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._^=-]{0,12}", fullmatch=True)
+SYMBOLS = st.from_regex(
+    r"[.^]?[A-Za-z0-9](?:[A-Za-z0-9._^=-]|[/:][A-Za-z0-9]){0,12}", fullmatch=True, alphabet=st.characters(codec="ascii")
+)
 
 
 def changed(frame: pd.DataFrame, position: int, column: str = "close") -> pd.DataFrame:
@@ -106,7 +109,30 @@ def test_what_is_not_stored_is_named_with_the_command_that_loads_it(tmp_path: Pa
         read_bars(tmp_path, "AAPL", "1H")
 
 
-@pytest.mark.parametrize("symbol", ["", "..", "../x", "EUR/USD", "A\n", "A B", "-A", ".A", "A\\B", "A:B", "Ä", "A" * 33])
+@pytest.mark.parametrize(
+    "symbol",
+    [
+        "",
+        ".",
+        "..",
+        "../x",
+        "..A",
+        "/etc/passwd",
+        "A/../B",
+        "A/.B",
+        "A//B",
+        "A/",
+        "A:",
+        "A\n",
+        "A\0",
+        "A B",
+        "-A",
+        "A\\B",
+        "Ä",
+        "A" * 33,
+        "A" * 5000,
+    ],
+)
 def test_symbols_that_could_leave_the_store_are_refused(tmp_path: Path, symbol: str) -> None:
     with pytest.raises(DataError, match="cannot be a symbol"):
         series_path(tmp_path, symbol, "1h")
@@ -116,6 +142,8 @@ def test_symbols_that_could_leave_the_store_are_refused(tmp_path: Path, symbol: 
 def test_two_symbols_are_two_files_even_where_case_is_ignored(one: str, other: str) -> None:
     names = {series_path(Path(), symbol, "1d").name.lower() for symbol in (one, other)}
     assert len(names) == len({one, other})
+    assert all("/" not in name and ":" not in name and not name.startswith(".") for name in names)
+    assert symbol_of(file_name(one)) == one
 
 
 def test_stored_series_are_listed_by_symbol_and_frequency(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from tests.result_examples import text_of
 from training.bar_series import SAMPLE_BARS
 from training.pipeline.bar_files import read_bar_file
 from training.pipeline.bars import bar_frame, bar_times, bar_values, read_bars, write_bars
+from training.pipeline.file_reading import Reading
 from training.pipeline.frames import time_text
 from training.pipeline.loading import load_bars
 from training.pipeline.quality import quality, validate_bars
@@ -74,7 +75,7 @@ def test_a_crash_and_a_rise_that_stay_are_no_spikes() -> None:
 
 @needs_raw
 def test_a_bad_tick_on_a_holiday_is_found_in_real_bars_and_no_share_has_any() -> None:
-    frame, _ = read_bar_file(RAW / "GBPUSD_1h.csv", "1h", tz="UTC", price_scale=100_000)
+    frame, _ = read_bar_file(RAW / "GBPUSD_1h.csv", "1h", Reading(tz="UTC", price_scale=100_000))
     spikes = {time_text(spike.time): spike for spike in quality(frame, "1h").spikes}
     assert spikes["2016-12-26 11:00"].far == pytest.approx(-0.025, abs=0.001)  # both currencies of the store, markets closed
     assert "2016-10-07 02:00" in spikes  # the flash crash: true, and over within the hour

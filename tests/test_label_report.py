@@ -52,6 +52,7 @@ def by_hand(spec: StrategySpec, market: dict[str, pd.DataFrame], cost: float) ->
     seen: dict[str, list[tuple[float, float, int]]] = {name: [] for name in names}
     runs: dict[str, list[int]] = {name: [] for name in names}
     before, longest, gains = None, 0, []
+    apart, free = 0, dict.fromkeys(range(len(SYMBOLS)), -1)
     for row in train:
         frame = market[SYMBOLS[rows.symbols[row]]]
         times, close = bar_times(frame).tolist(), frame["close"].tolist()
@@ -65,6 +66,8 @@ def by_hand(spec: StrategySpec, market: dict[str, pd.DataFrame], cost: float) ->
         change = close[end] / close[begin] - 1
         seen[name].append((change, best, bars))
         gains += [side[name] * change - cost] if name in side else []
+        if name in side and begin >= free[rows.symbols[row]]:
+            apart, free[rows.symbols[row]] = apart + 1, max(end, begin + 1)
         longest = max(longest, end - begin)
         if before == (rows.symbols[row], name):
             runs[name][-1] += 1
@@ -83,6 +86,7 @@ def by_hand(spec: StrategySpec, market: dict[str, pd.DataFrame], cost: float) ->
     ]  # fmt: skip
     return {
         "rows": len(train), "longest_look_ahead": longest, "cost": cost, "classes": classes,
+        "trades": len(gains), "independent_trades": apart,
         "fitness": statistics.fmean(gains) if gains else None,
         "paying_share": sum(g > 0 for g in gains) / len(gains) if gains else None,
     }  # fmt: skip
@@ -120,7 +124,7 @@ def test_a_class_without_rows_has_no_figures_and_no_direction_no_fitness() -> No
     assert found["fitness"] is None and found["paying_share"] is None
     buy, hold, _ = found["classes"]
     assert buy["rows"] == 0 and buy["median_run"] is None and hold["share"] == 1.0
-    assert label_words.label_lines(found)[0] == ("BUY", ("0.0%", "–", "–", "–", "–", "–"))
+    assert label_words.label_lines(found)[0] == ("BUY", ("0", "0.0%", "–", "–", "–", "–", "–"))
     assert "nothing to trade on" in label_words.label_worth(found)
 
 
@@ -138,5 +142,24 @@ def test_words_hold_the_figures() -> None:
     told = report_of(example(LABEL_SECTIONS[0]), frames())
     lines = dict(label_words.label_lines(told))
     assert list(lines) == ["BUY", "HOLD", "SELL"] and all(len(cells) == len(label_words.COLUMNS) for cells in lines.values())
-    assert lines["SELL"][3].startswith("−") and lines["SELL"][4].startswith("+")
-    assert np.isclose(float(lines["BUY"][0].rstrip("%")) / 100, told["classes"][0]["share"], atol=0.0006)
+    assert lines["SELL"][4].startswith("−") and lines["SELL"][5].startswith("+")
+    assert lines["BUY"][0] == f"{told['classes'][0]['rows']:,}"
+    assert np.isclose(float(lines["BUY"][1].rstrip("%")) / 100, told["classes"][0]["share"], atol=0.0006)
+
+
+def test_a_handful_of_labels_is_counted_and_never_praised() -> None:
+    """A threshold that the market rarely reaches: what few trades would have earned says nothing."""
+    market = frames()
+    rare = example({"source": "zigzag", "zigzag_threshold": 0.06, "label_lookahead": 10})
+    told = report_of(rare, market)
+    assert 0 < told["independent_trades"] < label_words.FEWEST_TRADES and told["independent_trades"] < told["trades"]
+    said = label_words.label_worth(told)
+    assert f"{told['independent_trades']} independent trade" in said and "too few" in said and "earn +" not in said
+    enough = told | {"independent_trades": label_words.FEWEST_TRADES}
+    assert "%" not in said and "30 of them independent" in label_words.label_worth(enough)
+    plan = {
+        "class_names": ["BUY", "HOLD"],
+        "class_shares": {"train": {"BUY": 3 / 8000, "HOLD": 7997 / 8000}},
+        "split": {"rows": {"train": 8000}},
+    }
+    assert label_words.split_cells(plan, "train") == [("0.0% (3)", False), ("100.0% (7,997)", True)]

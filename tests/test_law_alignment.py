@@ -18,16 +18,18 @@ from tests.pipeline_examples import (
     PAIRS,
     Frames,
     label_id,
+    market_on_clock,
     market_with_holes,
     modest,
+    reference_positions,
     run_bars,
     same_bits,
     some_memberships,
     strategy,
     with_higher,
 )
-from tests.test_law_known_at import reference_positions
 from tests.test_parity_indicators import DIRECT
+from training.laws.markets import CLOCKS
 from training.pipeline import features, kernels
 from training.pipeline.dataset import build_dataset, build_features
 from training.pipeline.frames import bar_times
@@ -122,6 +124,20 @@ def test_a_bar_without_a_row_lacks_a_feature_or_a_label(pair: tuple[str, str], s
     for bar in range(0, len(times), 7):
         whole = bool(np.isfinite(features_by_hand(spec, frames, bar)).all())
         assert whole == (times[bar] in kept)
+
+
+@pytest.mark.parametrize("clock", CLOCKS)
+@pytest.mark.parametrize("pair", [("30m", "1h"), ("1h", "4h")], ids="→".join)
+def test_on_any_clock_a_bar_has_a_row_if_its_features_are_there_and_the_row_is_theirs(clock: str, pair: tuple[str, str]) -> None:
+    spec = example(pair, labels={"source": "forward_return", "horizon": 3})
+    frames = market_on_clock(clock, pair, 4, days=4 if pair[0] == "30m" else 12, holes=0.04)
+    times, inputs = bar_times(frames[pair[0]]), build_features(spec, frames, 0)
+    for bar in range(len(times) // 2, len(times), len(times) // 15):
+        by_hand = features_by_hand(spec, frames, bar)
+        row = np.flatnonzero(inputs.times == times[bar])
+        assert len(row) == bool(np.isfinite(by_hand).all())
+        if len(row):
+            np.testing.assert_allclose(inputs.features[row[0]], by_hand, rtol=1e-6, atol=1e-9)
 
 
 @modest

@@ -19,6 +19,7 @@ from tests.pipeline_examples import (
     Frames,
     definitions,
     label_id,
+    market_on_clock,
     market_with_holes,
     modest,
     prices,
@@ -28,6 +29,7 @@ from tests.pipeline_examples import (
     whole_vocabulary,
     with_higher,
 )
+from training.laws.markets import CLOCKS
 from training.pipeline.dataset import build_features
 from training.pipeline.features import bar_columns
 from training.pipeline.frames import bar_frame, bar_times, bar_values
@@ -59,8 +61,13 @@ def assert_past_is_unchanged(
 ) -> None:
     base = timeframes[0]
     frame = market_with_holes(base, timeframes[-1], seed, weekends=bool(seed % 2))
-    frames = with_higher(frame, timeframes, stored, seed)
-    times = bar_times(frame)
+    assert_past_of_frames(spec, base, with_higher(frame, timeframes, stored, seed), stored, cut, seed, share)
+
+
+def assert_past_of_frames(
+    spec: StrategySpec, base: str, frames: Frames, stored: bool, cut: bool, seed: int, share: float
+) -> None:
+    times = bar_times(frames[base])
     at = int(times[int(share * (len(times) - 1))])
     before, times_before, _ = build_features(spec, frames, 0)
     after, times_after, _ = build_features(spec, future_altered(frames, base, at + duration(base), stored, cut, seed), 0)
@@ -91,6 +98,18 @@ def test_no_timeframe_sees_the_future_inside_its_bucket(pair: tuple[str, str], s
     spec = whole_vocabulary(pair, lags=2)
     for seed in range(4):
         assert_past_is_unchanged(spec, pair, stored, cut=bool(seed % 2), seed=seed, share=0.5 + 0.12 * seed)
+
+
+@pytest.mark.parametrize("clock", CLOCKS)
+@modest
+@given(
+    pair=st.sampled_from([("30m", "1h"), ("1h", "4h"), ("1h", "1d"), ("1d", "1w")]),
+    **{k: v for k, v in futures.items() if k != "stored"},
+)
+def test_no_clock_lets_a_feature_see_the_future(clock: str, pair: tuple[str, str], cut: bool, seed: int, share: float) -> None:
+    spec = strategy({"strength": {"type": "rsi", "period": 2}}, pair, lags=1)
+    frames = market_on_clock(clock, pair, seed, days=90 if pair[1] == "1w" else 14, holes=0.05)
+    assert_past_of_frames(spec, pair[0], frames, True, cut, seed, share)
 
 
 def test_a_future_bar_does_change_later_features() -> None:

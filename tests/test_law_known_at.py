@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.pipeline_examples import DAY, MONDAY, PAIRS, market_with_holes, modest, plain_market, stored_higher, thorough
+from tests.pipeline_examples import (
+    DAY,
+    MONDAY,
+    PAIRS,
+    market_on_clock,
+    market_with_holes,
+    modest,
+    plain_market,
+    reference_positions,
+    stored_higher,
+    thorough,
+)
+from training.laws.markets import CLOCKS, opens
 from training.pipeline.frames import bar_times
 from training.pipeline.timeframes import bucket_start, duration, known_positions, resample
 
 
-def reference_positions(base_times: np.ndarray, base: str, times: np.ndarray, timeframe: str) -> np.ndarray:
-    """The law's own words, bar by bar: slow, and sharing nothing with the kernel."""
+def grid_positions(base_times: np.ndarray, base: str, times: np.ndarray, timeframe: str) -> np.ndarray:
+    """The law's words for bars that stand in the UTC grid's buckets, bar by bar: slow, and sharing nothing with the kernel."""
     own_bucket = {bucket_start(int(t), timeframe) for t in times}
     found = []
     for row, opened in enumerate(base_times):
@@ -34,7 +48,7 @@ def test_the_join_does_what_the_law_says(pair: tuple[str, str], stored: bool) ->
         frame = market_with_holes(base, timeframe, seed, bars=140, weekends=seed == 1)
         times = bar_times(stored_higher(frame, timeframe, seed) if stored else resample(frame, timeframe))
         positions = known_positions(bar_times(frame), base, times, timeframe)
-        assert np.array_equal(positions, reference_positions(bar_times(frame), base, times, timeframe))
+        assert np.array_equal(positions, grid_positions(bar_times(frame), base, times, timeframe))
         assert (positions >= 0).any()
 
 
@@ -47,7 +61,7 @@ def test_the_join_does_what_the_law_says_whatever_is_missing(base_steps: list[in
     base_times = MONDAY + np.array(base_steps, dtype=np.int64) * duration("1h")
     times = MONDAY + np.array(higher_steps, dtype=np.int64) * duration("4h")
     positions = known_positions(base_times, "1h", times, "4h")
-    assert np.array_equal(positions, reference_positions(base_times, "1h", times, "4h"))
+    assert np.array_equal(positions, grid_positions(base_times, "1h", times, "4h"))
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids="→".join)
@@ -108,3 +122,76 @@ def test_the_base_timeframe_joins_only_itself() -> None:
     assert known_positions(times, "1h", times, "1h").tolist() == [0, 1, 2, 3, 4]
     with pytest.raises(ValueError, match="joins only itself"):
         known_positions(times, "1h", times[:4], "1h")
+
+
+# --- clocks off the grid -----------------------------------------------------------------------
+
+CLOCK_PAIRS = [("5m", "30m"), ("15m", "1h"), ("30m", "2h"), ("1h", "4h"), ("15m", "1d"), ("1h", "1w"), ("1d", "1w")]
+
+
+def latest_known(base_times: np.ndarray, base: str, times: np.ndarray, timeframe: str) -> np.ndarray:
+    return np.searchsorted(times + duration(timeframe), base_times + duration(base), side="right") - 1
+
+
+@pytest.mark.parametrize("clock", CLOCKS)
+@pytest.mark.parametrize("pair", CLOCK_PAIRS, ids="→".join)
+@pytest.mark.parametrize("first", [dt.date(2022, 2, 21), dt.date(2022, 10, 10)], ids=["into summer", "out of summer"])
+def test_no_row_is_early_or_lost_on_any_clock(clock: str, pair: tuple[str, str], first: dt.date) -> None:
+    days = 120 if pair[1] == "1w" else 50
+    base, higher = (opens(CLOCKS[clock], timeframe, first, days) for timeframe in pair)
+    positions, latest = known_positions(base, pair[0], higher, pair[1]), latest_known(base, pair[0], higher, pair[1])
+    lost = positions != latest
+    assert (positions[lost] == -1).all() and (positions > 3).any()
+    # A clock that has stood on the grid until now is taken for the grid's: at its first change less than one bar may be lost.
+    on_grid = higher == np.array([bucket_start(int(t), pair[1]) for t in higher])
+    assert int(lost.sum()) * duration(pair[0]) < duration(pair[1])
+    assert on_grid[: max(latest[lost], default=0)].all()
+    if not on_grid[0]:
+        assert not lost.any()
+
+
+@pytest.mark.parametrize("clock", CLOCKS)
+@pytest.mark.parametrize("pair", CLOCK_PAIRS, ids="→".join)
+def test_a_missing_bar_is_missing_on_any_clock_from_its_end_to_the_next_ones(clock: str, pair: tuple[str, str]) -> None:
+    days = 120 if pair[1] == "1w" else 30
+    base, higher = (opens(CLOCKS[clock], timeframe, dt.date(2022, 9, 5), days) for timeframe in pair)
+    gone = len(higher) // 2
+    left = np.delete(higher, gone)
+    now, whole = base + duration(pair[0]), latest_known(base, pair[0], higher, pair[1])
+    # Where the next session begins before the missing bar's duration is over, the one before it is still the latest.
+    positions = known_positions(base, pair[0], left, pair[1])
+    expected = np.where(whole == gone, -1, np.where(whole > gone, whole - 1, whole))
+    assert positions.tolist() == expected.tolist()
+    assert (positions[now >= left[gone - 1] + duration(pair[1])] == -1).any()
+
+
+@pytest.mark.parametrize("clock", CLOCKS)
+@pytest.mark.parametrize("pair", CLOCK_PAIRS, ids="→".join)
+def test_the_join_does_what_its_words_say_on_any_clock_with_holes(clock: str, pair: tuple[str, str]) -> None:
+    for seed in range(2):
+        frames = market_on_clock(clock, pair, seed, days=100 if pair[1] == "1w" else 12, holes=0.1 * (seed + 1))
+        base, higher = bar_times(frames[pair[0]])[:400], bar_times(frames[pair[1]])
+        positions = known_positions(base, pair[0], higher, pair[1])
+        assert positions.tolist() == reference_positions(base, pair[0], higher, pair[1]).tolist()
+
+
+@thorough
+@given(
+    base_steps=steps,
+    higher_steps=st.sets(st.integers(0, 60), max_size=20).map(sorted),
+    shift=st.sampled_from([0, 15, 30, 45, 60, 90, 150]),
+)
+def test_the_join_does_what_its_words_say_whatever_the_clock_does(
+    base_steps: list[int], higher_steps: list[int], shift: int
+) -> None:
+    base_times = MONDAY + np.array(base_steps, dtype=np.int64) * duration("1h")
+    times = MONDAY + np.array(higher_steps, dtype=np.int64) * duration("1h") + shift * 60_000_000
+    positions = known_positions(base_times, "1h", times, "4h")
+    assert np.array_equal(positions, reference_positions(base_times, "1h", times, "4h"))
+
+
+def test_the_last_bar_of_a_session_is_known_at_its_open_plus_its_duration_even_where_the_session_ends_sooner() -> None:
+    base, higher = (opens(CLOCKS["New York from 09:30"], timeframe, dt.date(2022, 7, 4), 3) for timeframe in ("30m", "4h"))
+    positions = known_positions(base, "30m", higher, "4h")
+    # 09:30 to 16:00: thirteen bars of 30m a day; the 4h bar of 13:30 is over at 17:30, which the next morning knows.
+    assert positions.tolist() == [-1] * 7 + [0] * 6 + [1] * 7 + [2] * 6 + [3] * 7 + [4] * 6

@@ -113,7 +113,7 @@ def test_options_reach_the_reader(store: Path, tmp_path: Path) -> None:
 
 
 def test_wrong_words_are_usage_errors(store: Path, file: Path) -> None:
-    assert "'EUR/USD' cannot be a symbol" in fails("load_data", "EUR/USD", "1h", "--from", file, code=2)
+    assert "'../EURUSD' cannot be a symbol" in fails("load_data", "../EURUSD", "1h", "--from", file, code=2)
     assert "invalid choice: '1x'" in fails("load_data", "EURUSD", "1x", "--from", file)
     assert "there is no file nowhere.csv" in fails("load_data", "EURUSD", "1h", "--from", "nowhere.csv")
     assert not store.exists()

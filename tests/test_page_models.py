@@ -148,7 +148,11 @@ def test_a_prediction_is_asked_for_shown_and_given_as_a_file(
     assert [trace["type"] for trace in figure["data"]] == ["candlestick", "scatter", "scatter", "scatter"]
     assert len(figure["data"][0]["x"]) == 252 == len(figure["data"][1]["x"])
     lines = client.get(f"{part}csv/").content.decode().splitlines()
-    assert lines[0] == "timestamp,BUY,HOLD,SELL,signal" and len(lines) == 253 and lines[1].startswith("2010-01-04T00:00:00Z,0.")
+    assert (
+        lines[0] == "timestamp,BUY,HOLD,SELL,signal,split"
+        and len(lines) == 253
+        and lines[1].startswith("2010-01-04T00:00:00Z,0.")
+    )
     assert "no question" in examples.signed_in("trainer").get(part).content.decode(), "an answer is its asker's alone"
     assert examples.signed_in("trainer").get(f"{part}csv/", follow=True).redirect_chain
     with worked(monkeypatch):

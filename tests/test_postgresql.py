@@ -146,3 +146,92 @@ def test_a_run_that_loses_its_database_and_is_killed_ends_in_the_weights_of_sqli
     undisturbed = home.run("train", home.strategy("postgresql", EPOCHS, BATCH), "--inline")
     assert undisturbed.returncode == 0, undisturbed.stdout + undisturbed.stderr
     assert other.weights(operation) == home.weights(operation_in(undisturbed.stdout))
+
+
+LOCKS = """
+import django; django.setup()
+from datetime import timedelta
+from django.db import DatabaseError, connection
+from django.utils import timezone
+from strategies_app.models import Strategy
+from training.models import Operation, Status
+from training.reaper import Reaper
+import sys
+
+with open(sys.argv[1]) as file:
+    version = Strategy.objects.import_text(file.read(), "held.yaml")
+for name in ("held", "free"):
+    Operation.objects.create(id=name, strategy_version=version, spec="{}", status=Status.RUNNING, heartbeat=timezone.now())
+with connection.cursor() as cursor:
+    shown = {}
+    for name in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
+        cursor.execute(f"SHOW {name}"); shown[name] = cursor.fetchone()[0]
+print("limits", shown, flush=True)
+seconds = iter(range(0, 10_000, 100))
+reaper = Reaper(clock=lambda: next(seconds))
+print("ready", flush=True)
+sys.stdin.readline()
+for _ in range(6):
+    reaper.look()
+print("buried", sorted(Operation.objects.filter(status=Status.INTERRUPTED).values_list("pk", flat=True)), flush=True)
+try:
+    Operation.objects.filter(pk="held").update(reason="mine")
+    print("written")
+except DatabaseError as error:
+    print("refused", type(error).__name__, str(error).splitlines()[0])
+"""
+
+
+def test_a_row_that_somebody_holds_stops_neither_the_reaper_nor_a_writer_for_ever(server: Server, tmp_path: Path) -> None:
+    database = {"DATABASE_URL": made_database(server, "locks"), "DATABASE_BUSY_SECONDS": 0.5, "ORPHAN_TIMEOUT_SECONDS": 60}
+    other = made_home(tmp_path, **database)
+    script = [sys.executable, "-c", LOCKS, other.strategy("held")]
+    process = subprocess.Popen(
+        script, cwd=ROOT, env=other.environment(**database, DJANGO_SETTINGS_MODULE="ktrdr_site.settings"),
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert process.stdin is not None and process.stdout is not None
+        lines = iter(process.stdout.readline, "ready\n")
+        assert any("'lock_timeout': '500ms'" in line and "'statement_timeout': '30s'" in line for line in lines)
+        with psycopg.connect(host=str(server.folder), user="ktrdr", dbname="locks") as holder:
+            holder.execute("SELECT id FROM training_operation WHERE id = 'held' FOR UPDATE")
+            out, _ = process.communicate("go\n", timeout=120)
+    finally:
+        process.kill()
+    assert "buried ['free']" in out
+    assert "refused OperationalError" in out and "lock timeout" in out
+
+
+def test_training_goes_on_while_its_database_does_not_answer_and_no_epoch_is_lost(server: Server, tmp_path: Path) -> None:
+    """A statement that hangs for as long as it likes: the network that swallows it looks no different from here."""
+    database = {
+        "DATABASE_URL": made_database(server, "silent"), "CHECKPOINT_EPOCH_INTERVAL": 2,
+        "DATABASE_BUSY_SECONDS": 3600, "DATABASE_STATEMENT_SECONDS": 0, "DATABASE_AWAY_SECONDS": 3600,
+    }  # fmt: skip
+    other = made_home(tmp_path, **database)
+    process = other.begin("train", other.strategy("silent", EPOCHS, BATCH), "--inline", **database)
+    try:
+        assert process.stdout is not None
+        operation = next(operation_in(line) for line in process.stdout if "op_training_" in line)
+        log = other.folder / "logs" / f"{operation}-1.log"
+
+        def trained() -> int:
+            return log.read_text().count(" epoch ") if log.exists() else 0
+
+        until(lambda: trained() >= 3, "the third epoch")
+        with server.connect("silent") as holder:
+            holder.autocommit = False
+            holder.execute("LOCK TABLE training_operation, training_checkpoint, training_epochmetric IN ACCESS EXCLUSIVE MODE")
+            seen = trained()
+            until(lambda: trained() >= min(seen + 20, EPOCHS), "twenty epochs more while nothing can be written")
+            holder.rollback()
+        out, _ = process.communicate(timeout=240)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 0, out
+    with server.connect("silent") as connection:
+        rows = connection.execute("SELECT epoch FROM training_epochmetric WHERE operation_id = %s ORDER BY epoch", [operation])
+        assert [row[0] for row in rows] == list(range(EPOCHS))
+        assert connection.execute("SELECT status FROM training_operation").fetchone()[0] == "completed"

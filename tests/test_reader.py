@@ -97,7 +97,7 @@ ERRORS = [
     ("{mode: single, symbol: AAPL}", "AAPL", [("training_data.symbols", 3, 12, "seen 'AAPL', wanted a map")]),
     ("symbol: AAPL", "symbol: 7203", [("training_data.symbols.symbol", 3, 35, "seen 7203, wanted text in quotes")]),
     ("symbol: AAPL", "symbol: ../x", [("training_data.symbols.symbol", 3, 35,
-        "seen '../x', wanted a symbol: letters, digits and . _ ^ = -, at most 32, a letter or digit first")]),
+        "seen '../x', wanted a symbol: at most 32 letters, digits and . _ ^ = - / : such as EURUSD, BRK.B, ^GSPC or BTC/USDT")]),
     ("symbol: AAPL", "symbl: AAPL", [
         ("training_data.symbols", 3, 12, "missing key 'symbol'; is 'symbl' meant as it?"),
         ("training_data.symbols.symbl", 3, 27, "unknown key 'symbl', did you mean 'symbol'?")]),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from training.signals import SIGNALS, signals_of_returns
 from training.trainer import returns
+from training.values import independent_rows
 
 PAIRS = st.lists(st.tuples(st.integers(-9, 9), st.integers(-9, 9)), min_size=1, max_size=40)
 
@@ -92,7 +93,7 @@ def test_independent_rows_are_those_whose_labels_share_no_bar(steps: list[int], 
         for t, end in zip(times[symbols == symbol].tolist(), ends[symbols == symbol].tolist(), strict=True):
             if t + 1 >= free:
                 wanted, free = wanted + 1, end
-    assert returns.independent_rows(times, ends, symbols, 1) == wanted
+    assert independent_rows(times, ends, symbols, 1) == wanted
 
 
 def test_the_gain_is_the_share_of_the_squared_error_saved_with_two_standard_errors() -> None:

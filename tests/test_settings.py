@@ -9,6 +9,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
@@ -78,6 +79,17 @@ def test_a_database_address_chooses_postgresql(tmp_path: Path) -> None:
     database = values(tmp_path, DATABASE_URL="postgres://trader:secret@db.example/ktrdr")["DATABASES"]["default"]  # type: ignore[index]
     assert (database["ENGINE"], database["HOST"], database["NAME"]) == ("django.db.backends.postgresql", "db.example", "ktrdr")
     assert "OPTIONS" not in database or "transaction_mode" not in database["OPTIONS"]
+
+
+def test_on_postgresql_nothing_waits_for_ever_and_the_address_may_say_otherwise(tmp_path: Path) -> None:
+    address = "postgres://u:p@db.example:5433/bars?connect_timeout=3&options=-c%20statement_timeout%3D7000"
+    found: Any = values(tmp_path, DATABASE_URL=address, DATABASE_AWAY_SECONDS="12")["DATABASES"]
+    options = found["default"]["OPTIONS"]
+    assert options["connect_timeout"] in (3, "3") and options["tcp_user_timeout"] == 12_000
+    assert options["keepalives_idle"] + options["keepalives_count"] * options["keepalives_interval"] <= 13
+    told = [part.strip().split("=") for part in options["options"].split("-c ") if part.strip()]
+    assert dict(told)["lock_timeout"] == "20000" and dict(told)["idle_in_transaction_session_timeout"] == "36000"
+    assert [value for name, value in told if name == "statement_timeout"] == ["30000", "7000"], "the last one counts"
 
 
 def test_the_secret_key_is_made_once_for_its_owner_only(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from tests.homes import Home, operation_in
+from training.split_ledger import SIDES, side_names
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,35 @@ def test_predictions_on_the_same_bars_are_those_of_the_test_split_exactly(home: 
     assert np.array_equal(np.array([predicted[time] for time in times], dtype=np.float32), saved["test.probabilities"])
 
 
+def test_every_predicted_bar_says_what_the_training_had_to_do_with_its_day(home: Home, trained: str) -> None:
+    done = home.run("predict", "first-1", "AAPL", "1d")
+    (bundle,) = (home.folder / "bundles").glob(f"{operation_in(trained)}-*")
+    ledger = json.loads((bundle / "bundle.json").read_text())["split"]
+    saved = load_file(bundle / "predictions.safetensors")
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    of = {row["timestamp"]: row["split"] for row in rows}
+    for name in ("validation", "test"):
+        kept = [f"{time}Z" for time in np.datetime_as_string(saved[f"{name}.times"].view("M8[us]").astype("M8[s]"))]
+        assert {of[time] for time in kept} == {name}, "the bars that were judged are of the split that judged them"
+    first_cut = np.datetime_as_string(np.int64(ledger["cuts"][0]).view("M8[us]").astype("M8[s]"))
+    assert {of[time] for time in of if "2003-01-01" <= time < f"{first_cut}Z"} == {"train"}
+    assert {of[time] for time in of if time < "2003-01-01"} == {"before"} and {of[time] for time in of if time >= "2011"} == {
+        "new"
+    }
+    order = [row["split"] for row in rows]
+    assert list(dict.fromkeys(order)) == ["before", "train", "validation", "test", "new"] and order == sorted(
+        order, key=SIDES.index
+    )
+    assert f"{order.count('train'):,} of {len(rows):,} bars are from days that it was trained on" in done.stderr
+
+
+def test_without_a_test_split_validation_lasts_to_the_end() -> None:
+    ledger = {"start": 10, "embargo_ends": [25, 40], "end": 50, "rows": {"test": 0}}
+    assert side_names(ledger, np.array([9, 10, 24, 25, 41, 49, 50])) == [
+        "before", "train", "train", "validation", "validation", "validation", "new",
+    ]  # fmt: skip
+
+
 def test_predictions_do_not_depend_on_the_dates_asked_for(home: Home, trained: str) -> None:
     whole = home.run("predict", "first-1", "AAPL", "1d", "--end", "2010-12-31").stdout.splitlines()
     last_year = home.run("predict", "first-1", "AAPL", "1d", "--start", "2010-01-01", "--end", "2010-12-31").stdout.splitlines()
@@ -79,9 +109,9 @@ def test_a_plan_shows_features_dates_rows_and_classes_and_trains_nothing(home: H
         "memory",
         "Expected return",
         "Longest run",
-        "After a round-trip cost of 0.10% (assumed: the strategy has no cost_model)",
+        "after a round-trip cost of 0.10% (assumed: the strategy has no cost_model)",
     ):
-        assert words in done.stdout
+        assert words in " ".join(done.stdout.split())
     assert "planned" not in home.run("models", "list").stdout
     assert "planned" not in home.run("strategies", "list").stdout
 

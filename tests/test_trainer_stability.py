@@ -72,6 +72,34 @@ def test_a_run_that_learns_is_left_alone(losses: list[float]) -> None:
     assert stability.texts(history(losses)) == []
 
 
+@pytest.mark.parametrize("per_epoch", [0.5, 0.1])
+def test_a_learning_rate_that_has_gone_is_told_once_with_the_epoch_in_which_it_went(per_epoch: float) -> None:
+    rows: list[dict[str, Any]] = []
+    for epoch in range(120):
+        row = {"epoch": epoch, "train_loss": 1.1 * 0.97**epoch, "val_loss": 1.0, "gradient_norm": 1.0}
+        row["learning_rate"] = 0.01 * per_epoch**epoch
+        fresh = stability.news([*rows, row], GUESSING)
+        rows.append(row | ({"findings": [finding.plain() for finding in fresh]} if fresh else {}))
+    told = [finding for row in rows for finding in row.get("findings", [])]
+    since = next(row["epoch"] for row in rows if row["learning_rate"] <= 1.0000001e-6)
+    assert [(finding["kind"], finding["since"]) for finding in told] == [("rate_gone", since)]
+    assert re.search(
+        rf"since epoch {since + 1}: the learning rate is down to \S+ from 0.01, .*; try fewer epochs, early", told[0]["text"]
+    )
+
+
+def test_a_run_in_which_nothing_improves_keeps_a_ten_thousandth_of_its_rate_unless_it_says_otherwise() -> None:
+    rows, splits = dataset()
+    plateau = {"type": "reduce_on_plateau", "patience": 0, "factor": 0.1}
+    for settings, least in ((plateau, 0.3e-4), (plateau | {"min_rate": 0.001}, 0.001), (plateau | {"min_rate": 0}, 0.0)):
+        training = {"learning_rate": 0.3, "lr_scheduler": settings, "early_stopping": {"enabled": False}}
+        fitted = fit(rows, splits, strategy(epochs=40, **training), Silent())
+        rates = [row["learning_rate"] for row in fitted.history]
+        assert min(rates) == pytest.approx(least, rel=1e-9) if least else min(rates) < 1e-9
+        kinds = [finding["kind"] for row in fitted.history for finding in row.get("findings", [])]
+        assert kinds.count("rate_gone") == (least < 0.001), (settings, kinds)
+
+
 def test_a_finding_is_told_once_and_again_only_after_the_window() -> None:
     rows = history([1.0, 0.9] * 60)
     epochs = [row["epoch"] for row in rows if row.get("findings")]

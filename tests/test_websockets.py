@@ -15,12 +15,13 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.test import Client
 
+from ktrdr_site.asgi import sockets
 from tests import admin_rows
 from training import audience, operations
 from training.audience import Audience
 from training.broadcast import Publisher
 from training.models import EpochMetric, Status
-from training.websockets import NOT_ALLOWED, NOT_SIGNED_IN, NOT_UNDERSTOOD, OperationSocket
+from training.websockets import NOT_ALLOWED, NOT_SIGNED_IN, NOT_UNDERSTOOD, NOTHING_THERE, OperationSocket
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -81,7 +82,11 @@ def test_a_stranger_is_turned_away_with_a_code_that_the_page_knows() -> None:
 
 
 @pytest.mark.parametrize(
-    "said", [" ", "{", "[]", '{"follow": "x"}', '{"follow": [1]}', json.dumps({"follow": ["x"] * 51}), "[" * 100_000]
+    "said",
+    [
+        *(" ", "{", "[]", '{"follow": "x"}', '{"follow": [1]}', json.dumps({"follow": ["x"] * 51}), "[" * 100_000),
+        *('{"follow": ["\\ud800"]}', '{"follow": ["a\\u0000b"]}', '{"follow": [""]}', '{"\\udfff": []}', "9" * 5000),
+    ],
 )
 def test_a_message_that_is_not_understood_ends_the_socket(said: str) -> None:
     viewer = admin_rows.person("vera", "viewer")
@@ -91,6 +96,30 @@ def test_a_message_that_is_not_understood_ends_the_socket(said: str) -> None:
         socket = socket_of(Audience(), key)
         await socket.connect()
         await socket.send_to(said)
+        assert await closed_with(socket) == NOT_UNDERSTOOD
+        await socket.disconnect()
+
+    run(story)
+
+
+def test_a_socket_at_another_address_is_closed_with_a_code() -> None:
+    async def story() -> None:
+        socket = WebsocketCommunicator(sockets, "/ws/nowhere/")
+        assert (await socket.connect())[0]
+        assert await closed_with(socket) == NOTHING_THERE
+        await socket.disconnect()
+
+    run(story)
+
+
+def test_a_frame_of_bytes_is_not_understood() -> None:
+    viewer = admin_rows.person("vera", "viewer")
+    key = session_of(viewer)
+
+    async def story() -> None:
+        socket = socket_of(Audience(), key)
+        await socket.connect()
+        await socket.send_to(bytes_data=b"\xff\xfe")
         assert await closed_with(socket) == NOT_UNDERSTOOD
         await socket.disconnect()
 
@@ -107,7 +136,7 @@ def test_rows_epochs_and_messages_arrive(empty_redis: Any) -> None:
         )
 
     async def story() -> None:
-        socket = await opened(Audience(), key, operation.pk, "op_unknown", "a\0b")
+        socket = await opened(Audience(), key, operation.pk, "op_unknown")
         assert (await heard(socket, "row"))["status"] == "running"
         await database_sync_to_async(measure)(0)
         first = await heard(socket, "epochs")

@@ -38,8 +38,9 @@ from training.bundles import bundle_zip, provenance
 from training.files import FolderError
 from training.measure_words import columns_of, heads_of
 from training.models import BarSeries, Checkpoint, TrainedModel
-from training.operations import OperationError
+from training.pipeline.finding import counted
 from training.requests import Actor, audit
+from training.values import Refusal
 from training.verdict import baseline_name, is_of_returns
 
 
@@ -51,7 +52,7 @@ def ask_then_delete(
         return confirmation(model_admin, request, "Delete", [(row, keeps)], address_of(row))
     try:
         delete(Actor(request.user, "admin"))
-    except OperationError as refusal:
+    except Refusal as refusal:
         messages.error(request, f"{row} was left as it is: {refusal}.")
         return HttpResponseRedirect(address_of(row))
     LogEntry.objects.log_actions(request.user.pk, [row], DELETION, single_object=True)
@@ -311,6 +312,15 @@ class BarSeriesAdmin(ReadOnlyAdmin):
         "details",
     )
 
+    has_delete_permission = admin.ModelAdmin.has_delete_permission
+
+    def delete_view(self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        row = _wanted(self, request, object_id)
+        keeps = "Its bars are removed for good; strategies, results and trained models stay."
+        return ask_then_delete(
+            self, request, row, keeps, lambda actor: deletions.delete_series(row.symbol, row.timeframe, actor) and None
+        )
+
     @admin.display(description="First bar", ordering="first")
     def begins(self, series: BarSeries) -> str:
         return f"{series.first:%Y-%m-%d %H:%M}"
@@ -322,7 +332,7 @@ class BarSeriesAdmin(ReadOnlyAdmin):
     @admin.display(description="Gaps")
     def gaps(self, series: BarSeries) -> str:
         gaps = series.quality.get("gaps") or {}
-        return f"{gaps['count']:,} ({gaps['bars']:,} bars)" if gaps.get("count") else "none"
+        return f"{gaps['count']:,} ({counted(gaps['bars'], 'bar')})" if gaps.get("count") else "none"
 
     @admin.display(description="Warnings")
     def warned(self, series: BarSeries) -> int:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from django.conf import settings
 from django.db.models import Count, F, Max, QuerySet
-from django.http import FileResponse, HttpRequest, HttpResponse
+from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.urls import reverse
 from ninja import Query, Router
 from ninja.responses import Status as Answer
@@ -21,7 +21,7 @@ from training.analytics import Record, judged
 from training.analytics_files import FILES, TYPES, as_file, read_journal
 from training.analytics_keeping import folder_of
 from training.api_errors import ApiError, not_found
-from training.api_pages import page
+from training.api_pages import Limit, listed, page
 from training.api_shapes import Asked, ErrorBody
 from training.api_shapes_library import (
     Bars,
@@ -31,6 +31,8 @@ from training.api_shapes_library import (
     Predict,
     Predictions,
     Series,
+    SeriesPage,
+    Strategies,
     StrategyDetail,
     StrategyLine,
     StrategyText,
@@ -39,6 +41,8 @@ from training.api_shapes_library import (
 from training.api_shapes_operations import Analytics
 from training.authentication import Access
 from training.bundles import bundle_zip
+from training.deletions import delete_series
+from training.downloads import series_response
 from training.files import FolderError, Unreachable
 from training.homes import Away
 from training.models import BarSeries, Operation, TrainedModel
@@ -48,6 +52,12 @@ from training.requests import audit
 router = Router()
 ERRORS = dict.fromkeys((400, 401, 403, 404, 409, 413, 422, 429, 500, 503), ErrorBody)
 BINARY = {"description": "OK", "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
+TABLE = {
+    "description": "OK",
+    "content": {
+        kind: {"schema": {"type": "string", "format": "binary"}} for kind in ("text/csv", "application/vnd.apache.parquet")
+    },
+}
 ZIP = {"description": "OK", "content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}
 VIEW_STRATEGIES, VIEW_MODELS = Access("strategies_app.view_strategy"), Access("training.view_trainedmodel")
 VIEW_BARS, VIEW = Access("training.view_barseries"), Access("training.view_operation")
@@ -56,14 +66,19 @@ VIEW_BARS, VIEW = Access("training.view_barseries"), Access("training.view_opera
 # --- strategies --------------------------------------------------------------------------------
 
 
-@router.get("/strategies", auth=VIEW_STRATEGIES, tags=["strategies"], response={200: list[StrategyLine], **ERRORS})
-def list_strategies(request: HttpRequest) -> list[dict[str, Any]]:
-    """The stored strategies by name."""
+@router.get("/strategies", auth=VIEW_STRATEGIES, tags=["strategies"], response={
+    200: Strategies | list[StrategyLine], **ERRORS})  # fmt: skip
+def list_strategies(request: HttpRequest, limit: Limit = None, cursor: str = "") -> dict[str, Any] | list[dict[str, Any]]:
+    """The stored strategies by name, as a page if `limit` is given."""
     rows = Strategy.objects.annotate(
         version=Max("versions__number"), versions_count=Count("versions"), changed=Max("versions__created")
     )
     fields = ("name", "version", "created", "changed")
-    return [{**{f: getattr(row, f) for f in fields}, "versions": row.versions_count} for row in rows]
+    lines = [{**{f: getattr(row, f) for f in fields}, "versions": row.versions_count} for row in rows]
+    if limit is None:
+        return lines
+    found, next_cursor = listed(lines, lambda line: str(line["name"]), limit, cursor)
+    return {"strategies": found, "next_cursor": next_cursor}
 
 
 @router.post("/strategies/validate", auth=VIEW_STRATEGIES, tags=["strategies"], response={200: Validation, **ERRORS})
@@ -204,22 +219,53 @@ def quick_result(request: HttpRequest, job: str) -> Answer[dict[str, Any]]:
 # --- bars --------------------------------------------------------------------------------------
 
 
-@router.get("/data", auth=VIEW_BARS, tags=["data"], response={200: list[Series], **ERRORS})
-def list_series(request: HttpRequest) -> QuerySet[BarSeries]:
-    """The stored series of bars with coverage and quality."""
-    return BarSeries.objects.all()
+@router.get("/data", auth=VIEW_BARS, tags=["data"], response={200: SeriesPage | list[Series], **ERRORS})
+def list_series(request: HttpRequest, limit: Limit = None, cursor: str = "") -> dict[str, Any] | list[BarSeries]:
+    """The stored series of bars with coverage and quality, as a page if `limit` is given."""
+    rows = list(BarSeries.objects.all())
+    if limit is None:
+        return rows
+    found, next_cursor = listed(rows, str, limit, cursor)
+    return {"series": found, "next_cursor": next_cursor}
 
 
-@router.get("/data/{symbol}/{timeframe}", auth=VIEW_BARS, tags=["data"], response={200: Bars, **ERRORS})
+@router.get(
+    "/data/{path:symbol}/{timeframe}/download",
+    auth=VIEW_BARS, tags=["data"], response=ERRORS, openapi_extra={"responses": {200: TABLE}},
+)  # fmt: skip
+def download_series(
+    request: HttpRequest, symbol: str, timeframe: str, kind: Literal["csv", "parquet"] = Query("csv", alias="format")
+) -> StreamingHttpResponse:
+    """All bars of a series as a CSV or Parquet file, which load_data reads back to the same bars."""
+    row = _series(symbol, timeframe)
+    answer = series_response(request, row, kind)
+    audit(request.auth.actor, "export", str(row), kind=kind, sha256=row.sha256)  # type: ignore[attr-defined]
+    return answer
+
+
+@router.get("/data/{path:symbol}/{timeframe}", auth=VIEW_BARS, tags=["data"], response={200: Bars, **ERRORS})
 def show_series(
     request: HttpRequest, symbol: str, timeframe: str, start: dt.date | None = None, end: dt.date | None = None,
     limit: int = Query(500, ge=1, le=5000),
 ) -> dict[str, Any]:  # fmt: skip
     """A series: its coverage, and its last bars between two UTC days, at most `limit` of them."""
+    return {"coverage": _series(symbol, timeframe), "bars": _bars(symbol, timeframe, start, end, limit)}
+
+
+@router.delete("/data/{path:symbol}/{timeframe}", auth=Access("training.delete_barseries"), tags=["data"], response={
+    204: None, **ERRORS})  # fmt: skip
+def remove_series(request: HttpRequest, symbol: str, timeframe: str) -> Answer[None]:
+    """Delete a series, its file and its record; 409 while an operation or a fetch needs it. Trained models stay."""
+    _series(symbol, timeframe)
+    delete_series(symbol, timeframe, request.auth.actor)  # type: ignore[attr-defined]
+    return Answer(204, None)
+
+
+def _series(symbol: str, timeframe: str) -> BarSeries:
     row = BarSeries.objects.filter(symbol=symbol, timeframe=timeframe).first()
     if row is None:
         raise not_found(f"series {symbol} {timeframe}")
-    return {"coverage": row, "bars": _bars(symbol, timeframe, start, end, limit)}
+    return row
 
 
 def _bars(symbol: str, timeframe: str, start: dt.date | None, end: dt.date | None, limit: int) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from ninja import Field, Schema
 from pydantic import AfterValidator, ConfigDict
 
-from strategies_app.schema import SYMBOL
+from strategies_app.schema import MOST_OF_SYMBOL, SYMBOL
 
 
 def _plain(value: str) -> str:
@@ -21,7 +21,7 @@ Text = Annotated[str, AfterValidator(_plain)]
 Name = Annotated[Text, Field(min_length=1, max_length=200)]
 Path = Annotated[Text, Field(max_length=4096)]
 Reason = Annotated[Text, Field(max_length=2000)]
-Symbol = Annotated[Text, Field(pattern=SYMBOL)]
+Symbol = Annotated[Text, Field(pattern=SYMBOL, max_length=MOST_OF_SYMBOL)]
 
 
 class Request(Schema):
@@ -57,10 +57,20 @@ class Asked(Schema):
 class Worker(Schema):
     name: str
     queue: str
-    state: str
+    status: str
+    state: str = Field(description="an older word for `status`; gone after the next release", deprecated=True)
     job: str | None
     heartbeat: dt.datetime
     environment: dict[str, Any]
+
+    @staticmethod
+    def resolve_status(worker: Any) -> str:
+        return str(worker.state)
+
+
+class Workers(Schema):
+    workers: list[Worker]
+    next_cursor: str | None
 
 
 class Health(Schema):

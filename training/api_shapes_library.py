@@ -24,6 +24,11 @@ class StrategyLine(Schema):
     changed: dt.datetime | None
 
 
+class Strategies(Schema):
+    strategies: list[StrategyLine]
+    next_cursor: str | None
+
+
 class StrategyDetail(Schema):
     name: str
     version: int
@@ -108,6 +113,9 @@ class Predicted(Schema):
     probabilities: list[float] | None = Field(description="one per class; null where the model predicts returns")
     predicted_return: float | None = Field(description="over the label's horizon; null where the model has classes")
     signal: str
+    split: Literal["before", "train", "validation", "test", "new"] = Field(
+        description="what the training had to do with the bar's day: a backtest on train rows is no test"
+    )
 
 
 class Predictions(Schema):
@@ -133,6 +141,11 @@ class Series(Schema):
     source: str
     updated: dt.datetime
     quality: dict[str, Any]
+
+
+class SeriesPage(Schema):
+    series: list[Series]
+    next_cursor: str | None
 
 
 class Bar(Schema):

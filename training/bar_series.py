@@ -5,7 +5,8 @@ Imports pandas: only commands, jobs and the demo come here, never the web proces
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from dataclasses import replace as replaced
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from django.utils import timezone
 from numpy.typing import NDArray
 
 from training import homes
+from training.files import uninterrupted
 from training.models import BarSeries
 from training.pipeline.bar_files import read_bar_file
 from training.pipeline.bars import (
@@ -29,16 +31,20 @@ from training.pipeline.bars import (
     locked,
     merge_bars,
     read_bars,
-    series_calendar,
+    series_origin,
     series_path,
     stored_series,
     write_bars,
 )
 from training.pipeline.calendars import expected_bars, require_calendar
 from training.pipeline.coverage import DAY, day_start
+from training.pipeline.file_reading import AS_FOUND, Asked, Reading
 from training.pipeline.finding import Finding, counted, iso
-from training.pipeline.gaps import holes
+from training.pipeline.gaps import habit_of, holes
+from training.pipeline.misreading import refuse_misread
+from training.pipeline.origins import UNKNOWN, Origin, origin_after
 from training.pipeline.quality import bar_faults, quality
+from training.pipeline.spacing import refuse_wrong_timeframe, wrong_timeframe
 
 SAMPLE_BARS = Path(__file__).resolve().parent / "sample_bars"
 
@@ -67,10 +73,8 @@ def load_file(
     symbol: str,
     timeframe: str,
     path: Path,
+    reading: Reading = AS_FOUND,
     *,
-    tz: str | None = None,
-    price_scale: float = 1.0,
-    adjust: bool = False,
     replace: bool = False,
     calendar: str | None = None,
 ) -> Loaded:
@@ -78,8 +82,22 @@ def load_file(
     series_path(settings.STORE_DIR, symbol, timeframe)  # refuses a bad symbol before the file is read
     if calendar:
         require_calendar(calendar)
-    frame, notes = read_bar_file(path, timeframe, tz=tz, price_scale=price_scale, adjust=adjust)
-    return store_frame(symbol, timeframe, frame, source=path.name, notes=notes, replace=replace, calendar=calendar)
+    try:
+        frame, notes = read_bar_file(path, timeframe, reading, symbol=symbol)
+    except Asked as asked:
+        before = origin_of(symbol, timeframe)
+        if asked.option != "tz" or not before.tz:
+            raise
+        raise Asked(f"{asked}; last time it was --tz {before.tz}", asked.option) from asked
+    return store_frame(
+        symbol, timeframe, frame, source=path.name, notes=notes, replace=replace, calendar=calendar, reading=reading
+    )
+
+
+def origin_of(symbol: str, timeframe: str) -> Origin:
+    """How a series was read when it was loaded, as far as it is stored."""
+    root = Path(settings.STORE_DIR)
+    return series_origin(root, symbol, timeframe) if series_path(root, symbol, timeframe).exists() else UNKNOWN
 
 
 def store_frame(
@@ -92,27 +110,43 @@ def store_frame(
     replace: bool = False,
     calendar: str | None = None,
     whole: bool = False,
+    reading: Reading | None = None,
 ) -> Loaded:
     """Merge bars into the store and record the series. Bars that are there already change nothing.
 
-    With `whole` the frame takes the place of all that is stored.
+    With `whole` the frame takes the place of all that is stored. reading: how the file was read that they come from; it is
+    kept with the series. Refused are bars that are not as far apart as their timeframe says, and the stored ones on another
+    price scale or clock (see `refuse_wrong_timeframe` and `refuse_misread`).
     """
     root = homes.require("bars")
     row = BarSeries.objects.filter(symbol=symbol, timeframe=timeframe).first()  # fails here, not after writing, without tables
     with locked(root, symbol, timeframe):
         path = series_path(root, symbol, timeframe)
         stored = read_bars(root, symbol, timeframe) if path.exists() and not whole else empty_frame()
-        before = series_calendar(root, symbol, timeframe) if path.exists() else ""
-        calendar = before if calendar is None else calendar
+        before = origin_of(symbol, timeframe)
+        if whole:  # nothing that is stored was read otherwise
+            before = Origin(before.calendar, timeframe_is_right=before.timeframe_is_right)
+        calendar = before.calendar if calendar is None else calendar
+        origin = replaced(before if reading is None else origin_after(before, reading), calendar=calendar)
+        notes = [*(notes or []), *(before.against(origin) if len(stored) else ())]
+        told = origin.timeframe_is_right
         try:
+            refuse_wrong_timeframe(bar_times(frame), timeframe, told=told)
+            refuse_misread(stored, frame, timeframe, before, origin, replace)
             merge = merge_bars(stored, frame, replace)
+            refuse_wrong_timeframe(bar_times(frame), timeframe, bar_times(merge.frame), told=told, asks=reading is not None)
         except DataError as error:
-            raise DataError(f"{symbol} {timeframe}: {error}") from error
+            otherwise = "".join(f"; {note}" for note in before.against(origin)) if len(stored) else ""
+            raise DataError(f"{symbol} {timeframe}: {error}{otherwise}") from error
         new = merge.added or merge.replaced
         source = source if new or row is None else row.source
-        digest = write_bars(root, symbol, timeframe, merge.frame, calendar) if new or calendar != before else file_sha256(path)
-        series, warnings = _record(symbol, timeframe, merge.frame, digest, source, calendar)
-    return Loaded(series, merge, notes or [], warnings)
+        told = told and wrong_timeframe(bar_times(merge.frame), timeframe) is not None  # kept where it is needed
+        with uninterrupted():  # the file and its row belong together
+            origin = replaced(origin if new else before, calendar=calendar, timeframe_is_right=told)
+            changed = new or origin != before
+            digest = write_bars(root, symbol, timeframe, merge.frame, origin) if changed else file_sha256(path)
+            series, warnings = _record(symbol, timeframe, merge.frame, digest, source, origin)
+    return Loaded(series, merge, notes, warnings)
 
 
 def load_samples(*symbols: str) -> list[Loaded]:
@@ -144,11 +178,12 @@ def _far_away(times: NDArray[np.int64]) -> list[Finding]:
 
 
 def _record(
-    symbol: str, timeframe: str, frame: pd.DataFrame, digest: str, source: str, calendar: str
+    symbol: str, timeframe: str, frame: pd.DataFrame, digest: str, source: str, origin: Origin
 ) -> tuple[BarSeries, list[str]]:
-    times = bar_times(frame)
+    times, calendar = bar_times(frame), origin.calendar
     expected, unknown = expected_bars(calendar, timeframe, times)
-    found = quality(frame, timeframe, calendar, expected)
+    habit = habit_of(times, timeframe)
+    found = quality(frame, timeframe, calendar, expected, habit)
     findings = [*unknown, *found.findings(), *_far_away(times)]
     warnings = [finding.sentence for finding in findings]
     series, _ = BarSeries.objects.update_or_create(
@@ -162,7 +197,8 @@ def _record(
             "quality": {
                 **found.as_dict(),
                 "warnings": warnings,
-                "holes": holes(frame, timeframe, expected=expected),
+                "origin": {**asdict(origin), "words": origin.words()},
+                "holes": holes(frame, timeframe, expected=expected, habit=habit),
                 "findings": [finding.plain() for finding in findings],
             },
             "source": source[:255],
@@ -197,13 +233,13 @@ def _check(symbol: str, timeframe: str, row: BarSeries | None) -> Checked:
             return Checked(symbol, timeframe, False, finding)
         try:
             frame = read_bars(root, symbol, timeframe, verify=True)
-            _refuse_impossible(frame, path)
+            _refuse_impossible(frame, path, timeframe, series_origin(root, symbol, timeframe))
         except DataError as error:
             return Checked(symbol, timeframe, False, str(error))
         digest = file_sha256(path)
         if row is not None and row.sha256 == digest:
             return Checked(symbol, timeframe, True, f"{row.rows:,} bars, as recorded")
-        _record(symbol, timeframe, frame, digest, row.source if row else "", series_calendar(root, symbol, timeframe))
+        _record(symbol, timeframe, frame, digest, row.source if row else "", series_origin(root, symbol, timeframe))
         seen = "was not recorded" if row is None else "was newer than its row"
         return Checked(symbol, timeframe, True, f"{len(frame):,} bars; the file {seen}, which is repaired")
 
@@ -220,9 +256,12 @@ def _is_gone(path: Path) -> bool:
     return False
 
 
-def _refuse_impossible(frame: pd.DataFrame, path: Path) -> None:
+def _refuse_impossible(frame: pd.DataFrame, path: Path, timeframe: str, origin: Origin) -> None:
     """A file that was exchanged by hand has sound checksums and may still hold anything."""
     if not frame.index.is_monotonic_increasing or not frame.index.is_unique:
         raise DataError(f"{path} is not in order of time")
     for fault, where in bar_faults(bar_values(frame)):
         raise DataError(f"{path} has {len(where):,} bars with {fault}")
+    wrong = wrong_timeframe(bar_times(frame), timeframe)
+    if wrong is not None and not (origin.timeframe_is_right and wrong.is_longer):
+        raise DataError(f"{path}: {wrong.sentence}")

@@ -1,24 +1,35 @@
-"""Deleting what a training left: rows first, in one transaction, then their files; never of a live operation; with a trace.
+"""Deleting what a training left, and stored bars; never what a live operation needs; with a trace.
 
-A row that refers to files that are gone misleads; files without a row only take space.
+What a training left: rows first, in one transaction, then their files. A row that refers to files that are gone misleads;
+files without a row only take space. Bars are the other way round, for their file is the truth: it goes last within the
+transaction that removes the row, and comes back if that fails.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import glob
+import json
 import logging
+import secrets
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Q, QuerySet
 
 from training import homes
-from training.models import RESUMABLE, Checkpoint, Operation, Status, TrainedModel
+from training.estimates import names_in
+from training.fetches import OPEN, is_lost
+from training.files import sync_folder
+from training.models import RESUMABLE, BarFetch, BarSeries, Checkpoint, Operation, Status, TrainedModel
 from training.operations import OperationError
-from training.requests import Actor, audit
+from training.pipeline.coverage import DAY, DataError, day_start, source_of
+from training.pipeline.series_files import locked, series_path
+from training.requests import Actor, audit, recorded_ranges
 
 #: States in which no process will write any more, unless somebody resumes.
 FINAL = (Status.COMPLETED, *RESUMABLE)
@@ -65,6 +76,103 @@ def delete_checkpoint(checkpoint_id: Any, actor: Actor) -> None:
         _remove_on_commit(lambda: [folder])
 
 
+# --- stored bars -------------------------------------------------------------------------------
+
+
+class NotStored(DataError):
+    """There are no such bars to delete."""
+
+
+def delete_series(symbol: str, timeframe: str, actor: Actor) -> int:
+    """Remove a stored series, its file and its row, both or neither; gives the number of bars that were recorded.
+
+    Raises OperationError while an operation or a fetch needs it, InUse while it is written, NotStored.
+    """
+    _must_be_there("bars")
+    root = homes.require("bars")  # of a disk that is away nothing is known: its files are no rows without one
+    path = series_path(root, symbol, timeframe)
+    aside: Path | None = None
+    with locked(root, symbol, timeframe, wait=False):
+        try:
+            with transaction.atomic():
+                row = BarSeries.objects.select_for_update().filter(symbol=symbol, timeframe=timeframe).first()
+                if row is None and not path.exists():
+                    raise NotStored(f"no {timeframe} bars of {symbol} are stored")
+                if why := why_kept(symbol, timeframe):
+                    raise OperationError(why)
+                rows = row.rows if row else 0
+                BarSeries.objects.filter(symbol=symbol, timeframe=timeframe).delete()
+                audit(actor, "delete", f"{symbol} {timeframe}", rows=rows, sha256=row.sha256 if row else "")
+                aside = _set_aside(path)
+        except BaseException:
+            if aside is not None:
+                aside.replace(path)
+            raise
+        if aside is not None:
+            aside.unlink()
+            sync_folder(root)
+    return rows
+
+
+def _set_aside(path: Path) -> Path | None:
+    """The file under a name that the next writer sweeps away, should this process die before it is removed."""
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        path.replace(aside)
+    except FileNotFoundError:
+        return None  # the row alone was left
+    except OSError as error:
+        raise DataError(f"{path} cannot be removed: {error.strerror or error}; nothing was deleted") from error
+    return aside
+
+
+def why_kept(symbol: str, timeframe: str) -> str:
+    """Why a series cannot be deleted now: the operation or the fetch that needs it; empty if none does."""
+    for operation in _readers(symbol, timeframe, Q(status__in=OPEN) | Q(status=Status.FAILED, retry_at__isnull=False)):
+        state = "waits to be tried again" if operation.waits_to_retry else f"is {operation.status}"
+        return f"operation {operation.pk} {state} and reads {symbol} {timeframe}: cancel it first, or wait until it has ended"
+    for fetch in BarFetch.objects.filter(symbol=symbol, timeframe=timeframe, status__in=OPEN):
+        if not is_lost(fetch):
+            return f"{symbol} {timeframe} is being fetched from {fetch.source}: stop the fetch first"
+    return ""
+
+
+def resumable_readers(symbol: str, timeframe: str) -> list[str]:
+    """Ids of the stopped operations that could not be resumed without these bars."""
+    return [operation.pk for operation in _readers(symbol, timeframe, Q(status__in=RESUMABLE))]
+
+
+def _readers(symbol: str, timeframe: str, which: Q) -> Iterator[Operation]:
+    """The operations that read this series, for itself or to make a longer timeframe of it."""
+    ranges = None
+    for operation in _operations(which, symbol):
+        data = json.loads(operation.spec)["training_data"]
+        if symbol not in names_in(data["symbols"], "symbol"):
+            continue
+        known = operation.sources.get(symbol, {})
+        ranges = ranges or recorded_ranges()
+        for wanted in names_in(data["timeframes"], "timeframe"):
+            if (known.get(wanted) or _source(ranges, symbol, wanted, data)) == timeframe:
+                yield operation
+                break
+
+
+def _operations(which: Q, symbol: str) -> QuerySet[Operation]:
+    rows = Operation.objects.filter(which, spec__contains=json.dumps(symbol)).order_by("pk")
+    return rows.only("pk", "status", "retry_at", "sources", "spec")
+
+
+def _source(ranges: Any, symbol: str, timeframe: str, data: dict[str, Any]) -> str:
+    """The stored timeframe that a run with these data will read, "" where nothing fits."""
+    days = {**data.get("date_range", {}), **{name: data[f"{name}_date"] for name in ("start", "end") if data.get(f"{name}_date")}}
+    first, last = (dt.date.fromisoformat(days[name]) if days.get(name) else None for name in ("start", "end"))
+    try:
+        return source_of(ranges, symbol, timeframe, day_start(first) if first else None, day_start(last) + DAY if last else None)
+    except DataError:
+        return ""
+
+
+# --- what a training left ----------------------------------------------------------------------
 def _must_be_there(*names: str) -> None:
     """What lies in a folder that is away would stay there for ever."""
     for name in names:

@@ -22,6 +22,7 @@ from ktrdr_site import embedded_redis
 from training import assets, homes, queues
 from training.caretaker import Caretaker, bury_dead
 from training.devices import CardSearch, visible_to
+from training.modes import TooOpen, close_home, closed_sentence
 from training.processes import dying_with_parent, take_lock
 from training.roll_call import RollCall, listed_processes, worker_processes
 from training.supervisor import Child, Supervisor
@@ -88,7 +89,8 @@ def children(plan: Plan) -> list[Child]:
     hosts = ",".join(dict.fromkeys([*settings.ALLOWED_HOSTS, plan.host]))
     proxied = ["--proxy-headers"] if settings.BEHIND_TLS else []
     patience = ["--websocket_connect_timeout", str(HANDSHAKE_SECONDS)]
-    web = ["daphne", "-v", "0", "-b", plan.host, "-p", str(plan.port), *patience, *proxied, "ktrdr_site.asgi:application"]
+    options = ["-v", "0", "--no-server-name", *proxied, *patience, "-b", plan.host, "-p", str(plan.port)]
+    web = ["daphne", *options, "ktrdr_site.asgi:application"]
     started = ",".join(tag for tag, count in counts.items() if count)
     found = [_module("web", 1, web, {"KTRDR_ALLOWED_HOSTS": hosts, "KTRDR_STARTED_BY_UP": started})]
     for tag, count in counts.items():
@@ -163,12 +165,23 @@ def _check_redis() -> None:
 
 
 def _set_up(say: Say) -> None:
-    """Tables, static files, a first user, and operations that died with the machine."""
+    """Modes, tables, static files, a first user, and operations that died with the machine."""
+    _close_home(say)
     call_command("migrate", interactive=False, verbosity=0)
     homes.require_all()
     assets.collect()
     _first_user(say)
     _bury_dead(say)
+
+
+def _close_home(say: Say) -> None:
+    """All of it: a copy or an older version may have left files open in a folder that is closed."""
+    try:
+        changed = close_home(settings.HOME_DIR, settings.ELSEWHERE, settings.UMASK, whole=True)
+    except TooOpen as error:
+        raise CannotStart(str(error)) from None
+    if changed:
+        say(closed_sentence(settings.HOME_DIR, changed))
 
 
 def _bury_dead(say: Say) -> None:

@@ -22,6 +22,7 @@ from training.models import BarSeries
 from training.pipeline.bars import empty_frame, locked, merge_bars, read_bars, series_path, write_bars
 from training.pipeline.coverage import DAY, day_of
 from training.pipeline.frames import bar_times
+from training.pipeline.spacing import wrong_timeframe
 from training.processes import undisturbed
 from training.sources.opening import open_source
 from training.sources.source import Source, SourceError, Unavailable
@@ -29,6 +30,8 @@ from training.sources.spans import Span, disagreement, last_whole, missing, only
 
 #: Seconds between one try and the next; after the last one the fetch gives up. A source may ask for more, up to MOST_PAUSE.
 PAUSES = (1, 2, 4, 8, 16, 32)
+#: A source that says nothing and has said nothing yet in this fetch is given up sooner: there may be no network at all.
+FIRST_PAUSES = (1, 2)
 MOST_PAUSE = 120
 #: A span without a bar is asked for again while it is younger: bars may come late.
 LATE = 7 * DAY
@@ -74,9 +77,12 @@ def step(fetch: Fetch, source: Source, now: int | None = None) -> None:
         fetch.tries = 0
     except Unavailable as problem:
         fetch.tries += 1
-        if fetch.tries > len(PAUSES):
-            times = f"asked {fetch.tries} times in {sum(PAUSES)} s"
-            raise SourceError(f"{problem}, {times}; what came is kept, and fetching again goes on from there") from None
+        has_answered = bool(fetch.pages or fetch.in_span or not problem.silent)
+        pauses = PAUSES if has_answered else FIRST_PAUSES
+        if fetch.tries > len(pauses):
+            times = f"asked {fetch.tries} times, with pauses of {sum(pauses)} s"
+            helps = "what came is kept, and fetching again goes on from there" if has_answered else "is there a network here?"
+            raise SourceError(f"{problem}, {times}; {helps}") from None
         fetch.problem = str(problem)
         fetch.pause = max(PAUSES[fetch.tries - 1], min(problem.seconds, MOST_PAUSE))
 
@@ -149,6 +155,7 @@ def _page(fetch: Fetch, source: Source, now: int) -> None:
     start, end, core_start, core_end = fetch.spans[0]
     page = source.page(fetch.market, fetch.timeframe, start, end)
     fetch.pages += 1
+    _refuse_other_bars(fetch, page.frame)
     frame, impossible = possible_bars(whole_bars(page.frame, fetch.timeframe, now))
     if impossible:
         fetch.note("some bars were left out, since no bar can have such prices: a high below its low, or none above zero")
@@ -171,6 +178,15 @@ def _page(fetch: Fetch, source: Source, now: int) -> None:
         _remember(fetch, [core_start, core_end])
     fetch.in_span = 0
     return _ended(fetch, core_start, core_end) if not fetch.spans else None
+
+
+def _refuse_other_bars(fetch: Fetch, frame: pd.DataFrame) -> None:
+    """SourceError where a source answers with bars of another timeframe than it was asked for."""
+    wrong = wrong_timeframe(bar_times(frame), fetch.timeframe)
+    if wrong is not None:
+        raise SourceError(
+            f"{fetch.label} was asked for {fetch.timeframe} bars, and {wrong.seen}; nothing of this answer was stored"
+        )
 
 
 def _changed(fetch: Fetch, source: Source, stored: pd.DataFrame, why: str, now: int) -> None:

@@ -9,10 +9,13 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import shutil
+import signal
 import stat
-import tempfile
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from training.values import Refusal
@@ -35,6 +38,17 @@ class Unreachable(FolderError):
     """The system could not read the folder or a file of it just now: of its content nothing is known."""
 
 
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An OSError from inside names the file: of a write to a full disk the system itself tells no name."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise type(error)(error.errno, error.strerror, str(path)) from error
+
+
 def sync_folder(path: Path) -> None:
     """Make renames inside a folder last; a file's own fsync does not."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -53,10 +67,11 @@ def write_folder(folder: Path, contents: Mapping[str, bytes]) -> str:
     manifest = _manifest(contents)
     if folder.exists():
         raise FileExistsError(f"{folder} exists already")
-    unfinished = Path(tempfile.mkdtemp(prefix=f".new-{folder.name}-", dir=folder.parent))
+    unfinished = folder.parent / f".new-{folder.name}-{secrets.token_hex(4)}"
+    unfinished.mkdir()  # as open as its neighbours: mkdtemp's are closed to a group too
     try:
         for name, content in {**contents, MANIFEST: manifest}.items():
-            with (unfinished / name).open("xb") as file:
+            with naming(folder / name), (unfinished / name).open("xb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
@@ -122,3 +137,19 @@ def _suspects(saved: bytes, contents: Mapping[str, bytes]) -> str:
     text = saved.decode(errors="replace")
     changed = [name for name, content in contents.items() if hashlib.sha256(content).hexdigest() not in text]
     return " and ".join(changed) or MANIFEST
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold Ctrl-C back until the end, for what must be done as a whole; only the main thread is ever interrupted."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if pressed:
+            signal.raise_signal(signal.SIGINT)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-COLUMNS = ("Share", "Median run", "Longest run", "Expected return", "Best return", "Bars to best")
-
+COLUMNS = ("Rows", "Share", "Median run", "Longest run", "Expected return", "Best return", "Bars to peak")
+#: Of fewer independent trades nothing can be said.
+FEWEST_TRADES = 30
 
 #: Of a label that is a return, per split.
 RETURN_COLUMNS = ("Mean return", "Deviation", "Rising")
@@ -27,8 +28,10 @@ def split_cells(plan: Mapping[str, Any], name: str) -> list[tuple[str, bool]]:
             [_percent(told["mean"]), f"{told['deviation']:.2%}", f"{told['rising']:.1%}"] if told else [""] * len(RETURN_COLUMNS)
         )
         return [(text, False) for text in texts]
-    shares = plan["class_shares"].get(name)
-    return [(f"{shares[c]:.1%}", shares[c] > ONE_SIDED) if shares else ("", False) for c in plan["class_names"]]
+    shares, rows = plan["class_shares"].get(name), plan["split"]["rows"].get(name, 0)
+    if not shares:
+        return [("", False) for _ in plan["class_names"]]
+    return [(f"{shares[c]:.1%} ({round(shares[c] * rows):,})", shares[c] > ONE_SIDED) for c in plan["class_names"]]
 
 
 def label_lines(told: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...]]]:
@@ -38,8 +41,9 @@ def label_lines(told: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...]]]:
 
 def _cells(line: Mapping[str, Any]) -> tuple[str, ...]:
     if not line["rows"]:
-        return ("0.0%", *["–"] * (len(COLUMNS) - 1))
+        return ("0", "0.0%", *["–"] * (len(COLUMNS) - 2))
     return (
+        f"{line['rows']:,}",
         f"{line['share']:.1%}",
         f"{line['median_run']:,g}",
         f"{line['longest_run']:,}",
@@ -54,11 +58,19 @@ def _percent(share: float) -> str:
 
 
 def label_worth(told: Mapping[str, Any]) -> str:
-    """What following right labels alone would earn, in a sentence."""
+    """What trading with perfect foresight of the labels would earn, in a sentence; nothing of too few trades."""
     if told["fitness"] is None:
         return "No training row has a label that says up or down, so there is nothing to trade on."
+    trades, apart = told["trades"], told["independent_trades"]
+    if apart < FEWEST_TRADES:
+        rows = "1 training row has a label that says" if trades == 1 else f"{trades:,} training rows have labels that say"
+        return (
+            f"{rows} up or down, worth {apart:,} independent trade{'s' if apart != 1 else ''} (their labels overlap in no bar): "
+            f"too few to say what they would earn, wanted at least {FEWEST_TRADES}."
+        )
     cost = f"{told['cost']:.2%}{' (assumed: the strategy has no cost_model)' if told['cost_assumed'] else ''}"
     return (
-        f"After a round-trip cost of {cost}, a trade from a row's bar to its label's end, with every label known, earns "
-        f"{_percent(told['fitness'])} on average; {told['paying_share']:.1%} of them pay their cost. No model knows every label."
+        f"With perfect foresight {trades:,} trades, {apart:,} of them independent (their labels overlap in no bar), would earn "
+        f"{_percent(told['fitness'])} each on average after a round-trip cost of {cost}, and {told['paying_share']:.1%} of them "
+        "would cover their costs: the ceiling for any model."
     )

@@ -45,7 +45,7 @@ def take_lock(path: Path, sentence: str, patience: float = 0.0) -> int:
     Occupied, `sentence` with its {pid} filled in, if another holds it for longer than `patience` seconds.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)  # less the umask
     until = time.monotonic() + patience
     while True:
         try:

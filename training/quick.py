@@ -73,8 +73,10 @@ def _bars(predictions: Any) -> list[dict[str, Any]]:
     times = np.datetime_as_string(predictions.times.view("M8[us]").astype("M8[s]"))
     if predictions.returns is not None:
         return [
-            {"timestamp": f"{time}Z", "probabilities": None, "predicted_return": said, "signal": signal}
-            for time, said, signal in zip(times, predictions.returns.tolist(), predictions.signals, strict=True)
+            {"timestamp": f"{time}Z", "probabilities": None, "predicted_return": said, "signal": signal, "split": split}
+            for time, said, signal, split in zip(
+                times, predictions.returns.tolist(), predictions.signals, predictions.splits, strict=True
+            )
         ]
     return [
         {
@@ -82,8 +84,11 @@ def _bars(predictions: Any) -> list[dict[str, Any]]:
             "probabilities": [float(str(chance)) for chance in chances],
             "predicted_return": None,
             "signal": signal,
+            "split": split,
         }
-        for time, chances, signal in zip(times, predictions.probabilities, predictions.signals, strict=True)
+        for time, chances, signal, split in zip(
+            times, predictions.probabilities, predictions.signals, predictions.splits, strict=True
+        )
     ]
 
 

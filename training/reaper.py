@@ -58,7 +58,10 @@ class Reaper:
             return []
         try:
             with transaction.atomic():  # nothing beats between what is read here and what is changed
-                rows = list(Operation.objects.select_for_update().filter(pk__in=[pk for pk, _ in silent]).order_by("pk"))
+                # A row that somebody holds is at work, or its holder is gone and the next look finds it.
+                rows = list(
+                    Operation.objects.select_for_update(skip_locked=True).filter(pk__in=[pk for pk, _ in silent]).order_by("pk")
+                )
                 self._beats |= {key: replace(self._beats[key], writes=self._beats[key].writes + 1) for key in silent}
                 return [sentence for row in rows if (sentence := self._bury(row, began))]
         finally:  # while the reaper waited for the database nobody may have been able to beat: that was no silence

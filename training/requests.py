@@ -20,6 +20,7 @@ from strategies_app.stored import FoundStrategy
 from training import operations, queues
 from training.mails import checked_address, mail_end
 from training.models import AuditEntry, BarSeries, Operation, Status
+from training.pipeline.bar_counts import check_bars
 from training.pipeline.coverage import Ranges, check_stored, check_windows, resolve_dates
 from training.values import Refusal
 
@@ -44,9 +45,9 @@ class Actor:
         return self.user.get_username() if self.user is not None else ""
 
 
-def audit(actor: Actor, action: str, target: str, **details: Any) -> None:
+def audit(actor: Actor, action: str, target: str, **details: Any) -> AuditEntry:
     """Leave a trace."""
-    AuditEntry.objects.create(
+    return AuditEntry.objects.create(
         user=actor.user, username=actor.name, action=action, target=target, details={"via": actor.via, **details}
     )
 
@@ -83,7 +84,9 @@ def effective_spec(text: str, options: dict[str, Any]) -> StrategySpec:
     start, end = resolve_dates(spec, ranges)
     spec = read_strategy(text, **options | {"start": start, "end": end})
     check_stored(spec, ranges)
-    check_windows(spec, ranges, recorded_rows())
+    rows = recorded_rows()
+    check_bars(spec, Path(settings.STORE_DIR), ranges, rows)
+    check_windows(spec, ranges, rows)
     refuse_too_large(spec)
     return spec
 

@@ -19,7 +19,7 @@ READABLE = (
 )  # fmt: skip
 TRAINS = (
     "strategies_app.add_strategy", "strategies_app.change_strategy", "strategies_app.add_strategyversion",
-    "training.add_barseries", "training.change_barseries",
+    "training.add_barseries", "training.change_barseries", "training.delete_barseries",
     "training.start_operation", "training.cancel_operation", "training.force_operation", "training.resume_operation",
     "training.annotate_operation",
 )  # fmt: skip

@@ -11,6 +11,20 @@ from numpy.typing import NDArray
 from training.pipeline.loading import RunBars
 from training.values import Dataset, Splits, rows_by_symbol
 
+#: What a model has to do with a day, in order of time.
+SIDES = ("before", "train", "validation", "test", "new")
+
+
+def side_names(ledger: Mapping[str, Any], times: NDArray[np.int64]) -> list[str]:
+    """For each open (µs) the one of SIDES that its day belongs to in the training of this ledger.
+
+    A purged or embargoed bar counts as of the split before it: what was learned there reaches into it.
+    """
+    borders = [ledger["start"], ledger["embargo_ends"][0], ledger["embargo_ends"][1], ledger["end"]]
+    if not ledger["rows"]["test"]:
+        borders[2] = ledger["end"]
+    return [SIDES[place] for place in np.searchsorted(borders, times, side="right").tolist()]
+
 
 def split_ledger(dataset: Dataset, splits: Splits, bars: RunBars) -> dict[str, Any]:
     """Where the sides begin and end (µs UTC), and what became of every base bar; JSON-ready."""

@@ -5,13 +5,18 @@ from __future__ import annotations
 import gzip
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training.uploads import Upload, UploadError, drop, read
+from strategies_app.vocabulary import TIMEFRAMES
+from training.uploads import Upload, UploadError, drop, guess, read
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from training.pipeline.bar_files import Table
+    from training.pipeline.file_reading import FirstRows, Reading
 
 #: More rows than these, or more bytes when unpacked, are the command line's work.
 MOST_ROWS = 5_000_000
@@ -22,24 +27,36 @@ SHOWN = 5
 
 
 def inspect_upload(key: str) -> dict[str, Any]:
-    """What is in the file: columns as they were understood, range, first and last bars, notes, problem, conflict."""
-    from training.pipeline.bar_files import bars_of, read_cells
+    """What is in the file: its first rows with the meaning of each column, the timeframe that its times show, range, first
+    and last bars, notes, problem and which option would settle it, conflict with what is stored."""
+    from training.pipeline.bar_files import bars_of, first_rows, read_cells
     from training.pipeline.calendars import known_calendars
     from training.pipeline.coverage import DataError
 
     upload = _upload(key)
-    told: dict[str, Any] = {"problem": "", "columns": [], "notes": [], "warnings": [], "bars": 0, "calendars": known_calendars()}
+    told: dict[str, Any] = {"problem": "", "asked": "", "head": {}, "notes": [], "warnings": [], "bars": 0}
+    told |= {"calendars": known_calendars(), "proposed": "", "shown": "", "spacing": ""}
     with _bounded(upload):
+        reading = _reading(upload)
         try:
-            table = read_cells(upload.path)
-            told["columns"] = [{"role": role, "name": str(column.name)} for role, column in table.columns.items()]
-            told["cells"] = _cells(table)
-            if not upload.options["timeframe"]:
-                raise DataError("what timeframe these bars have is not known, choose it")
-            frame, notes = bars_of(upload.name, table, upload.options["timeframe"], **_reading(upload))
-            return told | {"notes": notes} | _preview(frame, upload)
+            told["head"] = _head(first_rows(upload.path, reading, SHOWN))
+            table = read_cells(upload.path, reading)
+            timeframe = upload.options["timeframe"]
+            try:
+                told["shown"] = shown = _shown_timeframe(table)
+            except DataError:  # said when the bars are read as it was chosen, below
+                if not timeframe:
+                    raise
+                shown = ""
+            told |= {"spacing": _spacing(shown, timeframe, guess(upload.name)[1]), "proposed": "" if timeframe else shown}
+            timeframe = timeframe or shown
+            if not timeframe:
+                raise DataError("the times do not show what timeframe these bars have, choose it")
+            frame, notes = bars_of(upload.name, table, timeframe, reading, symbol=upload.options["symbol"])
+            told["notes"] = notes
+            return told | _preview(frame, replace(upload, options={**upload.options, "timeframe": timeframe}))
         except DataError as problem:
-            return told | {"problem": str(problem)}
+            return told | {"problem": str(problem), "asked": getattr(problem, "option", "")}
 
 
 def load_upload(key: str, user: int) -> dict[str, Any]:
@@ -53,7 +70,7 @@ def load_upload(key: str, user: int) -> dict[str, Any]:
     options = upload.options
     with _bounded(upload):
         loaded = load_file(
-            options["symbol"], options["timeframe"], upload.path, **_reading(upload), replace=bool(options["replace"]),
+            options["symbol"], options["timeframe"], upload.path, _reading(upload), replace=bool(options["replace"]),
             calendar=_calendar(upload),
         )  # fmt: skip
     merge = loaded.merge
@@ -101,9 +118,11 @@ def _upload(key: str) -> Upload:
     return upload
 
 
-def _reading(upload: Upload) -> dict[str, Any]:
-    options = upload.options
-    return {"tz": options["tz"] or None, "price_scale": float(options["price_scale"]), "adjust": bool(options["adjust"])}
+def _reading(upload: Upload) -> Reading:
+    from training.pipeline.file_reading import Reading
+
+    given = {field.name: upload.options[field.name] for field in fields(Reading)}
+    return Reading(**{**given, "tz": given["tz"] or None, "columns": tuple(given["columns"])})
 
 
 def _calendar(upload: Upload) -> str | None:
@@ -168,27 +187,59 @@ def _by_command(upload: Upload) -> str:
 # --- what is shown -----------------------------------------------------------------------------
 
 
-def _cells(table: Any) -> list[list[str]]:
+def _head(first: FirstRows) -> dict[str, Any]:
     """The first rows as they stand in the file, cut to what a page can show."""
-    rows = zip(*(column.head(SHOWN).astype(str).tolist() for column in table.columns.values()), strict=True)
-    return [[cell[:40] for cell in row] for row in rows]
+    columns = max([len(first.names), *map(len, first.cells)], default=0)
+    names, roles = ((*given, *[""] * (columns - len(given))) for given in (first.names, first.roles))
+    rows = [[cell[:40] for cell in (*row, *[""] * (columns - len(row)))] for row in first.cells]
+    heads = [{"name": str(name)[:40], "role": role} for name, role in zip(names, roles, strict=True)]
+    return {"columns": heads, "rows": rows, "layout": first.layout, "needed": list(first.options_needed)}
+
+
+def _shown_timeframe(table: Table) -> str:
+    """The timeframe that the distances between the times show, whatever their zone and whoever's bars they are; "" for none."""
+    import numpy as np
+
+    from training.pipeline.file_times import opens_of
+    from training.pipeline.spacing import timeframe_of
+
+    times, _ = opens_of(table.columns["timestamp"], "1m", "UTC", table.rows, table.known)
+    return timeframe_of(np.unique(times)) or ""
+
+
+def _spacing(shown: str, chosen: str, said: str) -> str:
+    """How the distances between the bars stand to the timeframe that was chosen, and to the file's name."""
+    from training.pipeline.spacing import length_text
+
+    if not shown:
+        return ""
+    apart = f"The bars are {length_text(TIMEFRAMES[shown] * 1_000_000)} apart"
+    if chosen and chosen != shown:
+        return f"{apart}, and {chosen} is chosen."
+    name = "as the file's name says" if said == shown else f"though the file's name says {said}" if said else ""
+    return f"{apart}, {name}." if name else f"{apart}: {shown}." if chosen else f"{apart}: {shown} is proposed."
 
 
 def _preview(frame: pd.DataFrame, upload: Upload) -> dict[str, Any]:
+    import numpy as np
+
     from training.pipeline.calendars import expected_bars
     from training.pipeline.frames import bar_times, time_text
+    from training.pipeline.gaps import habit_of
     from training.pipeline.quality import quality
 
-    times, timeframe, calendar = bar_times(frame), upload.options["timeframe"], _calendar_after(upload)
+    times, timeframe, calendar, stored = bar_times(frame), upload.options["timeframe"], _calendar_after(upload), _stored(upload)
+    beside = _beside_stored(frame, stored, upload)
     expected, silent = expected_bars(calendar, timeframe, times)
-    odd = [*silent, *quality(frame, timeframe, calendar, expected).findings()]
+    after = times if stored is None else np.union1d(times, bar_times(stored))
+    odd = [*silent, *quality(frame, timeframe, calendar, expected, habit_of(after, timeframe)).findings()]
     ends = frame if len(frame) <= 2 * SHOWN else frame.iloc[[*range(SHOWN), *range(-SHOWN, 0)]]
     values = [[None if value != value else value for value in row] for row in ends.to_numpy().tolist()]
     return {
         "bars": len(times), "first": time_text(times[0]), "last": time_text(times[-1]),
         "ends": [{"time": time_text(time), "values": row} for time, row in zip(bar_times(ends), values, strict=True)],
         "left_out": len(frame) - len(ends), "half": SHOWN,
-        "warnings": [finding.sentence for finding in odd], "calendar": calendar, **_beside_stored(frame, upload),
+        "warnings": [finding.sentence for finding in odd], "calendar": calendar, **beside,
     }  # fmt: skip
 
 
@@ -208,19 +259,40 @@ def _calendar_after(upload: Upload) -> str:
     return series_calendar(root, symbol, timeframe) if symbol and series_path(root, symbol, timeframe).exists() else ""
 
 
-def _beside_stored(frame: pd.DataFrame, upload: Upload) -> dict[str, Any]:
-    """How the file's bars stand to those of the store: new, the same, or other values at the same time."""
+def _stored(upload: Upload) -> pd.DataFrame | None:
+    """The bars of the series that are stored already."""
     from django.conf import settings
 
-    from training.pipeline.bars import merge_bars, read_bars, series_path
-    from training.pipeline.coverage import DataError
+    from training.pipeline.bars import read_bars, series_path
 
     symbol, timeframe = upload.options["symbol"], upload.options["timeframe"]
     root = Path(settings.STORE_DIR)
     if not symbol or not series_path(root, symbol, timeframe).exists():
+        return None
+    return read_bars(root, symbol, timeframe)
+
+
+def _beside_stored(frame: pd.DataFrame, stored: pd.DataFrame | None, upload: Upload) -> dict[str, Any]:
+    """How the file's bars stand to those of the store: new, the same, or other values at the same time."""
+    from django.conf import settings
+
+    from training.pipeline.bars import merge_bars, series_origin
+    from training.pipeline.coverage import DataError
+    from training.pipeline.frames import bar_times
+    from training.pipeline.misreading import refuse_misread
+    from training.pipeline.origins import origin_after
+    from training.pipeline.spacing import refuse_wrong_timeframe
+
+    symbol, timeframe = upload.options["symbol"], upload.options["timeframe"]
+    root, reading = Path(settings.STORE_DIR), _reading(upload)
+    if stored is None:
+        refuse_wrong_timeframe(bar_times(frame), timeframe, told=reading.timeframe_is_right, asks=True)
         return {"added": len(frame), "same": 0, "differ": 0, "conflict": "", "stored": False}
-    stored = read_bars(root, symbol, timeframe)
     merge = merge_bars(stored, frame, replace=True)
+    before = series_origin(root, symbol, timeframe)
+    now = origin_after(before, reading)
+    refuse_wrong_timeframe(bar_times(frame), timeframe, bar_times(merge.frame), told=now.timeframe_is_right, asks=True)
+    refuse_misread(stored, frame, timeframe, before, now, bool(upload.options["replace"]))
     conflict = ""
     if merge.replaced:
         try:

@@ -5,33 +5,43 @@ The web process stores and forgets; what is in a file is a question to the quick
 
 from __future__ import annotations
 
+import fcntl
 import json
 import re
 import secrets
+import shlex
 import shutil
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.core.files.uploadhandler import FileUploadHandler, StopUpload
 
-from strategies_app.vocabulary import TIMEFRAMES
 from training import homes
+from training.pipeline.series_names import guess
 from training.values import Refusal
 
 #: What is neither loaded nor dropped goes after so long.
 KEPT_SECONDS = 86_400
-#: Of one user's files the oldest goes when there are more.
-MOST_PER_USER = 5
+#: So many files of one user wait at most, and together they take at most so many times what one may.
+MOST_PER_USER, MOST_TIMES_LIMIT = 50, 5
 TOO_LARGE = "ktrdr.upload_too_large"
-#: How the end of a file's name may say its timeframe, besides the names themselves.
-SPELLINGS = {
-    "daily": "1d", "day": "1d", "d": "1d", "d1": "1d", "weekly": "1w", "week": "1w", "w": "1w", "w1": "1w",
-    "hourly": "1h", "hour": "1h", "h": "1h", "60": "1h", "60m": "1h", "60min": "1h", "minute": "1m", "min": "1m", "240": "4h",
+BARS = re.compile(r"\.(csv|txt|tsv|gz|parquet|pq)$", re.IGNORECASE)
+SPREADSHEETS = re.compile(r"\.(xlsx?|xlsm|ods|numbers)$", re.IGNORECASE)
+#: What systems put into a zip beside its files.
+JUNK = re.compile(r"(^|/)(__MACOSX/|\.|Thumbs\.db$|desktop\.ini$)", re.IGNORECASE)
+#: How a file is read of which nothing was said: the options of load_data.
+AS_SENT: dict[str, Any] = {
+    "symbol": "", "timeframe": "", "tz": "", "price_scale": 1.0, "adjust": False, "replace": False, "calendar": "",
+    "timeframe_is_right": False, "columns": [], "date_format": "", "encoding": "", "thousands": "", "decimal": "", "only": "",
+    "drop_impossible": False,
 }  # fmt: skip
 
 
@@ -57,12 +67,14 @@ class Upload:
     def command(self) -> str:
         """What does the same on the command line, for a file that lies there."""
         given = self.options
-        words = ["manage.py load_data", given["symbol"] or "SYMBOL", given["timeframe"] or "TIMEFRAME", "--from", self.name]
-        words += ["--tz", given["tz"]] if given["tz"] else []
-        words += ["--price-scale", f"{given['price_scale']:g}"] if given["price_scale"] != 1 else []
-        words += ["--calendar", given["calendar"]] if given["calendar"] else []
-        words += [f"--{flag}" for flag in ("adjust", "replace") if given[flag]]
-        return " ".join(words)
+        words = ["load_data", given["symbol"] or "SYMBOL", given["timeframe"] or "TIMEFRAME", "--from", self.name]
+        for name in ("tz", "date_format", "encoding", "thousands", "decimal", "only", "calendar"):
+            words += [f"--{name.replace('_', '-')}", given[name]] if given[name] else []
+        words += ["--columns", ",".join(name or "-" for name in given["columns"])] if given["columns"] else []
+        words += ["--price-scale", f"{given['price_scale']:.12g}"] if given["price_scale"] != 1 else []
+        flags = ("adjust", "drop_impossible", "replace", "timeframe_is_right")
+        words += [f"--{flag.replace('_', '-')}" for flag in flags if given[flag]]
+        return f"manage.py {shlex.join(words)}"
 
 
 def _root() -> Path:
@@ -90,39 +102,111 @@ class Capped(FileUploadHandler):
 def too_large() -> UploadError:
     megabytes = settings.UPLOAD_LIMIT_BYTES / 1e6
     return UploadError(
-        f"the file is larger than {megabytes:,.0f} MB, which is what this site takes; "
+        f"what was sent is larger than {megabytes:,.0f} MB, which is what this site takes at once; "
         "on the server load it with: manage.py load_data SYMBOL TIMEFRAME --from FILE"
     )
 
 
-def store(file: UploadedFile, owner: int) -> Upload:
-    """Keep a file, with options guessed from its name."""
+def store(file: UploadedFile, owner: int) -> tuple[list[Upload], list[str]]:
+    """Keep a file, or the files of a zip, each with options guessed from its name; and the names in a zip that are no bars.
+
+    What is kept stays for its whole day: one file more than are kept for a user is refused, none makes room for it.
+    """
     sweep()
     name = safe_name(file.name or "")
     if not file.size:
         raise UploadError(f"{name} is empty")
     if file.size > settings.UPLOAD_LIMIT_BYTES:
         raise too_large()
-    symbol, timeframe = guess(name)
-    options = {"symbol": symbol, "timeframe": timeframe, "tz": "", "price_scale": 1.0, "adjust": False, "replace": False}
-    options["calendar"] = ""
-    upload = Upload(secrets.token_hex(16), owner, name, file.size, options)
+    start = file.read(4)
+    file.seek(0)
+    if SPREADSHEETS.search(name):
+        raise UploadError(f"{name} is a spreadsheet, wanted bars as CSV or Parquet: save its sheet as CSV and upload that")
+    if start == b"PK\3\4":
+        return _unpacked(file, name, owner)
+    return [_keep(file.name or "", file.chunks(), owner)], []
+
+
+def _unpacked(file: UploadedFile, name: str, owner: int) -> tuple[list[Upload], list[str]]:
+    """The files of bars in a zip. All or none of them are kept."""
+    kept: list[Upload] = []
+    left_out: list[str] = []
+    try:
+        with zipfile.ZipFile(file) as packed:
+            inside = [one for one in packed.infolist() if not one.is_dir() and not JUNK.search(one.filename)]
+            if sum(one.file_size for one in inside) > settings.UPLOAD_LIMIT_BYTES:
+                raise UploadError(
+                    f"{name} unpacks to more than {settings.UPLOAD_LIMIT_BYTES / 1e6:,.0f} MB; unpack it and send less"
+                )
+            for one in inside:
+                if not BARS.search(one.filename):
+                    left_out.append(safe_name(one.filename))
+                    continue
+                with packed.open(one) as unpacked:
+                    kept.append(_keep(one.filename, _bounded(unpacked, one.file_size), owner))
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, NotImplementedError) as error:
+        _drop_all(kept)
+        raise UploadError(f"{name} cannot be unpacked: {str(error) or 'it is damaged'}") from None
+    except UploadError:
+        _drop_all(kept)
+        raise
+    if not kept:
+        raise UploadError(f"{name} holds no file of bars, wanted files that end in .csv, .txt, .gz or .parquet")
+    return kept, left_out
+
+
+def _bounded(unpacked: IO[bytes], size: int) -> Iterator[bytes]:
+    """What a zip says of a file's size is held against what comes out."""
+    left = size
+    while block := unpacked.read(1 << 20):
+        left -= len(block)
+        if left < 0:
+            raise zipfile.BadZipFile("a file in it is larger than it says")
+        yield block
+
+
+def _keep(name: str, parts: Iterable[bytes], owner: int) -> Upload:
+    symbol, timeframe = guess(name.rsplit("/", 1)[-1].rsplit("\\", 1)[-1])
+    upload = Upload(secrets.token_hex(16), owner, safe_name(name), 0, {**AS_SENT, "symbol": symbol, "timeframe": timeframe})
     folder = _root() / upload.key
     try:
         homes.require("uploads").chmod(0o700)
         folder.mkdir(mode=0o700)
         with upload.path.open("xb") as stored:
-            for chunk in file.chunks():
-                stored.write(chunk)
-        _write(upload)
+            for part in parts:
+                stored.write(part)
+        upload = replace(upload, size=upload.path.stat().st_size)
+        with _one_at_a_time():
+            _refuse_too_many(upload)
+            _write(upload)
     except homes.Away as away:
-        raise UploadError(f"{name} could not be kept: {away}") from None
+        raise UploadError(f"{upload.name} could not be kept: {away}") from None
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
-        raise UploadError(f"{name} could not be kept: {error.strerror or error}") from None
-    for old in of_owner(owner)[MOST_PER_USER:]:
-        drop(old)
+        raise UploadError(f"{upload.name} could not be kept: {error.strerror or error}") from None
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     return upload
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Two files that come at once are counted one after the other."""
+    with _root().with_name(f".{_root().name}.lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _refuse_too_many(new: Upload) -> None:
+    waiting = of_owner(new.owner)
+    if len(waiting) >= MOST_PER_USER:
+        raise UploadError(f"{new.name} was not kept: {len(waiting)} of your files wait already; load or drop some of them first")
+    room = MOST_TIMES_LIMIT * settings.UPLOAD_LIMIT_BYTES
+    if sum(upload.size for upload in waiting) + new.size > room:
+        raise UploadError(
+            f"{new.name} was not kept: your files that wait would take more than {room / 1e6:,.0f} MB; load or drop some first"
+        )
 
 
 def find(key: str, owner: int) -> Upload | None:
@@ -138,14 +222,22 @@ def read(key: str) -> Upload | None:
         kept = json.loads((_root() / key / "upload.json").read_text(encoding="utf-8"))
     except OSError:
         return None  # loaded, dropped or too old
-    return Upload(key, kept["owner"], kept["name"], kept["size"], {"calendar": "", **kept["options"]})
+    return Upload(key, kept["owner"], kept["name"], kept["size"], {**AS_SENT, **kept["options"]})
 
 
 def change(upload: Upload, options: Mapping[str, Any]) -> Upload:
-    """The same file, to be read in another way."""
-    changed = Upload(upload.key, upload.owner, upload.name, upload.size, {**upload.options, **options})
-    _write(changed)
+    """The same file, to be read in another way; UploadError if it was loaded, dropped or removed meanwhile."""
+    changed = replace(upload, options={**upload.options, **options})
+    try:
+        _write(changed)
+    except FileNotFoundError:
+        raise UploadError(f"{upload.name} is no longer kept: upload it again") from None
     return changed
+
+
+def _drop_all(kept: Iterable[Upload]) -> None:
+    for upload in kept:
+        drop(upload)
 
 
 def drop(upload: Upload) -> None:
@@ -161,7 +253,7 @@ def of_owner(owner: int) -> list[Upload]:
 
 def sweep() -> int:
     """Remove what is older than a day; how many."""
-    old = [folder for folder in _root().glob("[!.]*") if time.time() - _changed(folder) > KEPT_SECONDS]
+    old = [folder for folder in _root().glob("[!.]*") if folder.is_dir() and time.time() - _changed(folder) > KEPT_SECONDS]
     for folder in old:
         shutil.rmtree(folder, ignore_errors=True)
     return len(old)
@@ -185,21 +277,5 @@ def _write(upload: Upload) -> None:
 
 def safe_name(name: str) -> str:
     """A file's own name with nothing in it that a path, a page or a terminal could stumble over."""
-    plain = re.sub(r"[^A-Za-z0-9._^=+-]+", "_", name.rsplit("/", 1)[-1].rsplit("\\", 1)[-1])[-100:].lstrip(".-")
+    plain = re.sub(r"[^A-Za-z0-9._^=+%~-]+", "_", name.rsplit("/", 1)[-1].rsplit("\\", 1)[-1])[-100:].lstrip(".-")
     return plain if plain and plain != "upload.json" else "bars"
-
-
-def guess(name: str) -> tuple[str, str]:
-    """Symbol and timeframe that a file's name speaks of, "" where it says nothing: `EURUSD_1h.csv` → EURUSD, 1h."""
-    stem = re.sub(r"(\.(csv|txt|gz|parquet|pq))+$", "", name, flags=re.IGNORECASE)
-    words = [word for word in re.split(r"[_ \-]+", stem) if word]
-    timeframe = ""
-    for word in reversed(words[1:]):
-        found = word.lower() if word.lower() in TIMEFRAMES else SPELLINGS.get(word.lower().removesuffix("bars"), "")
-        found = found or (f"{word[1:]}{word[0].lower()}" if f"{word[1:]}{word[0].lower()}" in TIMEFRAMES else "")
-        if found:
-            timeframe = found
-            break
-    symbol = words[0] if words else ""
-    symbol = symbol.upper() if symbol.islower() else symbol
-    return (symbol if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._^=-]{0,31}", symbol) else "", timeframe)

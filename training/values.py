@@ -74,6 +74,21 @@ def rows_by_symbol(symbols: NDArray[np.int32], count: int) -> list[NDArray[np.in
     return np.split(order, np.searchsorted(symbols[order], np.arange(1, count)))
 
 
+def independent_rows(times: NDArray[np.int64], ends: NDArray[np.int64], symbols: NDArray[np.int32], bar: int) -> int:
+    """How many of the labels can be taken, symbol by symbol and from the first on, so that none looks at another's bars.
+
+    times: opens of the rows' bars, ends: when their labels are known, µs, in order within each symbol.
+    Labels that overlap tell the same twice: a margin of error has to count these rows only.
+    """
+    count = 0
+    for own in rows_by_symbol(symbols, int(symbols.max(initial=-1)) + 1):
+        following = np.searchsorted(times[own] + bar, ends[own], side="left").tolist()
+        place = 0
+        while place < len(following):
+            count, place = count + 1, max(following[place], place + 1)
+    return count
+
+
 @dataclass(frozen=True)
 class Dataset:
     """All rows of a run with the names that give their columns and numbers a meaning.
@@ -81,7 +96,8 @@ class Dataset:
     clock int64 (m,): the sorted union of the base-bar times of all symbols in [start, end], before
     any row was dropped; it is what splits are cut on. normalization: one of none, zscore, minmax per
     feature. class_names is empty for a regression label. dropped counts rows left out, by reason;
-    dropped_by_symbol the same for each symbol. window: consecutive bars that an example consists of.
+    dropped_by_symbol the same for each symbol. window: consecutive bars that an example consists of. without_bar:
+    symbol → timeframe → base bars for which no bar of that timeframe is known.
     """
 
     rows: Rows
@@ -93,6 +109,7 @@ class Dataset:
     dropped: Mapping[str, int] = field(default_factory=dict)
     dropped_by_symbol: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     window: int = 1
+    without_bar: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     @property
     def begins(self) -> Microseconds:

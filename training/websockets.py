@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
 from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
@@ -22,8 +23,10 @@ PERMISSION = "training.view_operation"
 MOST_FOLLOWED = 50
 #: So often the right to look is asked for again, and something is sent even if nothing moves.
 RIGHTS_SECONDS, ALIVE_SECONDS = 60, 5
+#: What an id may look like; no database is asked for anything else.
+ID = re.compile("[A-Za-z0-9_.-]{1,64}")
 #: Close codes, by which the page knows whether to come back.
-NOT_SIGNED_IN, NOT_ALLOWED, NOT_UNDERSTOOD = 4401, 4403, 4400
+NOT_SIGNED_IN, NOT_ALLOWED, NOT_UNDERSTOOD, NOTHING_THERE = 4401, 4403, 4400, 4404
 
 
 def session_mark(session_key: str | None) -> str:
@@ -104,6 +107,14 @@ class OperationSocket(AsyncWebsocketConsumer):
         return await database_sync_to_async(_refusal_of)(self.key) if self.key else NOT_SIGNED_IN
 
 
+class NoSocket(AsyncWebsocketConsumer):
+    """Any other address."""
+
+    async def connect(self) -> None:
+        await self.accept()
+        await self.close(code=NOTHING_THERE)
+
+
 def _refusal_of(session_key: str) -> int:
     sessions = import_module(settings.SESSION_ENGINE)
     user = get_user(SimpleNamespace(session=sessions.SessionStore(session_key)))  # type: ignore[arg-type]
@@ -118,9 +129,11 @@ def _ids_in(text: str | None) -> list[str] | None:
         wanted: Any = json.loads(text or "")["follow"]
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
-    fits = isinstance(wanted, list) and len(wanted) <= MOST_FOLLOWED and all(isinstance(x, str) and len(x) <= 64 for x in wanted)
+    fits = (
+        isinstance(wanted, list) and len(wanted) <= MOST_FOLLOWED and all(isinstance(x, str) and ID.fullmatch(x) for x in wanted)
+    )
     return wanted if fits else None
 
 
 def _known(wanted: list[str]) -> list[str]:
-    return list(Operation.objects.filter(pk__in=[text for text in wanted if "\0" not in text]).values_list("pk", flat=True))
+    return list(Operation.objects.filter(pk__in=wanted).values_list("pk", flat=True))

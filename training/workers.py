@@ -32,6 +32,7 @@ from training.models import Operation, Status
 from training.patience import patiently
 from training.progress import Progress, Watcher, learned_weights
 from training.pulse import Pulse
+from training.recording import Recorder
 from training.values import Cancelled, Parts
 
 THREADS = 1
@@ -54,7 +55,10 @@ def train_operation(operation_id: str, attempt: int) -> str:
 
     def leave(progress: Progress) -> None:
         """Cancelled while one call of a library computes on: with nothing to save, this process need not wait for it."""
-        if progress.has_nothing_to_save and operations.stop(operation_id, attempt, Status.CANCELLED, CANCELLED):
+        if not progress.has_nothing_to_save:
+            return
+        progress.is_left = operations.stop(operation_id, attempt, Status.CANCELLED, CANCELLED)
+        if progress.is_left:
             publisher.close(Status.CANCELLED)
             mail_end(operation_id)
             log.info("%s attempt %s: %s", operation_id, attempt, Status.CANCELLED)
@@ -121,13 +125,15 @@ def run_operation(
     another thread when the run does not hear a cancellation at once, and may end the process if there is nothing to save.
     """
     schedule = checkpoints.Schedule(settings.CHECKPOINT_EPOCH_INTERVAL, settings.CHECKPOINT_TIME_INTERVAL_SECONDS)
-    progress = Progress(operation_id, attempt, schedule, watchers, weights=learned_weights(operation_id))
+    recorder = Recorder(operation_id)
+    weights = learned_weights(operation_id)
+    progress = Progress(operation_id, attempt, schedule, watchers, weights=weights, recorder=recorder)
     on_start(progress)
     if not patiently(lambda: operations.claim(operation_id, attempt), operation_id):
         raise operations.OperationError(f"{operation_id} is not waiting for attempt {attempt}: another process has taken it")
     watch = MemoryWatch(settings.MEMORY_LIMIT, progress.note)
     pulse = Pulse(operation_id, attempt, progress.request_stop, watch.look, lambda: leave(progress))
-    with pulse, MachineUse(operation_id, attempt, device):
+    with pulse, MachineUse(operation_id, attempt, device), recorder:
         try:
             progress.on_stage("load", 0.0)
             _train(operation_id, attempt, progress, allow_inexact, device)
@@ -184,6 +190,7 @@ def _train(operation_id: str, attempt: int, progress: Progress, allow_inexact: b
 
     digest = homes.while_there("bundles", keep, progress.note, progress.rest)
     progress.on_stage("save", 1.0)
+    progress.settle()
     close_old_connections()  # one that the database has ended since the last report would lose the run
     patiently(progress.write, operation_id)
     patiently(lambda: record(operation, attempt, folder, digest, bundle.metrics, progress.stage_seconds), operation_id)

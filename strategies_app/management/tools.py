@@ -139,19 +139,22 @@ def write_file(path: Path, text: str, force: bool) -> None:
     import os
     import tempfile
 
+    from django.conf import settings
+
     if not force and (path.exists() or path.is_symlink()):
         raise FileExistsError(path)
     path = path.resolve()  # through a link, as an editor would
     mode = path.stat().st_mode if path.exists() else None
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask if mode is None else mode & 0o7777)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:  # of a write to a full disk the system tells no name
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        os.chmod(temporary, 0o666 & ~settings.CALLER_UMASK if mode is None else mode & 0o7777)
         os.replace(temporary, path)
     finally:
         Path(temporary).unlink(missing_ok=True)

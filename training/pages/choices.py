@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from django.conf import settings
 
 from strategies_app.models import Strategy
 from strategies_app.reader import StrategyError, read_strategy
@@ -13,6 +16,7 @@ from strategies_app.schema import StrategySpec
 from strategies_app.stored import FoundStrategy, UnknownStrategy, stored_strategy
 from strategies_app.vocabulary import TIMEFRAMES
 from training.models import BarSeries
+from training.pipeline.bar_counts import check_bars
 from training.pipeline.coverage import (
     DAY,
     DataError,
@@ -25,6 +29,7 @@ from training.pipeline.coverage import (
     resolve_dates,
     source_of,
 )  # fmt: skip
+from training.requests import recorded_rows
 
 #: So many series are drawn, and so many sentences said on one field.
 MOST_LINES, MOST_SENTENCES = 24, 4
@@ -99,7 +104,9 @@ def problems_of(text: str, options: dict[str, Any], ranges: Ranges) -> tuple[Str
         return spec, {"symbols": [str(error)]}
     try:
         start, end = resolve_dates(spec, ranges)
-        check_stored(read_strategy(text, **options | {"start": start, "end": end}), ranges)
+        dated = read_strategy(text, **options | {"start": start, "end": end})
+        check_stored(dated, ranges)
+        check_bars(dated, Path(settings.STORE_DIR), ranges, recorded_rows())
     except DataError as error:
         return spec, {"start": [str(error)]}
     return spec, {}

@@ -7,17 +7,24 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.contrib import messages
 from django.core.paginator import Paginator
 from django.db.models import Count, Max, Min, Q, Sum
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import render
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_POST
 
 from strategies_app.vocabulary import TIMEFRAMES
+from training.deletions import delete_series, resumable_readers, why_kept
+from training.downloads import TYPES, series_response
 from training.figures_bars import Axis, candle_figure, coverage_strip, moment
 from training.models import BarSeries
-from training.pages.access import page
+from training.pages.access import actor_of, page
 from training.pages.query import searched, without_page
 from training.pipeline.coverage import DataError
+from training.requests import audit
+from training.templatetags.words import sentence
+from training.values import Refusal
 
 PER_PAGE = 200
 #: Source of the bars that come with the program.
@@ -85,11 +92,42 @@ def series(request: HttpRequest, symbol: str, timeframe: str) -> HttpResponse:
         "spans": _spans(shown), "clock": "Y-m-d" if TIMEFRAMES[shown.timeframe] >= 86_400 else "Y-m-d H:i",
         "others": BarSeries.objects.filter(symbol=symbol).exclude(pk=shown.pk),
     }  # fmt: skip
+    if request.user.has_perm("training.delete_barseries"):
+        context |= {"why_kept": why_kept(symbol, timeframe), "resumable": resumable_readers(symbol, timeframe)}
     try:
         context["ends"] = _ends(shown)
     except DataError as problem:
         context["problem"] = str(problem)
     return render(request, "site/series.html", context)
+
+
+@page("training.view_barseries")
+def download(request: HttpRequest, symbol: str, timeframe: str, kind: str) -> HttpResponseBase:
+    """The whole series as a file."""
+    shown = series_or_404(symbol, timeframe)
+    if kind not in TYPES:
+        raise Http404(f"There is no {kind} of a series, wanted {' or '.join(TYPES)}.")
+    try:
+        answer = series_response(request, shown, kind)
+    except DataError as problem:
+        messages.error(request, f"There is nothing to download: {problem}.")
+        return redirect("site:series", symbol, timeframe)
+    audit(actor_of(request), "export", str(shown), kind=kind, sha256=shown.sha256)
+    return answer
+
+
+@require_POST
+@page("training.delete_barseries")
+def delete(request: HttpRequest, symbol: str, timeframe: str) -> HttpResponse:
+    """Remove a series, which the page has asked about."""
+    shown = series_or_404(symbol, timeframe)
+    try:
+        rows = delete_series(symbol, timeframe, actor_of(request))
+    except Refusal as refusal:
+        messages.error(request, f"{sentence(str(refusal))} Nothing was deleted.")
+        return redirect("site:series", symbol, timeframe)
+    messages.success(request, f"{shown} is deleted, {rows:,} bars.")
+    return redirect("site:data")
 
 
 def _spans(series: BarSeries) -> list[dict[str, Any]]:

@@ -6,32 +6,29 @@ import zoneinfo
 from typing import Any
 from urllib.parse import urlencode
 
-from django import forms
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.utils.http import url_has_allowed_host_and_scheme
-from django.views.decorators.http import require_POST
 
-from strategies_app.schema import SYMBOL
-from strategies_app.vocabulary import TIMEFRAMES
 from training import uploads
-from training.pages.access import actor_of, page
+from training.pages.access import actor_of, next_of, page
 from training.pages.asking import Told, ask, look, without_worker
+from training.pages.reading import MEANING_WORDS, ReadingForm, label_of, posted
+from training.plain_requests import READ_AND_WRITE
 from training.requests import audit
 from training.templatetags.words import sentence
 from training.uploads import Upload, UploadError
 
 #: Loading the samples takes about a second; the page waits for it rather than showing another one.
 SAMPLE_SECONDS = 8
+GONE = "This file was loaded or dropped, or is older than a day. Upload it again."
 
 
 # --- the sample bars ---------------------------------------------------------------------------
 
 
-@require_POST
-@page("training.add_barseries")
+@page("training.add_barseries", "POST")
 def sample(request: HttpRequest) -> HttpResponse:
     """Store the bars and strategies that come with the program, then go on to `next`."""
     return _sample_told(request, ask("load_sample", {"user": request.user.pk}, request.user, SAMPLE_SECONDS))
@@ -44,7 +41,7 @@ def sample_loading(request: HttpRequest, job: str) -> HttpResponse:
 
 
 def _sample_told(request: HttpRequest, told: Told) -> HttpResponse:
-    after = _local(request)
+    after = next_of(request, reverse("site:data"))
     if told.is_waiting:
         here = f"{reverse('site:sample-loading', args=[told.job])}?{urlencode({'next': after})}"
         return _waiting(request, here, "The sample bars are being stored")
@@ -55,52 +52,42 @@ def _sample_told(request: HttpRequest, told: Told) -> HttpResponse:
     return _go(request, after)
 
 
-def _local(request: HttpRequest) -> str:
-    """`next`, if it leads to this site; else the page of the data."""
-    wanted = request.POST.get("next") or request.GET.get("next") or ""
-    safe = url_has_allowed_host_and_scheme(wanted, allowed_hosts={request.get_host()}, require_https=request.is_secure())
-    return wanted if safe else reverse("site:data")
-
-
 # --- a file ------------------------------------------------------------------------------------
 
 
-class OptionsForm(forms.Form):
-    """How a file is to be read."""
-
-    symbol = forms.RegexField(SYMBOL, max_length=32, error_messages={"invalid": "at most 32 letters, digits and . _ ^ = -"})
-    timeframe = forms.ChoiceField(choices=[("", "choose"), *((name, name) for name in TIMEFRAMES)])
-    tz = forms.CharField(label="Time zone of times that name none", required=False, max_length=64)
-    price_scale = forms.FloatField(label="Prices are divided by", min_value=1, max_value=1e12, initial=1)
-    adjust = forms.BooleanField(label="Adjust by the file's adjusted close", required=False)
-    calendar = forms.CharField(label="Exchange calendar, by which gaps are counted", required=False, max_length=32)
-
-    def clean_tz(self) -> str:
-        name = str(self.cleaned_data["tz"]).strip()
-        if name and name not in zoneinfo.available_timezones():
-            raise forms.ValidationError("unknown time zone, wanted a name such as Europe/Berlin or UTC")
-        return name
-
-
-@page("training.add_barseries")
+@page("training.add_barseries", *READ_AND_WRITE)
 def upload(request: HttpRequest) -> HttpResponse:
-    """Choose a file; it is kept, and shown before anything is stored."""
+    """Choose files; each is kept, and shown before anything of it is stored."""
     if request.method != "POST":
         return render(request, "site/upload.html", _upload_context(request))
-    file = request.FILES.get("file")
-    try:
-        if request.META.get(uploads.TOO_LARGE):
-            raise uploads.too_large()
-        if file is None:
-            raise UploadError("choose a file of bars first")
-        kept = uploads.store(file, request.user.pk)
-    except UploadError as problem:
-        return render(request, "site/upload.html", _upload_context(request) | {"problem": str(problem)}, status=422)
+    kept: list[Upload] = []
+    problems: list[str] = []
+    files = request.FILES.getlist("file")  # reads the request, as far as it may
+    if request.META.get(uploads.TOO_LARGE):
+        problems.append(str(uploads.too_large()))
+    elif not files:
+        problems.append("choose a file of bars first")
+    else:
+        for file in files:
+            try:
+                found, left_out = uploads.store(file, request.user.pk)
+            except UploadError as problem:
+                problems.append(str(problem))
+            else:
+                kept += [_as_asked(request, one) for one in found]
+                problems += [f"{name} was left out: its name is not that of a file of bars" for name in left_out]
+    if len(kept) == 1 and not problems:
+        return redirect("site:uploaded", kept[0].key)
+    context = _upload_context(request) | {"problems": problems, "kept": kept}
+    return render(request, "site/upload.html", context, status=422 if problems and not kept else 200)
+
+
+def _as_asked(request: HttpRequest, kept: Upload) -> Upload:
+    """With the symbol and timeframe that the page was opened for, in place of what the file's name says."""
     given = {name: request.POST.get(name, "") for name in ("symbol", "timeframe")}
-    fits = OptionsForm({**kept.options, **{name: value for name, value in given.items() if value}})
+    fits = ReadingForm({**kept.options, **{name: value for name, value in given.items() if value}})
     fits.is_valid()
-    uploads.change(kept, {name: fits.cleaned_data[name] for name in given if fits.cleaned_data.get(name)})
-    return redirect("site:uploaded", kept.key)
+    return uploads.change(kept, {name: fits.cleaned_data[name] for name in given if fits.cleaned_data.get(name)})
 
 
 def _upload_context(request: HttpRequest) -> dict[str, Any]:
@@ -113,7 +100,7 @@ def _upload_context(request: HttpRequest) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@page("training.add_barseries")
+@page("training.add_barseries", *READ_AND_WRITE)
 def uploaded(request: HttpRequest, key: str) -> HttpResponse:
     """One kept file: how it is read, what is in it, and the button that loads it."""
     kept = _kept_or_404(request, key)
@@ -123,10 +110,13 @@ def uploaded(request: HttpRequest, key: str) -> HttpResponse:
         return redirect("site:data")
     if request.method == "POST" and request.POST.get("do") == "load":
         return _load(request, kept)
-    form = OptionsForm(request.POST if request.method == "POST" else kept.options)
+    if request.method == "POST" and request.POST.get("do") == "timeframe":  # the one that the times show
+        form = ReadingForm({**kept.options, "timeframe": request.POST.get("timeframe", "")})
+    else:
+        form = ReadingForm(posted(request.POST, kept.options) if request.method == "POST" else kept.options)
     valid = form.is_valid()
     if request.method == "POST" and valid:
-        uploads.change(kept, form.cleaned_data)
+        _change(kept, form.cleaned_data)
         return redirect("site:uploaded", key)
     scale = form.data.get("price_scale", "")
     context = {
@@ -139,10 +129,17 @@ def uploaded(request: HttpRequest, key: str) -> HttpResponse:
     return render(request, "site/uploaded.html", context, status=422 if request.method == "POST" else 200)
 
 
+def _change(kept: Upload, options: dict[str, Any]) -> Upload:
+    try:
+        return uploads.change(kept, options)
+    except UploadError:
+        raise Http404(GONE) from None
+
+
 def _kept_or_404(request: HttpRequest, key: str) -> Upload:
     kept = uploads.find(key, request.user.pk)
     if kept is None:
-        raise Http404("This file was loaded or dropped, or is older than a day. Upload it again.")
+        raise Http404(GONE)
     return kept
 
 
@@ -152,14 +149,21 @@ def preview(request: HttpRequest, key: str) -> HttpResponse:
     kept = _kept_or_404(request, key)
     job = request.GET.get("job", "")
     told = look(job, request.user) if job else ask("inspect_upload", {"key": key}, request.user)
-    return render(
-        request, "site/_preview.html", {"upload": kept, "told": told, "seen": told.result, "problem": _in_words(told, kept)}
-    )
+    seen = told.result
+    proposed = (seen or {}).get("proposed")
+    if proposed and not kept.options["timeframe"]:
+        kept = _change(kept, {"timeframe": proposed})
+    context = {
+        "upload": kept, "told": told, "seen": seen, "problem": _in_words(told, kept), "meanings": MEANING_WORDS.items(),
+        "form": ReadingForm(kept.options), "is_proposed": bool(proposed), "asked": label_of((seen or {}).get("asked", "")),
+    }  # fmt: skip
+    return render(request, "site/_preview.html", context)
 
 
 def _load(request: HttpRequest, kept: Upload) -> HttpResponse:
-    kept = uploads.change(kept, {"replace": request.POST.get("replace") == "1"})
-    if not OptionsForm(kept.options).is_valid():
+    kept = _change(kept, {"replace": request.POST.get("replace") == "1"})
+    if not ReadingForm(kept.options).is_valid() or not (kept.options["symbol"] and kept.options["timeframe"]):
+        messages.error(request, "Say first which symbol and timeframe these bars have. Nothing was stored.")
         return redirect("site:uploaded", kept.key)
     audit(actor_of(request), "upload", f"{kept.options['symbol']} {kept.options['timeframe']}", file=kept.name, size=kept.size)
     return _load_told(request, kept, ask("load_upload", {"key": kept.key, "user": request.user.pk}, request.user))

@@ -17,7 +17,6 @@ from django.db.models import Case, F, IntegerField, Q, QuerySet, Value, When
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.views.decorators.http import require_POST
 
 from strategies_app.schema import Decisions, TrainingData
 from strategies_app.vocabulary import TIMEFRAMES
@@ -30,6 +29,7 @@ from training.pages.access import actor_of, page
 from training.pages.asking import Told, ask, look, without_worker
 from training.pages.query import searched, without_page
 from training.pipeline.coverage import DAY, DataError, day_of, source_of
+from training.pipeline.series_names import file_name
 from training.requests import audit, recorded_ranges
 from training.signals import SIGNALS
 from training.templatetags.words import sentence
@@ -195,8 +195,7 @@ def download(request: HttpRequest, name: str) -> HttpResponse | FileResponse:
 # --- predicting --------------------------------------------------------------------------------
 
 
-@require_POST
-@page("training.view_trainedmodel")
+@page("training.view_trainedmodel", "POST")
 def predict(request: HttpRequest, name: str) -> HttpResponse:
     """Put the question; the model's page then shows the answer, also after a reload."""
     shown = model_or_404(name)
@@ -237,10 +236,10 @@ def prediction_csv(request: HttpRequest, name: str, job: str) -> HttpResponse:
         return redirect("site:model", name)
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["timestamp", *(told.result["class_names"] or ["predicted_return"]), "signal"])
-    writer.writerows([bar["timestamp"], *map(str, _said(bar)), bar["signal"]] for bar in told.result["bars"])
+    writer.writerow(["timestamp", *(told.result["class_names"] or ["predicted_return"]), "signal", "split"])
+    writer.writerows([bar["timestamp"], *map(str, _said(bar)), bar["signal"], bar["split"]] for bar in told.result["bars"])
     symbol, timeframe = told.result["symbol"], told.result["timeframe"]
-    headers = {"Content-Disposition": f'attachment; filename="{name}-{symbol}-{timeframe}.csv"'}
+    headers = {"Content-Disposition": f'attachment; filename="{name}-{file_name(symbol)}-{timeframe}.csv"'}
     return HttpResponse(stream.getvalue(), content_type="text/csv; charset=utf-8", headers=headers)
 
 
@@ -254,7 +253,12 @@ def _shown(answer: dict[str, Any]) -> dict[str, Any]:
     signals = [bar["signal"] for bar in bars]
     shares = [{"name": name, "count": signals.count(name), "share": signals.count(name) / max(len(bars), 1)} for name in names]
     lines = [
-        {"time": _clock(bar["timestamp"], answer["timeframe"]), "said": _said(bar), "signal": bar["signal"]}
+        {
+            "time": _clock(bar["timestamp"], answer["timeframe"]),
+            "said": _said(bar),
+            "signal": bar["signal"],
+            "split": bar["split"],
+        }
         for bar in reversed(bars[-SHOWN:])
     ]
     return {"answer": answer, "count": len(bars), "shares": shares, "lines": lines, "figure": _figure(answer) if bars else None}

@@ -5,10 +5,8 @@ What a frame is, is said in `frames`, whose names are also offered here. Times a
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
-import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,17 +20,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from strategies_app.schema import SYMBOL
+from strategies_app.schema import is_symbol
 from strategies_app.vocabulary import BAR_COLUMNS, TIMEFRAMES, nearest
 from training.files import sync_folder
 from training.pipeline.coverage import DataError, load_command
 from training.pipeline.frames import bar_frame, bar_times, bar_values, empty_frame, fingerprint, time_text
-from training.pipeline.series_files import series_path
+from training.pipeline.gaps import habit_of
+from training.pipeline.habits import Habit, unpacked
+from training.pipeline.origins import UNKNOWN, Origin
+from training.pipeline.series_files import locked, series_path
+from training.pipeline.series_names import symbol_of
 
 __all__ = [
     "DataError", "Merge", "bar_frame", "bar_table", "bar_times", "bar_values", "empty_frame", "file_sha256", "fingerprint",
-    "load_command", "locked", "merge_bars", "read_bars", "series_calendar", "series_path", "series_range", "stored_series",
-    "time_text", "write_bars",
+    "load_command", "locked", "merge_bars", "read_bars", "series_calendar", "series_habit", "series_origin", "series_path",
+    "series_range",
+    "stored_series", "time_text", "write_bars",
 ]  # fmt: skip
 
 #: Rows that are read or skipped together: small enough that a month of 1m bars does not read a year.
@@ -44,8 +47,8 @@ SCHEMA = pa.schema(
         *(pa.field(column, pa.float64(), nullable=False) for column in BAR_COLUMNS),
     ]
 )
-#: Under this name a file keeps the exchange calendar of its series.
-CALENDAR = b"calendar"
+#: Under this name a file keeps the habit of its series.
+HABIT = b"habit"
 #: Plain pages are read at the speed of memory; checksums tell a damaged file from one that is newer than its record.
 FORMAT: dict[str, Any] = {
     "compression": "none",
@@ -63,8 +66,9 @@ def stored_series(root: Path) -> list[tuple[str, str]]:
     order = list(TIMEFRAMES)
     found = []
     for path in root.glob("*.parquet"):
-        symbol, _, timeframe = path.stem.replace("~", "").rpartition("_")
-        if timeframe in TIMEFRAMES and re.fullmatch(SYMBOL, symbol) and path == series_path(root, symbol, timeframe):
+        name, _, timeframe = path.stem.rpartition("_")
+        symbol = symbol_of(name)
+        if timeframe in TIMEFRAMES and is_symbol(symbol) and path == series_path(root, symbol, timeframe):
             found.append((symbol, timeframe))
     return sorted(found, key=lambda series: (series[0], order.index(series[1])))
 
@@ -76,11 +80,23 @@ def series_range(root: Path, symbol: str, timeframe: str) -> tuple[int, int, int
         return bounds[0][0], bounds[-1][1], file.metadata.num_rows
 
 
+def series_origin(root: Path, symbol: str, timeframe: str) -> Origin:
+    """How the series was loaded: kept in the file, which is the truth."""
+    with _opened(root, symbol, timeframe) as file:
+        return Origin.of(file.schema_arrow.metadata or {})
+
+
 def series_calendar(root: Path, symbol: str, timeframe: str) -> str:
-    """The exchange calendar that the series was loaded with, "" if none: kept in the file, which is the truth."""
+    """The exchange calendar that the series was loaded with, "" if none."""
+    return series_origin(root, symbol, timeframe).calendar
+
+
+def series_habit(root: Path, symbol: str, timeframe: str) -> Habit:
+    """At which times of the week the whole series has a bar: kept in its file, learned from it where a file has none yet."""
     with _opened(root, symbol, timeframe) as file:
         metadata: dict[bytes, bytes] = file.schema_arrow.metadata or {}
-        return metadata.get(CALENDAR, b"").decode()
+        habit = unpacked(metadata.get(HABIT, b""), timeframe)
+    return habit or habit_of(bar_times(read_bars(root, symbol, timeframe)), timeframe)
 
 
 def read_bars(
@@ -180,21 +196,6 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-@contextmanager
-def locked(root: Path, symbol: str, timeframe: str) -> Iterator[None]:
-    """Hold the series for one writer: wrap read, merge and write in it. Other writers wait, readers do not."""
-    path = series_path(root, symbol, timeframe)
-    try:
-        lock = (root / f".{path.stem}.lock").open("ab")
-    except OSError as error:
-        raise DataError(f"the store {root} cannot be written to: {error.strerror or error}") from error
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        for rest in root.glob(f".{path.name}.*.tmp"):  # left by a writer that was killed
-            rest.unlink(missing_ok=True)
-        yield
-
-
 def bar_table(frame: pd.DataFrame) -> pa.Table:
     """A frame as it is stored; DataError if it has no bar or its times do not increase."""
     times = bar_times(frame)
@@ -203,15 +204,14 @@ def bar_table(frame: pd.DataFrame) -> pa.Table:
     return pa.table([pa.array(times).cast(SCHEMA.types[0]), *(pa.array(row) for row in bar_values(frame))], schema=SCHEMA)
 
 
-def write_bars(root: Path, symbol: str, timeframe: str, frame: pd.DataFrame, calendar: str = "") -> str:
+def write_bars(root: Path, symbol: str, timeframe: str, frame: pd.DataFrame, origin: Origin = UNKNOWN) -> str:
     """Put the frame in the place of the stored series, wholly or not at all; gives the sha256 of the file.
 
     Where others may write too, call it inside `locked`.
     """
     path = series_path(root, symbol, timeframe)
-    table = bar_table(frame)
-    if calendar:
-        table = table.replace_schema_metadata({CALENDAR: calendar.encode()})
+    metadata = {HABIT: habit_of(bar_times(frame), timeframe).packed(), **origin.metadata()}
+    table = bar_table(frame).replace_schema_metadata(metadata)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("xb") as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 import zoneinfo
 from dataclasses import dataclass
@@ -11,53 +12,83 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from strategies_app.vocabulary import nearest
-from training.pipeline.coverage import DataError
+from training.pipeline.coverage import DAY, DataError, day_start
+from training.pipeline.file_clocks import Stamps, Times, formatted, iso_wall, microseconds, stamps_of
+from training.pipeline.file_reading import Asked
 from training.pipeline.frames import Rows, time_text
+from training.pipeline.spacing import wrong_timeframe
 
-Times = NDArray[np.int64]
 #: Bars of these are stamped with their date, whatever zone the file speaks of.
 DATED = ("1d", "1w")
-_DAY = 86_400_000_000
-_ZONE = r"\s*(?:Z|UTC|GMT|[+-]\d{2}(?::?\d{2})?)$"
-#: A zone can only follow a clock; `2020-01-02` does not end in one.
-_CLOCK_AND_ZONE = r"[T ]\d{1,2}:?\d{2}.*?" + _ZONE
-_NUMBER = r"\d+(?:\.\d*)?"
-_DAY_AND_MONTH = r"^(\d{1,2})[/.-](\d{1,2})[/.-](\d{4})"
+_NUMBER = r"-?\d+(?:\.\d*)?"
+_FIRST_YEAR = 1900
+#: µs per unit of numbers since 1970, nanoseconds aside.
+_UNITS = (1_000_000, 1000, 1)
+#: Smaller numbers are no seconds since 1970 that a bar would have: what counts days, or rows, is below.
+_FEW = 10_000_000
+#: 1973 in each unit.
+_LATER = (1e8, 1e11, 1e14, 1e17)
+#: Excel's day 0, and the first of its days that is taken for one: before, it may as well be a day since 1970.
+_EXCEL = -25_569 * DAY
+_EXCEL_FIRST = 25_569
+#: How many digits dates without marks have, to how they are read.
+_BY_DIGITS = {8: "YYYYMMDD", 10: "YYYYMMDDHH", 12: "YYYYMMDDHHMM", 14: "YYYYMMDDHHMMSS"}
 
 
 @dataclass(frozen=True)
-class _Stamps:
-    """wall: what the file's clock shows, in µs as if it were UTC; instants: the same in µs UTC, where the file says so."""
+class Known:
+    """What is known of a file's times beside the times. zone: of times that name none, if `tz` does not say it, and zone_words:
+    how that is said; named: whether the file itself names it; month_first: of 07/30/2019; date_format: as it was given."""
 
-    wall: Times
-    instants: Times | None
+    zone: str = ""
+    zone_words: str = ""
+    named: bool = False
+    month_first: bool = False
+    date_format: str = ""
 
 
-def opens_of(column: pd.Series, timeframe: str, tz: str | None, rows: Rows) -> tuple[Times, list[str]]:
+def opens_of(
+    column: pd.Series,
+    timeframe: str,
+    tz: str | None,
+    rows: Rows,
+    known: Known = Known(),
+) -> tuple[Times, list[str]]:
     """The opens of the bars, int64 (n,) µs in file order, and notes; `tz` is the zone of stamps that name none."""
     zone = _zone(tz)
     empty = np.flatnonzero(column.isna())
     if len(empty):
         raise DataError(f"{rows.named(empty)}: no time")
-    stamps = _stamps(column, rows)
+    stamps = _stamps(column, rows, known)
+    _refuse_far(stamps.wall, rows)
+    notes = list(stamps.notes)
     if timeframe in DATED:
         if stamps.instants is not None and zone is not None:
             local = _index(stamps.instants).tz_localize("UTC").tz_convert(zone).tz_localize(None)
-            stamps = _Stamps(_microseconds(local), stamps.instants)
-        return _dates(stamps.wall, timeframe, rows)
+            stamps = Stamps(microseconds(local), stamps.instants)
+        opens, more = _dates(stamps.wall, timeframe, rows)
+        return opens, notes + more
     if stamps.instants is not None:
-        return stamps.instants, ["the times carry their own zone; --tz was not used"] if zone else []
+        return stamps.instants, notes + (["the times carry their own zone; --tz was not used"] if zone else [])
+    if stamps.zone:
+        told = f"times are those of {stamps.zone}, which they name" + ("; --tz was not used" if zone else "")
+        return _localized(stamps.wall, _required(stamps.zone), rows), [*notes, told]
+    if known.zone and (zone is None or known.named):
+        told = known.zone_words + ("; --tz was not used" if zone else "")
+        return _localized(stamps.wall, _required(known.zone), rows), [*notes, told]
     if zone is None:
         first = time_text(stamps.wall[0])
-        raise DataError(
-            f"the times, such as {first}, name no time zone; give it with --tz, such as --tz UTC or --tz Europe/Berlin"
+        raise Asked(
+            f"the times, such as {first}, name no time zone; give it with --tz, such as --tz UTC or --tz Europe/Berlin", "tz"
         )
-    return _localized(stamps.wall, zone, rows), []
+    return _localized(stamps.wall, zone, rows), notes
 
 
 def _zone(tz: str | None) -> zoneinfo.ZoneInfo | None:
-    if tz is None:
-        return None
+    return None if tz is None else _required(tz)
+
+
+def _required(tz: str) -> zoneinfo.ZoneInfo:
     try:
         return zoneinfo.ZoneInfo(tz)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
@@ -71,37 +102,71 @@ def _index(times: Times) -> pd.DatetimeIndex:
     return pd.DatetimeIndex(times.view("M8[us]"))
 
 
-def _microseconds(stamps: pd.DatetimeIndex | pd.Series) -> Times:
-    times: Times = pd.DatetimeIndex(stamps).as_unit("us").asi8
-    return times
+def _refuse_far(wall: Times, rows: Rows) -> None:
+    """DataError for a year in which no bar can be: a wrong unit, a wrong column, a cipher too many."""
+    far = np.flatnonzero((wall < day_start(dt.date(_FIRST_YEAR, 1, 1))) | (wall >= day_start(dt.date(_last_year() + 1, 1, 1))))
+    if len(far):
+        raise _cannot_be(time_text(wall[far[0]]), far, rows)
+
+
+def _last_year() -> int:
+    return dt.datetime.now(dt.UTC).year + 1
+
+
+def _cannot_be(shown: str, where: NDArray[np.int64], rows: Rows) -> DataError:
+    return DataError(
+        f"{rows.named(where)}: {shown} cannot be the time of a bar, wanted years from {_FIRST_YEAR} to {_last_year()}"
+    )
 
 
 # --- from cells to clocks ----------------------------------------------------------------------
 
 
-def _stamps(column: pd.Series, rows: Rows) -> _Stamps:
-    if isinstance(column.dtype, pd.DatetimeTZDtype):
-        return _Stamps(_microseconds(column.dt.tz_localize(None)), _microseconds(column.dt.tz_convert("UTC")))
-    if pd.api.types.is_datetime64_dtype(column.dtype):
-        return _Stamps(_microseconds(column), None)
+def _stamps(column: pd.Series, rows: Rows, known: Known) -> Stamps:
+    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+        far = np.flatnonzero((column.dt.year < _FIRST_YEAR) | (column.dt.year > _last_year()))
+        if len(far):  # before the unit of it is made ours, which not every year bears
+            raise _cannot_be(str(column.iloc[int(far[0])]), far, rows)
+        zoned = isinstance(column.dtype, pd.DatetimeTZDtype)
+        return _zoned(column) if zoned else Stamps(microseconds(column), None)
+    if pd.api.types.is_bool_dtype(column.dtype):
+        raise DataError(f"{rows.named(np.array([0]))}: '{column.iloc[0]}' is not a time")
     if pd.api.types.is_numeric_dtype(column.dtype):
-        return _numeric_stamps(column.to_numpy(), column, rows)
+        return _numbered(column.to_numpy(), column, rows)
     text = column.astype(str).str.strip()
-    if re.fullmatch(_NUMBER, text.iloc[0]) and text.str.fullmatch(_NUMBER).all():
-        whole = text.str.fullmatch(r"\d+").all() and text.astype(np.float64).max() < 2**63
-        return _numeric_stamps(text.astype(np.int64 if whole else np.float64).to_numpy(), text, rows)
-    return _iso_stamps(text, rows) or _text_stamps(text, rows)
+    if known.date_format:
+        return formatted(text, known.date_format, rows)
+    if re.fullmatch(_NUMBER, text.iloc[0]) and _all_numbers(text, rows):
+        whole = text.str.fullmatch(r"-?\d{1,18}").all()
+        return _numbered(text.astype(np.int64 if whole else np.float64).to_numpy(), text, rows)
+    return _iso_stamps(text) or stamps_of(text, rows, month_first=known.month_first)
 
 
-def _iso_stamps(text: pd.Series, rows: Rows) -> _Stamps | None:
+def _zoned(column: pd.Series) -> Stamps:
+    return Stamps(microseconds(column.dt.tz_localize(None)), microseconds(column.dt.tz_convert("UTC")))
+
+
+def _all_numbers(text: pd.Series, rows: Rows) -> bool:
+    """Whether every text is a number; DataError where most are, and one is not."""
+    numbers = text.str.fullmatch(_NUMBER).to_numpy(bool)
+    if not numbers.all() and numbers.mean() > 0.5:
+        other = np.flatnonzero(~numbers)
+        raise DataError(f"{rows.named(other)}: '{text.iloc[int(other[0])]}' is not a time as the other rows have it, a number")
+    return bool(numbers.all())
+
+
+def _iso_stamps(text: pd.Series) -> Stamps | None:
     """ISO 8601 throughout, forty times as fast as looking at each text; None for anything else."""
     try:
         if _ends_in_offset(text):
             instants = pd.to_datetime(text, format="ISO8601", utc=True)
-            return _Stamps(_microseconds(pd.to_datetime(text.str.slice(0, -6), format="ISO8601")), _microseconds(instants))
-        return _stamps(pd.to_datetime(text, format="ISO8601"), rows)
+            return Stamps(microseconds(pd.to_datetime(text.str.slice(0, -6), format="ISO8601")), microseconds(instants))
+        stamps = pd.to_datetime(text, format="ISO8601")
     except (ValueError, OverflowError):
         return None
+    if isinstance(stamps.dtype, pd.DatetimeTZDtype):
+        return _zoned(stamps)
+    return Stamps(microseconds(stamps), None) if pd.api.types.is_datetime64_dtype(stamps.dtype) else None
 
 
 def _ends_in_offset(text: pd.Series) -> bool:
@@ -110,67 +175,106 @@ def _ends_in_offset(text: pd.Series) -> bool:
     return bool((((signs == "+") | (signs == "-")) & (text.str.slice(-3, -2) == ":")).all())
 
 
-def _numeric_stamps(numbers: NDArray[np.int64] | NDArray[np.float64], cells: pd.Series, rows: Rows) -> _Stamps:
-    """YYYYMMDD, or seconds, milli-, micro- or nanoseconds since 1970 (always UTC), told apart by their size."""
-    if ((numbers >= 19_000_101) & (numbers <= 21_001_231)).all():
-        return _text_stamps(pd.Series(numbers.astype(np.int64)).astype(str), rows)
-    largest = np.abs(numbers).max()
-    if not np.isfinite(largest) or largest >= 1e20:
-        worst = np.array([int(np.argmax(np.abs(numbers)))])
-        raise DataError(f"{rows.named(worst)}: '{cells.iloc[int(worst[0])]}' is no time since 1970")
-    factor = 1_000_000 if largest < 1e11 else 1000 if largest < 1e14 else 1
-    times = (numbers // 1000 if largest >= 1e17 else np.round(numbers * factor)).astype(np.int64)
-    return _Stamps(times, times)
+# --- numbers -----------------------------------------------------------------------------------
 
 
-def _text_stamps(text: pd.Series, rows: Rows) -> _Stamps:
-    zoned = text.str.contains(_CLOCK_AND_ZONE).to_numpy(bool)
-    if zoned.any() and not zoned.all():
-        few = np.flatnonzero(zoned if zoned.sum() * 2 < len(zoned) else ~zoned)
-        raise DataError(f"{rows.named(few)}: some times name a time zone and some, such as '{text[~zoned].iloc[0]}', do not")
-    wall = _parsed(_iso(text.str.replace(_ZONE, "", regex=True) if zoned.all() else text), rows)
-    if not zoned.all():
-        return _Stamps(wall, None)
-    offset = text.str.extract(r"([+-])(\d{2}):?(\d{2})?$").fillna({0: "+", 1: "0", 2: "0"})
-    minutes = (offset[1].astype(np.int64) * 60 + offset[2].astype(np.int64)).to_numpy()
-    return _Stamps(wall, wall - np.where(offset[0] == "-", -minutes, minutes) * 60_000_000)
+def _numbered(numbers: NDArray[np.int64] | NDArray[np.float64], cells: pd.Series, rows: Rows) -> Stamps:
+    """Dates without marks, Excel's days, or seconds, milli-, micro- or nanoseconds since 1970 (always UTC)."""
+    wild = np.flatnonzero(~np.isfinite(numbers) | (np.abs(numbers) >= 1e20))
+    if len(wild):
+        raise DataError(f"{rows.named(wild)}: '{cells.iloc[int(wild[0])]}' is no time since 1970")
+    dates = _unmarked_dates(numbers, cells, rows)
+    if dates is not None:
+        return dates
+    if (np.abs(numbers) < _FEW).all():
+        return _excel(numbers, cells, rows)
+    return _since_1970(numbers, cells, rows)
 
 
-def _iso(text: pd.Series) -> pd.Series:
-    """Dates as YYYY-MM-DD. Which of two numbers is the month must follow from the file as a whole."""
-    text = text.str.replace(r"^(\d{4})[./](\d{1,2})[./](\d{1,2})", r"\1-\2-\3", regex=True)
-    text = text.str.replace(r"^(\d{4})(\d{2})(\d{2})(?=$|[T ])", r"\1-\2-\3", regex=True)
-    text = text.str.replace(r"^(\S+)[T ](\d{2})(\d{2})(\d{2})?$", r"\1 \2:\3:\4", regex=True).str.rstrip(":")
-    parts = text.str.extract(_DAY_AND_MONTH)
-    if parts.isna().to_numpy().any():
-        return text
-    first, second = parts[0].astype(int), parts[1].astype(int)
-    if (first.max() > 12) == (second.max() > 12):
-        raise DataError(f"'{text.iloc[0]}' may begin with a day or with a month, wanted dates as YYYY-MM-DD")
-    day, month = (first, second) if first.max() > 12 else (second, first)
-    date = parts[2] + "-" + month.astype(str).str.zfill(2) + "-" + day.astype(str).str.zfill(2)
-    return date + text.str.replace(_DAY_AND_MONTH, "", regex=True)
+def _unmarked_dates(numbers: NDArray[np.int64] | NDArray[np.float64], cells: pd.Series, rows: Rows) -> Stamps | None:
+    """Numbers that are dates when they are read as digits: 20210301, 2021030109, 202103010930, 20210301093000."""
+    if (numbers <= 0).any() or (numbers != np.floor(numbers)).any():
+        return None
+    digits = len(str(int(numbers[0])))
+    form = _BY_DIGITS.get(digits)
+    if form is None:
+        return None
+    text = pd.Series(numbers.astype(np.int64)).astype(str)
+    clock = {8: "", 10: r"\4:00", 12: r"\4:\5", 14: r"\4:\5:\6"}[digits]
+    parts = "".join([r"^(\d{4})", r"(\d\d)" * ((digits - 4) // 2), "$"])
+    iso = text.str.replace(parts, rf"\1-\2-\3 {clock}".strip(), regex=True).where(text.str.len() == digits, "")
+    wall = iso_wall(iso) if (iso != "").all() else None
+    if wall is not None:
+        plausible = (wall >= day_start(dt.date(_FIRST_YEAR, 1, 1))) & (wall < day_start(dt.date(_last_year() + 1, 1, 1)))
+        return Stamps(wall, None) if plausible.all() or digits == 8 else None
+    read = pd.to_datetime(iso, format="ISO8601", errors="coerce")
+    years = read.dt.year
+    dated = (read.notna() & (years >= _FIRST_YEAR) & (years <= _last_year())).to_numpy(bool)
+    if dated.mean() <= 0.5:
+        return None
+    wrong = np.flatnonzero(~dated)
+    raise DataError(
+        f"{rows.named(wrong)}: '{cells.iloc[int(wrong[0])]}' is no time of the form {form}, which the other rows have"
+    )
 
 
-def _parsed(text: pd.Series, rows: Rows) -> Times:
-    """Clock texts in one format as µs; the format is ISO 8601, or else that of the first row."""
-    try:
-        return _microseconds(pd.to_datetime(text, format="ISO8601"))
-    except (ValueError, OverflowError):
-        parsed = _guessed(text)
-    wrong = np.flatnonzero(parsed.isna())
-    if len(wrong):
-        raise DataError(f"{rows.named(wrong[:1])}: '{text.iloc[int(wrong[0])]}' is not a time, wanted such as 2020-01-31 09:30")
-    return _microseconds(parsed)
+def _excel(numbers: NDArray[np.int64] | NDArray[np.float64], cells: pd.Series, rows: Rows) -> Stamps:
+    """Days since 1899-12-30, with the time of day as their fraction: to the second, since exports cut the fraction off."""
+    beyond = (_last_year() + 1 - 1970) * 366 + _EXCEL_FIRST
+    other = np.flatnonzero((numbers < _EXCEL_FIRST) | (numbers > beyond))
+    if len(other):
+        raise DataError(
+            f"{rows.named(other)}: '{cells.iloc[int(other[0])]}' is no time that can be told:"
+            " neither a date nor seconds since 1970, and no day of Excel's from 1970 on; wanted such as 2020-01-31 09:30"
+        )
+    seconds = np.round(numbers.astype(np.float64) * 86_400).astype(np.int64)
+    return Stamps(seconds * 1_000_000 + _EXCEL, None, "", ("times are Excel's serial days",))
 
 
-def _guessed(text: pd.Series) -> pd.Series:
-    """Times in ISO 8601 or in the first row's own format, whichever reads more rows; NaT for the rest."""
-    attempts = [pd.to_datetime(text, format="ISO8601", errors="coerce")]
-    guess = pd.tseries.api.guess_datetime_format(str(text.iloc[0]))
-    if guess is not None and "%Y" in guess:
-        attempts.append(pd.to_datetime(text, format=guess, errors="coerce"))
-    return max(attempts, key=lambda parsed: int(parsed.notna().sum()))
+def _since_1970(numbers: NDArray[np.int64] | NDArray[np.float64], cells: pd.Series, rows: Rows) -> Stamps:
+    """Each row in the unit that gives it a year of bars, one for the file or, in a file that changed it, one per row."""
+    first, last = (day_start(dt.date(year, 1, 1)) for year in (_FIRST_YEAR, _last_year() + 1))
+    bounds = [(first / factor, last / factor) for factor in (*_UNITS, 0.001)]
+    unit = np.full(len(numbers), len(bounds))
+    for position, (low, high) in reversed(list(enumerate(bounds))):
+        unit[(numbers >= low) & (numbers < high)] = position
+    none = np.flatnonzero(unit == len(bounds))
+    if len(none):
+        raise DataError(
+            f"{rows.named(none)}: '{cells.iloc[int(none[0])]}' is no time since 1970 in seconds, milli-, micro- or nanoseconds"
+        )
+    modern = np.abs(numbers) >= np.array([1e9, 1e12, 1e15, 1e18])[unit]
+    notes: tuple[str, ...] = ()
+    if (unit != unit[0]).any():
+        if modern.all():
+            changed = int(np.flatnonzero(unit != unit[0])[0])
+            names = ("seconds", "milliseconds", "microseconds", "nanoseconds")
+            line = rows.named(np.array([changed]))
+            notes = (
+                f"times are in {names[unit[0]]} and from {line} on in {names[unit[changed]]}: each row is read in its own unit",
+            )
+        else:
+            _refuse_two_units(np.abs(numbers.astype(np.float64)), unit, cells, rows)
+            unit[:] = unit.max()
+    times = np.empty(len(numbers), np.int64)
+    for position, factor in enumerate(_UNITS):
+        times[unit == position] = np.round(numbers[unit == position] * factor).astype(np.int64)
+    nano = unit == len(_UNITS)
+    times[nano] = (numbers[nano] // 1000).astype(np.int64)
+    return Stamps(times, times, "", notes)
+
+
+def _refuse_two_units(sizes: NDArray[np.float64], unit: NDArray[np.int64], cells: pd.Series, rows: Rows) -> None:
+    """DataError unless numbers that fit several units are one series in the coarsest of them: it begins in the first days of
+    1970, goes on without a leap, and reaches years that no other unit would give."""
+    one, other = np.minimum(sizes[1:], sizes[:-1]), np.maximum(sizes[1:], sizes[:-1])
+    leaps = np.flatnonzero((one * 10 < other) & (one >= 1e8)) + 1
+    if len(leaps) or sizes.max() < _LATER[unit.max()]:
+        where = int(leaps[0]) if len(leaps) else int(np.flatnonzero(unit != unit[0])[0])
+        raise DataError(
+            f"{rows.named(np.array([where]))}: '{cells.iloc[where]}' is in another unit than '{cells.iloc[where - 1]}' before it,"
+            " or no time at all; wanted times since 1970 in one unit"
+        )
 
 
 # --- from clocks to opens ----------------------------------------------------------------------
@@ -178,8 +282,11 @@ def _guessed(text: pd.Series) -> pd.Series:
 
 def _dates(wall: Times, timeframe: str, rows: Rows) -> tuple[Times, list[str]]:
     """Days at 00:00 UTC. A stamp in the second half of a day may mean the next one (22:00 UTC is midnight in Berlin)."""
-    days = wall // _DAY * _DAY
-    late = np.flatnonzero(wall - days >= _DAY // 2)
+    wrong = wrong_timeframe(np.unique(wall), timeframe)
+    if wrong is not None and not wrong.is_longer:  # hours within a day, which would all become that day
+        raise DataError(wrong.sentence)
+    days = wall // DAY * DAY
+    late = np.flatnonzero(wall - days >= DAY // 2)
     if len(late):
         raise DataError(
             f"{rows.named(late)}: a {timeframe} bar stamped {time_text(wall[late[0]])} does not say to which day it belongs;"
@@ -199,8 +306,8 @@ def _localized(wall: Times, zone: zoneinfo.ZoneInfo, rows: Rows) -> Times:
     summer = np.zeros(len(wall), bool)
     if wall[0] > wall[-1]:  # newest first: the order of two passes is the other way round
         twice = twice[::-1]
-    for day in np.unique(wall[twice] // _DAY):
-        passes = twice[wall[twice] // _DAY == day]
+    for day in np.unique(wall[twice] // DAY):
+        passes = twice[wall[twice] // DAY == day]
         back = np.flatnonzero(np.diff(wall[passes]) <= 0)
         if len(back) != 1:
             first = time_text(wall[passes[0]])
@@ -209,4 +316,4 @@ def _localized(wall: Times, zone: zoneinfo.ZoneInfo, rows: Rows) -> Times:
                 " do not show both passes in order; wanted both, or times with their offset from UTC"
             )
         summer[passes[: back[0] + 1]] = True
-    return _microseconds(index.tz_localize(zone, ambiguous=summer).tz_convert("UTC"))
+    return microseconds(index.tz_localize(zone, ambiguous=summer).tz_convert("UTC"))

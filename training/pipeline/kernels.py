@@ -126,25 +126,38 @@ def known_at(base_times, base_duration, times, duration, anchor, positions):  # 
     """The one join of a higher timeframe onto base rows; all times and durations in µs.
 
     positions (n,): for each base bar, known at open + base_duration, the latest bar of `times` that is
-    known by then (open + duration). −1 if there is none, or if a later closed bucket holds base bars
-    but has no bar: then the value is missing, not stale. Buckets are [anchor + k·duration, …).
+    known by then (open + duration, never sooner). −1 if there is none, or if a bar after it is overdue:
+    then the value is missing, not stale.
+
+    Overdue: let u be the first base bar that opens at or after the end of the latest known bar. The bar that
+    should hold u is overdue once it would be over: at u + duration on any clock, since a bar that opens
+    at or before u is over by then; and, as long as every known bar has stood on the grid [anchor + k·duration, …),
+    at the end of the grid's bucket that holds u. So no row is lost where each base bar lies in
+    [open, open + duration) of a bar of `times`, whatever clock those follow, and nights and weekends pass
+    by themselves, since no base bar lies in them. Only bars known by now and base bars up to the row decide.
     """
     bar = -1  # the latest known bar
-    closed = 0  # base bars [0, closed) lie in buckets that are closed by now
+    gridded = True  # every known bar so far stands on the grid
+    over = 0  # the end of that bar
+    after = 0  # the first base bar at or behind that end, among the rows so far
+    overdue = 0  # when the bar that should hold it is over
     for row in range(base_times.shape[0]):
         now = base_times[row] + base_duration
-        while bar + 1 < times.shape[0] and times[bar + 1] + duration <= now:
-            bar += 1
-        while closed < row and ((base_times[closed] - anchor) // duration + 1) * duration + anchor <= now:
-            closed += 1
-        # The row itself may complete its bucket.
-        last = closed - 1
-        if closed == row and ((base_times[row] - anchor) // duration + 1) * duration + anchor <= now:
-            last = row
-        if bar < 0 or (last >= 0 and (base_times[last] - anchor) // duration > (times[bar] - anchor) // duration):
-            positions[row] = -1
-        else:
-            positions[row] = bar
+        if bar + 1 < times.shape[0] and times[bar + 1] + duration <= now:
+            while bar + 1 < times.shape[0] and times[bar + 1] + duration <= now:
+                bar += 1
+                gridded = gridded and (times[bar] - anchor) % duration == 0
+            over = times[bar] + duration
+            overdue = 0
+        if overdue == 0 and bar >= 0:
+            while after <= row and base_times[after] < over:
+                after += 1
+            if after <= row:
+                opened = base_times[after]
+                if gridded:
+                    opened = (opened - anchor) // duration * duration + anchor
+                overdue = opened + duration
+        positions[row] = -1 if bar < 0 or (after <= row and overdue <= now) else bar
 
 
 @_kernel(types.int64(IntVector, FloatMatrix, types.int64, types.int64, IntOut, types.Array(types.float64, 2, "C")))

@@ -17,7 +17,7 @@ from training.pipeline.features import bar_columns
 from training.pipeline.frames import bar_times
 from training.pipeline.loading import RunBars
 from training.pipeline.timeframes import duration
-from training.values import Dataset, Splits, rows_by_symbol
+from training.values import Dataset, Splits, independent_rows, rows_by_symbol
 
 #: What a trade costs there and back, as a share of the price, where the strategy does not say.
 ASSUMED_COST = 0.001
@@ -44,7 +44,8 @@ def label_report(spec: StrategySpec, bars: RunBars, dataset: Dataset, splits: Sp
     says up, of a short one where it says down, else the larger of the two. bars_to_target: the median
     number of bars until that close. fitness: over the rows whose class has a direction, the mean of
     direction · change − cost: what one trade earns that follows a right label from its bar to its end.
-    paying_share: how many of them earn more than the cost. None where there are no such rows.
+    paying_share: how many of them earn more than the cost. None where there are no such rows. trades: those rows;
+    independent_trades: how many of them can be taken so that no label looks at another's bars.
     """
     model = spec.decisions.cost_model
     cost = ASSUMED_COST if model is None else model.round_trip_cost
@@ -52,6 +53,7 @@ def label_report(spec: StrategySpec, bars: RunBars, dataset: Dataset, splits: Sp
     names, directions, group = _groups(spec, dataset.rows.labels[splits.train], cost)
     runs = _runs(group, dataset.rows.symbols[splits.train], len(names))
     side = directions[group]
+    rows, trades = dataset.rows, splits.train[side != 0]
     gained = (side * lives.change)[side != 0]
     return {
         "rows": len(splits.train),
@@ -62,6 +64,10 @@ def label_report(spec: StrategySpec, bars: RunBars, dataset: Dataset, splits: Sp
             {"name": name, "direction": int(direction)} | _class(lives, group == number, int(direction), runs[number])
             for number, (name, direction) in enumerate(zip(names, directions, strict=True))
         ],
+        "trades": len(trades),
+        "independent_trades": independent_rows(
+            rows.times[trades], rows.label_ends[trades], rows.symbols[trades], duration(spec.base_timeframe)
+        ),
         "fitness": float(gained.mean() - cost) if len(gained) else None,
         "paying_share": float((gained > cost).mean()) if len(gained) else None,
     }  # fmt: skip

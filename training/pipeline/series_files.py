@@ -1,39 +1,94 @@
-"""Where a series of bars lies, and its bars for the eye: pyarrow and numpy only, so that the web process may use it."""
+"""Where a series of bars lies, its lock, its bars for the eye and as CSV: pyarrow and numpy only, for the web process too."""
 
 from __future__ import annotations
 
-import re
+import fcntl
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from pyarrow import csv
 
-from strategies_app.schema import SYMBOL
-from strategies_app.vocabulary import TIMEFRAMES, nearest
+from strategies_app.schema import SYMBOL_WORDS, is_symbol
+from strategies_app.vocabulary import BAR_COLUMNS, TIMEFRAMES, nearest
 from training.pipeline.coverage import DataError, load_command
+from training.pipeline.series_names import file_name
+
+#: Lines of CSV that are made together.
+CSV_ROWS = 16_384
+
+
+class InUse(DataError):
+    """Somebody else writes the series just now."""
 
 
 def series_path(root: Path, symbol: str, timeframe: str) -> Path:
-    """Where a series is stored. `~` marks a change of case, so that `ab` and `AB` are two files everywhere."""
+    """Where a series is stored: the symbol's file name, `_`, the timeframe."""
     if timeframe not in TIMEFRAMES:
         near = nearest(timeframe, TIMEFRAMES)
         hint = f"; did you mean '{near}'?" if near else ""
         raise DataError(f"unknown timeframe '{timeframe}', wanted one of {', '.join(TIMEFRAMES)}{hint}")
-    if not re.fullmatch(SYMBOL, symbol):
-        raise DataError(f"'{symbol}' cannot be a symbol, wanted at most 32 letters, digits and . _ ^ = - such as EURUSD or BRK.B")
-    return root / f"{_marked(symbol)}_{timeframe}.parquet"
+    if not is_symbol(symbol):
+        raise DataError(f"'{symbol[:40]}' cannot be a symbol, wanted {SYMBOL_WORDS}")
+    return root / f"{file_name(symbol)}_{timeframe}.parquet"
 
 
-def _marked(symbol: str) -> str:
-    """`EURusd` → `EUR~usd`, `a1B` → `~a1~B`: each run of lower-case letters is fenced, upper case is the default."""
-    marked, lower = "", False
-    for letter in symbol:
-        if letter.isalpha() and letter.islower() != lower:
-            marked, lower = marked + "~", not lower
-        marked += letter
-    return marked
+@contextmanager
+def locked(root: Path, symbol: str, timeframe: str, *, wait: bool = True) -> Iterator[None]:
+    """Hold the series for one writer: wrap read, merge and write in it. Other writers wait, readers do not.
+
+    Without `wait` InUse is raised where another one holds it.
+    """
+    path = series_path(root, symbol, timeframe)
+    try:
+        lock = (root / f".{path.stem}.lock").open("ab")
+    except OSError as error:
+        raise DataError(f"the store {root} cannot be written to: {error.strerror or error}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InUse(f"bars of {symbol} {timeframe} are being stored just now; try again when that is done") from None
+        for rest in root.glob(f".{path.name}.*.tmp"):  # left by a writer that was killed
+            rest.unlink(missing_ok=True)
+        yield
+
+
+def csv_parts(root: Path, symbol: str, timeframe: str) -> Iterator[bytes]:
+    """The series as CSV, some ten thousand lines at a time: each number is the shortest text that reads back to the same
+    float64, a missing value is empty, times are ISO 8601 in UTC."""
+    path = series_path(root, symbol, timeframe)
+    try:
+        with pq.ParquetFile(path) as file:
+            yield ",".join(("timestamp", *BAR_COLUMNS)).encode() + b"\n"
+            for batch in file.iter_batches(CSV_ROWS):
+                yield _csv(batch)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(
+            f"the bars of {symbol} {timeframe} cannot be read; load them again: {load_command(symbol, timeframe)}"
+        ) from error
+
+
+def _csv(batch: pa.RecordBatch) -> bytes:
+    """Arrays are made of their buffers: to make them of anything else would import pandas."""
+    count = batch.num_rows
+    times, *columns = (np.asarray(np.from_dlpack(column)) for column in (batch.column(0).cast(pa.int64()), *batch.columns[1:]))
+    width = 26 if (times % 1_000_000).any() else 19
+    texts = np.strings.add(np.datetime_as_string(times.view("M8[us]"), unit="us").astype(f"S{width}"), b"Z")
+    places = np.arange(count + 1, dtype=np.int32) * texts.itemsize
+    arrays = [pa.StringArray.from_buffers(count, pa.py_buffer(places), pa.py_buffer(texts))]
+    for column in columns:
+        filled = np.packbits(~np.isnan(column), bitorder="little")
+        arrays.append(pa.Array.from_buffers(pa.float64(), count, [pa.py_buffer(filled), pa.py_buffer(column)]))
+    out = io.BytesIO()
+    table = pa.table(arrays, names=["timestamp", *BAR_COLUMNS])
+    csv.write_csv(table, out, csv.WriteOptions(include_header=False, quoting_style="none"))
+    return out.getvalue()
 
 
 def read_candles(
@@ -59,10 +114,28 @@ def read_candles(
                 times = np.concatenate([more_times[low:high], times])
                 values = np.concatenate([more_values[:, low:high], values], axis=1)
     except (pa.ArrowException, OSError) as error:
-        raise DataError(
-            f"the bars of {symbol} {timeframe} cannot be read; load them again: {load_command(symbol, timeframe)}"
-        ) from error
+        raise _unreadable(symbol, timeframe) from error
     return times[-limit:], values[:, -limit:]
+
+
+def stored_times(root: Path, symbol: str, timeframe: str, start: int, end: int) -> NDArray[np.int64]:
+    """The opens (µs) of the stored bars with start ≤ open < end; nothing but times is read."""
+    try:
+        with pq.ParquetFile(series_path(root, symbol, timeframe)) as file:
+            parts = [np.empty(0, np.int64)]
+            for group in range(file.metadata.num_row_groups):
+                statistics = file.metadata.row_group(group).column(0).statistics
+                if statistics.max_raw >= start and statistics.min_raw < end:
+                    column = file.read_row_group(group, columns=["timestamp"]).combine_chunks().column(0).cast(pa.int64())
+                    parts.append(np.asarray(np.from_dlpack(column.chunk(0)), np.int64))
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(symbol, timeframe) from error
+    times = np.concatenate(parts)
+    return times[np.searchsorted(times, start) : np.searchsorted(times, end)]
+
+
+def _unreadable(symbol: str, timeframe: str) -> DataError:
+    return DataError(f"the bars of {symbol} {timeframe} cannot be read; load them again: {load_command(symbol, timeframe)}")
 
 
 def _group(file: pq.ParquetFile, group: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from training.pipeline.bar_files import read_bar_file
 from training.pipeline.bars import FORMAT, bar_table, series_path
+from training.pipeline.file_reading import Reading
 
 SYMBOLS = ("AAPL", "GOOG", "IBM", "MSFT")
 HERE = Path(__file__).resolve().parent
@@ -21,7 +22,7 @@ def build(raw: Path, target: Path = HERE) -> list[str]:
     """Adjust `<symbol>_unadj_1d.csv` of the folder `raw` and write `<symbol>_1d.parquet`; gives a line on each."""
     lines = []
     for symbol in SYMBOLS:
-        frame, notes = read_bar_file(raw / f"{symbol}_unadj_1d.csv", "1d", adjust=True)
+        frame, notes = read_bar_file(raw / f"{symbol}_unadj_1d.csv", "1d", Reading(adjust=True))
         options = {
             **FORMAT,
             "compression": "zstd",

@@ -35,8 +35,8 @@ class Exchange:
             self.api.apiKey, self.api.secret = keys
 
     def market_of(self, symbol: str) -> str:
-        """BTC-USDT → BTC/USDT: a stored symbol has no slash."""
-        return symbol.replace("-", "/", 1)
+        """The symbol itself where it is a market such as BTC/USDT; BTC-USDT → BTC/USDT."""
+        return symbol if "/" in symbol else symbol.replace("-", "/", 1)
 
     def check(self, market: str, timeframe: str) -> None:
         offered = self.api.timeframes or {}
@@ -87,7 +87,9 @@ class Exchange:
             waits = str((self.api.last_response_headers or {}).get("Retry-After", ""))
             raise Unavailable(f"{self._title} asks to be asked less often", float(waits) if waits.isdigit() else 0.0) from None
         except ccxt.NetworkError as error:
-            raise Unavailable(f"{self._title} did not answer ({self._plain(error)})") from None
+            raise Unavailable(
+                f"{self._title} did not answer ({self._plain(error)})", silent=self.api.last_http_response is None
+            ) from None
         except ccxt.AuthenticationError as error:
             raise SourceError(
                 f"{self._title} gives these bars only to who is known ({self._plain(error)}): set KTRDR_EXCHANGE_KEYS"

@@ -26,7 +26,7 @@ from training.trainer.networks import padded, padded_width
 from training.trainer.plugin_network import PluginNetwork
 from training.trainer.recurrent import evaluation_rows, gather, window_of
 from training.trainer.targets import scaled
-from training.values import Dataset, rows_by_symbol
+from training.values import Dataset, independent_rows, rows_by_symbol
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ def _of_returns(
 ) -> dict[str, Any]:
     rows = dataset.rows
     realised, symbols, centre = rows.labels[positions], rows.symbols[positions], float(rows.labels[train].mean())
-    independent = returns.independent_rows(rows.times[positions], rows.label_ends[positions], symbols, bar)
+    independent = independent_rows(rows.times[positions], rows.label_ends[positions], symbols, bar)
     others = [
         {"name": name} | returns.measures(said, realised, centre) | returns.gain(predicted, said, realised, independent)
         for name, said in return_baselines(dataset, positions, train, bar).items()
@@ -216,7 +216,7 @@ def _of_classes(
     metrics["baselines"] = baselines(dataset, positions, train, bar)
     metrics["baseline"] = metrics["baselines"][0]
     metrics["rows_sha256"] = rows_digest(dataset, positions)
-    metrics["independent_rows"] = returns.independent_rows(rows.times[positions], rows.label_ends[positions], symbols, bar)
+    metrics["independent_rows"] = independent_rows(rows.times[positions], rows.label_ends[positions], symbols, bar)
     metrics["per_symbol"] = {
         name: measures.measures(measures.confusion(labels[of], answers[of], count), dataset.class_names)
         for name, of in zip(dataset.symbols, rows_by_symbol(symbols, len(dataset.symbols)), strict=True)

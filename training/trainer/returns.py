@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.signals import SIGNALS, signals_of_returns
-from training.values import rows_by_symbol
 
 Floats = NDArray[np.float64]
 #: What a prediction of returns is measured by, in the order in which it is shown.
@@ -58,21 +57,6 @@ def ranks(values: Floats) -> Floats:
     """From 1, equal values share the mean of theirs: float64 (n,)."""
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[place])
-
-
-def independent_rows(times: NDArray[np.int64], ends: NDArray[np.int64], symbols: NDArray[np.int32], bar: int) -> int:
-    """How many of the labels can be taken, symbol by symbol and from the first on, so that none looks at another's bars.
-
-    times: opens of the rows' bars, ends: when their labels are known, µs, in order within each symbol.
-    Labels that overlap tell the same twice: a margin of error has to count these rows only.
-    """
-    count = 0
-    for own in rows_by_symbol(symbols, int(symbols.max(initial=-1)) + 1):
-        following = np.searchsorted(times[own] + bar, ends[own], side="left").tolist()
-        place = 0
-        while place < len(following):
-            count, place = count + 1, max(following[place], place + 1)
-    return count
 
 
 def gain(predicted: Floats, other: Floats, realised: Floats, independent: int) -> dict[str, float | None]:

@@ -28,18 +28,18 @@ class Schedule:
             case "exponential":
                 self.rate = first_rate * _gamma(scheduler, 0.95) ** done
             case "cosine":
-                low = min(scheduler.min_rate, first_rate)
+                low = scheduler.floor(first_rate)
                 self.rate = low + (first_rate - low) * (1 + math.cos(math.pi * done / epochs)) / 2
             case "reduce_on_plateau":
-                self._plateau(scheduler, loss)
+                self._plateau(scheduler, first_rate, loss)
 
-    def _plateau(self, scheduler: Scheduler, loss: float) -> None:
+    def _plateau(self, scheduler: Scheduler, first_rate: float, loss: float) -> None:
         if self.best is None or loss < self.best * (1 - PLATEAU_THRESHOLD):
             self.best, self.waited = loss, 0
             return
         self.waited += 1
         if self.waited > scheduler.patience:
-            self.rate = max(self.rate * scheduler.factor, min(scheduler.min_rate, self.rate))
+            self.rate = max(self.rate * scheduler.factor, min(scheduler.floor(first_rate), self.rate))
             self.waited = 0
 
     def as_dict(self) -> dict[str, Any]:

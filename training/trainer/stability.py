@@ -23,6 +23,8 @@ DIVERGING_EPOCHS, DIVERGING_TIMES = 3, 1.5
 EXPLODED_LOSS, EXPLODED_NORM = 10.0, 100.0
 #: Stall: so many epochs in which the training loss did not fall by this share below its best.
 STALLED_EPOCHS, STALLED_SHARE = 10, 0.001
+#: Rate gone: so many epochs at no more than this share of the first learning rate, after which weights hardly move.
+GONE_EPOCHS, GONE_SHARE = 10, 1e-4
 #: Oscillation: so many epochs of which nearly every one turns round, by this share of the loss on average.
 SWINGING_EPOCHS, SWINGING_TURNS, SWINGING_SHARE = 10, 8, 0.05
 #: A loss of so small a share of guessing's is learned; that it falls no further is no stall.
@@ -31,8 +33,8 @@ LEARNED_SHARE = 0.01
 
 @dataclass(frozen=True)
 class Finding:
-    """kind: divergence, explosion, stall, oscillation or rollback; since: the epoch, from 0; seen: with figures; advice:
-    what to try."""
+    """kind: divergence, explosion, stall, rate_gone, oscillation or rollback; since: the epoch, from 0; seen: with
+    figures; advice: what to try."""
 
     kind: str
     since: int
@@ -62,6 +64,9 @@ def findings(history: Sequence[EpochMetrics], guessing: float) -> list[Finding]:
     window = history[-WINDOW:]
     moving = [diverging(window, guessing), _exploded(window, guessing), _swinging(window)]
     found = [finding for finding in moving if finding is not None]
+    gone = _rate_gone(history)
+    if gone is not None:
+        return [*found, gone]
     # A loss that moves too much does not fall either, but a higher rate is no cure of that.
     return found or [finding for finding in [_stalled(window, guessing)] if finding is not None]
 
@@ -122,6 +127,19 @@ def _stalled(history: Sequence[EpochMetrics], guessing: float) -> Finding | None
     seen = f"the training loss stands still, {losses[-1]:.4g} after {best:.4g} {STALLED_EPOCHS} epochs earlier"
     advice = f"a higher learning_rate (now {_rate(history)}), a larger network or other inputs"
     return Finding("stall", _epoch(history, -STALLED_EPOCHS), seen, advice)
+
+
+def _rate_gone(history: Sequence[EpochMetrics]) -> Finding | None:
+    """In the epoch in which the rate has been next to nothing for GONE_EPOCHS epochs, whichever schedule took it there."""
+    if len(history) <= GONE_EPOCHS:
+        return None
+    first = history[0]["learning_rate"]
+    before, since = (history[place]["learning_rate"] for place in (-GONE_EPOCHS - 1, -GONE_EPOCHS))
+    most = GONE_SHARE * first * (1 + 1e-9)
+    if not since <= most < before:
+        return None
+    seen = f"the learning rate is down to {_rate(history)} from {first:.4g}, and the weights hardly change any more"
+    return Finding("rate_gone", _epoch(history, -GONE_EPOCHS), seen, "fewer epochs, early stopping, or a larger min_rate")
 
 
 def _swinging(history: Sequence[EpochMetrics]) -> Finding | None:

@@ -1,9 +1,11 @@
-"""`data [SYMBOL [TIMEFRAME]] [--check]`: which bars are stored, and how good they are."""
+"""`data [SYMBOL [TIMEFRAME]] [--check | --export FILE | --delete]`: what is stored and how good it is."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -22,15 +24,26 @@ class Command(BaseCommand):
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("symbol", metavar="SYMBOL", nargs="?")
         parser.add_argument("timeframe", metavar="TIMEFRAME", nargs="?", choices=list(TIMEFRAMES))
-        parser.add_argument("--check", action="store_true", help="compare every file with what was recorded, repair the records")
+        what = parser.add_mutually_exclusive_group()
+        what.add_argument("--export", metavar="FILE", type=Path, help="write the series as .csv, .csv.gz or .parquet")
+        what.add_argument("--delete", action="store_true", help="remove the series, after a question")
+        parser.add_argument("--yes", action="store_true", help="with --delete: do not ask")
+        what.add_argument("--check", action="store_true", help="compare every file with what was recorded, repair the records")
         parser.add_argument("--json", action="store_true", help="print JSON")
 
     def handle(self, *args: Any, symbol: str | None, timeframe: str | None, check: bool, **options: Any) -> None:
         from training.management.refusals import refusals
 
+        which = next((name for name in ("export", "delete") if options[name]), None)
+        if which and not (symbol and timeframe):
+            raise CommandError(f"--{which} needs SYMBOL TIMEFRAME, such as AAPL 1d", returncode=2)
         with refusals():
             if check:
                 self._check()
+            elif which == "export":
+                self._export(str(symbol), str(timeframe), options["export"])
+            elif which == "delete":
+                self._delete(str(symbol), str(timeframe), options["yes"])
             else:
                 self._show(symbol, timeframe, options["json"])
 
@@ -51,7 +64,47 @@ class Command(BaseCommand):
         else:
             self._table(chosen)
 
+    def _export(self, symbol: str, timeframe: str, target: Path) -> None:
+        from training.downloads import write_series
+
+        series = self._stored(symbol, timeframe)
+        written = write_series(symbol, timeframe, target)
+        self.stdout.write(f"{series}: {series.rows:,} bars are in {target} ({written:,} bytes)")
+
+    def _delete(self, symbol: str, timeframe: str, is_sure: bool) -> None:
+        from training.deletions import delete_series, resumable_readers, why_kept
+        from training.requests import Actor
+
+        series = self._stored(symbol, timeframe)
+        if why := why_kept(symbol, timeframe):
+            raise CommandError(why)
+        if not is_sure:
+            waiting = resumable_readers(symbol, timeframe)
+            self.stdout.write(
+                f"{series}: {series.rows:,} bars from {series.first:%Y-%m-%d} to {series.last:%Y-%m-%d} are removed for good. "
+                "Strategies, results and trained models stay."
+            )
+            if waiting:
+                self.stdout.write(f"{len(waiting):,} stopped operations can be resumed only when the same bars are loaded again.")
+            if not sys.stdin.isatty():
+                raise CommandError("nothing was deleted: there is nobody to ask, so give --yes", returncode=2)
+            if input("Delete them? [y/N] ").strip().lower() not in ("y", "yes"):
+                self.stdout.write("Nothing was deleted.")
+                return
+        rows = delete_series(symbol, timeframe, Actor())
+        self.stdout.write(f"{symbol} {timeframe} is deleted, {rows:,} bars.")
+
+    def _stored(self, symbol: str, timeframe: str) -> BarSeries:
+        from training.models import BarSeries
+
+        found = BarSeries.objects.filter(symbol=symbol, timeframe=timeframe).first()
+        if found is None:
+            raise CommandError(_not_stored(symbol, timeframe, list(BarSeries.objects.all())), returncode=2)
+        return found
+
     def _table(self, stored: Sequence[BarSeries]) -> None:
+        from training.pipeline.finding import counted
+
         rows = [("symbol", "timeframe", "from (UTC)", "to (UTC)", "bars", "missing values", "gaps", "longest gap", "warnings")]
         for series in stored:
             quality = series.quality
@@ -65,7 +118,7 @@ class Command(BaseCommand):
                     f"{series.rows:,}",
                     f"{sum(quality['missing'].values()):,}",
                     f"{gaps['count']:,}",
-                    f"{gaps['longest']:,} bars" if gaps["count"] else "–",
+                    counted(gaps["longest"], "bar") if gaps["count"] else "–",
                     f"{len(quality['warnings'])}",
                 )
             )
@@ -75,15 +128,18 @@ class Command(BaseCommand):
             self.stdout.write("  ".join(cells).rstrip())
 
     def _details(self, series: BarSeries) -> None:
+        from training.pipeline.finding import counted
+
         quality = series.quality
         missing = ", ".join(f"{count:,} {column}" for column, count in quality["missing"].items() if count) or "none"
         gaps = quality["gaps"]
         lines = {
             "bars": f"{series.rows:,}, {series.first:%Y-%m-%d %H:%M} to {series.last:%Y-%m-%d %H:%M} UTC",
             "missing values": missing,
-            "gaps": f"{gaps['count']:,} ({gaps['bars']:,} bars missing)"
+            "gaps": f"{gaps['count']:,} ({counted(gaps['bars'], 'bar')} missing)"
             + (f", after {_times(gaps['first'])}" if gaps["count"] else ""),
             "calendar": quality.get("calendar") or "none: gaps are counted by the usual hours of the bars",
+            "read with": "; ".join((quality.get("origin") or {}).get("words") or ["no options"]),
             "loaded from": f"{series.source or 'unknown'}, {series.updated:%Y-%m-%d %H:%M} UTC",
             "sha256 of the file": series.sha256,
         }

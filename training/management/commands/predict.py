@@ -52,14 +52,20 @@ class Command(BaseCommand):
             self._print_table(predictions)
 
     def _write_file(self, path: str, predictions: Any) -> None:
+        from django.conf import settings
         from django.core.management.base import CommandError
 
+        from training.pipeline.finding import counted
+
+        is_new = not os.path.exists(path)
         try:
             with open(path, "w", newline="", encoding="utf-8") as file:
+                if is_new and os.path.isfile(path):
+                    os.fchmod(file.fileno(), 0o666 & ~settings.CALLER_UMASK)  # it is the caller's, as any other
                 _write_csv(file, predictions)
         except OSError as error:
             raise CommandError(f"{path} cannot be written: {error.strerror}") from None
-        self.stdout.write(f"{len(predictions.times):,} bars written to {path}")
+        self.stdout.write(f"{counted(len(predictions.times), 'bar')} written to {path}")
 
     def _print_table(self, predictions: Any) -> None:
         from rich.table import Table
@@ -67,10 +73,10 @@ class Command(BaseCommand):
         from training.terminal import console_on
 
         of_returns = predictions.returns is not None
-        table = Table("time (UTC)", *_columns(predictions), "signal", box=None, pad_edge=False, padding=(0, 2))
+        table = Table("time (UTC)", *_columns(predictions), "signal", "split", box=None, pad_edge=False, padding=(0, 2))
         rows = list(_rows(predictions))
-        for time, *chances, signal in rows[-SHOWN:]:
-            table.add_row(time, *(f"{float(c):+.2%}" if of_returns else f"{float(c):.1%}" for c in chances), signal)
+        for time, *chances, signal, split in rows[-SHOWN:]:
+            table.add_row(time, *(f"{float(c):+.2%}" if of_returns else f"{float(c):.1%}" for c in chances), signal, split)
         console = console_on(self.stdout._out)
         console.print(table)
         if len(rows) > SHOWN:
@@ -82,16 +88,16 @@ def _columns(predictions: Any) -> tuple[str, ...]:
 
 
 def _rows(predictions: Any) -> Any:
-    """Time, one probability per class or the predicted return (shortest text that reads back to the same float), signal."""
+    """Time, one probability per class or the predicted return (shortest text that reads back to it), signal, split."""
     import numpy as np
 
     times = np.datetime_as_string(predictions.times.view("M8[us]").astype("M8[s]"))
     said = predictions.probabilities if predictions.returns is None else predictions.returns[:, None]
-    for time, chances, signal in zip(times, said, predictions.signals, strict=True):
-        yield [f"{time}Z", *(np.format_float_positional(c, unique=True, trim="0") for c in chances), signal]
+    for time, chances, signal, split in zip(times, said, predictions.signals, predictions.splits, strict=True):
+        yield [f"{time}Z", *(np.format_float_positional(c, unique=True, trim="0") for c in chances), signal, split]
 
 
 def _write_csv(stream: Any, predictions: Any) -> None:
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["timestamp", *_columns(predictions), "signal"])
+    writer.writerow(["timestamp", *_columns(predictions), "signal", "split"])
     writer.writerows(_rows(predictions))

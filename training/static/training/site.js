@@ -4,20 +4,22 @@ window.ktrdr = window.ktrdr || {};
 
 ktrdr.announce = (text) => { document.getElementById("announce").textContent = text; };
 
-/** "12 s", "3 min", "2 h 5 min", "4 days" */
+/** "12 s", "3 min", "2 h 5 min", "1 day", "4 days" */
 ktrdr.duration = (seconds) => {
   const s = Math.max(0, Math.round(seconds));
   if (s < 60) return `${s} s`;
   if (s < 3600) return `${Math.floor(s / 60)} min ${s % 60 ? `${s % 60} s` : ""}`.trim();
   if (s < 86400) return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
-  return `${Math.floor(s / 86400)} days`;
+  const days = Math.floor(s / 86400);
+  return `${days} ${days === 1 ? "day" : "days"}`;
 };
 
 ktrdr.tellTimes = (root) => {
   for (const time of root.querySelectorAll("time.ago")) {
     const at = new Date(time.dateTime);
     const seconds = (Date.now() - at) / 1000;
-    time.textContent = seconds < 5 ? "just now" : `${ktrdr.duration(seconds >= 3600 ? Math.floor(seconds / 60) * 60 : seconds)} ago`;
+    // Above a minute in whole minutes: a text that changed its length every second would push what stands beside it.
+    time.textContent = seconds < 5 ? "just now" : `${ktrdr.duration(seconds >= 60 ? Math.floor(seconds / 60) * 60 : seconds)} ago`;
     time.title = `${at.toISOString().replace("T", " ").slice(0, 19)} UTC`;
   }
 };
