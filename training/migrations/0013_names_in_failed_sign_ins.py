@@ -16,7 +16,7 @@ def forget(apps, schema_editor):
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("training", "0008_mailed"),
+        ("training", "0011_identity"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
