@@ -26,7 +26,7 @@ def unread(path: Path, problem: Exception) -> FolderError:
     """What to say of a file of a bundle that was not read: gone, not to be reached, or changed. Away if all bundles are."""
     if isinstance(problem, FileNotFoundError):
         homes.require("bundles")
-        return Missing(f"{path} is not there")
+        return Missing(f"{path} cannot be read: it is not there")
     kind = Unreachable if isinstance(problem, OSError) and problem.errno else FolderError
     return kind(f"{path} cannot be read: {getattr(problem, 'strerror', None) or problem}")
 
