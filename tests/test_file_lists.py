@@ -148,7 +148,7 @@ def test_every_option_reaches_the_reader(tmp_path: Path) -> None:
     words = ["--columns=-,symbol,date,open,high,low,close,volume", "--date-format", "%d/%m/%y", "--encoding", "cp1252"]
     words += ["--thousands", "point", "--decimal", "comma", "--only", "AAA", "--drop-impossible"]
     out, err, code = run("A", "1d", "--from", path, *words)
-    assert (err, code) == ("", 0) and "1 bar that no bar can be left out" in out and "1 row of other symbols left out" in out
+    assert (err, code) == ("", 0) and "1 impossible bar left out" in out and "1 row of other symbols left out" in out
     series = BarSeries.objects.get()
     assert (series.rows, f"{series.first:%Y-%m-%d}") == (1, "2019-07-30")
 
