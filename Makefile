@@ -23,7 +23,7 @@ CHECK_VERSION := import sys; sys.exit(0 if sys.version_info >= (3, 11) else "KTR
 PIP := $(RUN) -m pip --disable-pip-version-check --quiet --quiet
 
 .DELETE_ON_ERROR:
-.PHONY: demo run test fuzz lint bench faults setup clean
+.PHONY: demo run test fuzz lint audit attacks bench faults setup clean
 
 demo: setup
 	@$(RUN) manage.py demo
@@ -37,11 +37,20 @@ test: setup
 # Draws other examples than `make test`, which always draws the same, in each of N rounds.
 fuzz: setup
 	@for round in $$(seq $(N)); do $(RUN) -m pytest -n 2 -q -m hypothesis --hypothesis-profile=search || exit 1; done
+	@$(RUN) -m tests.file_fuzz $$((200 * $(N))) $$(date +%s)
 
 lint: setup
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
 	@$(RUN) -m mypy
+
+# Every address by every method for every role, N odd bodies, 2 N mutated strategies; figures in docs/security.md.
+attacks: setup
+	@$(RUN) -m pytest tests/test_attacks.py -q -s -p no:cacheprovider -o timeout=0 --attacks $(N)
+
+# Asks a database of known vulnerabilities about the pinned packages: 1 if there are some, 3 if it could not be asked.
+audit: setup
+	@$(RUN) -m tests.audit
 
 # N kills at random moments; every run is resumed and compared byte for byte with an undisturbed one.
 faults: setup
@@ -69,7 +78,7 @@ else
 	@$(PIP) install 'torch==$(TORCH_VERSION)' -c constraints.txt
 endif
 	@echo "Installing the project"
-	@$(PIP) install -c constraints.txt --editable '.[test,lint]'
+	@$(PIP) install -c constraints.txt --editable '.[test,lint,audit]'
 	@echo "Compiling the numeric kernels"
 	@umask 077 && mkdir -p var/numba
 	@umask 077 && NUMBA_CACHE_DIR=$(CURDIR)/var/numba $(RUN) -c 'from training.pipeline import indicator_kernels, kernels; kernels.warm()'

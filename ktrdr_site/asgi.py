@@ -9,13 +9,20 @@ from django.core.asgi import get_asgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ktrdr_site.settings")
 pages = get_asgi_application()  # first: it sets Django up, which the imports below need
 
-from channels.auth import AuthMiddlewareStack  # noqa: E402
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E402
-from django.urls import path  # noqa: E402
+from channels.sessions import CookieMiddleware  # noqa: E402
+from django.urls import path, re_path  # noqa: E402
 
 from training.audience import Audience  # noqa: E402
-from training.websockets import OperationSocket  # noqa: E402
+from training.plain_requests import ReadableHeaders  # noqa: E402
+from training.websockets import NoSocket, OperationSocket  # noqa: E402
 
-sockets = URLRouter([path("ws/operations/", OperationSocket.as_asgi(audience=Audience()))])
-application = ProtocolTypeRouter({"http": pages, "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(sockets))})
+sockets = URLRouter([
+    path("ws/operations/", OperationSocket.as_asgi(audience=Audience())),
+    re_path("", NoSocket.as_asgi()),
+])  # fmt: skip
+application = ProtocolTypeRouter({
+    "http": ReadableHeaders(pages),
+    "websocket": AllowedHostsOriginValidator(CookieMiddleware(sockets)),
+})  # fmt: skip

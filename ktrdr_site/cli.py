@@ -7,6 +7,8 @@ import sys
 
 #: Two words of the console script that are one command of manage.py.
 SPELLINGS = {("data", "load"): "load_data"}
+#: As of a program that SIGPIPE ended: 128 + 13.
+CLOSED_PIPE = 141
 
 
 def command_line(argv: list[str]) -> list[str]:
@@ -29,8 +31,20 @@ def our_commands() -> str:
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ktrdr_site.settings")
+    try:
+        _run()
+    except BrokenPipeError:  # whoever read the output has read enough (`| head -1`): no word about it
+        _forget_output()
+        sys.exit(CLOSED_PIPE)
+    except OSError as error:
+        _forget_output()
+        sys.exit(f"CommandError: {error.filename or 'the output could not be written'}: {error.strerror or error}")
+
+
+def _run() -> None:
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
+    from django.db import DatabaseError
 
     try:
         if os.path.basename(sys.argv[0]) != "manage.py" and sys.argv[1:] in ([], ["help"], ["--help"], ["-h"]):
@@ -42,3 +56,14 @@ def main() -> None:
         sys.exit(130)
     except ImproperlyConfigured as error:
         sys.exit(f"Configuration: {error}")
+    except DatabaseError as error:  # of a command that is Django's own, such as migrate
+        from training.database_words import sentence_of
+
+        sys.exit(f"CommandError: {sentence_of(error)}")
+    finally:
+        sys.stdout.flush()  # a full disk behind it is said, not left to the interpreter's last moment
+
+
+def _forget_output() -> None:
+    """What cannot be written any more would be tried again as the interpreter ends, and complained of."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import os
 import re
@@ -344,16 +345,18 @@ INSTALLED_APPS = [
     "training",
 ]
 MIDDLEWARE = [
-    "training.api_errors.ApiBoundary",
+    # First those that add headers: whoever answers inside of them answers with them.
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "training.api_errors.ApiBoundary",
+    "training.plain_requests.PlainRequests",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "training.busy.BusyDatabase",
 ]
@@ -417,5 +420,36 @@ CONTENT_SECURITY_POLICY = {
         "frame-ancestors": ["'none'"],
     }
 }
+#: An answer that refuses is one line in the server's log, and a trouble that lasts is said once a minute.
+_REFUSING = (
+    "request",
+    *(
+        f"security.{kind}"
+        for kind in (
+            "DisallowedHost",
+            "DisallowedRedirect",
+            "RequestDataTooBig",
+            "SuspiciousFileOperation",
+            "SuspiciousMultipartForm",
+            "SuspiciousSession",
+            "TooManyFieldsSent",
+            "TooManyFilesSent",
+        )
+    ),
+)
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "filters": {
+        "without_traceback": {"()": "ktrdr_site.log_filters.WithoutTraceback"},
+        "once": {"()": "ktrdr_site.log_filters.Once"},
+    },
+    "loggers": {
+        **{f"django.{name}": {"filters": ["without_traceback"]} for name in _REFUSING},
+        **{f"training.{name}": {"filters": ["once"]} for name in ("pulse", "progress", "machine_use")},
+    },
+}
+# Of a record that cannot be written (a full disk) logging would print a traceback of its own, every time.
+logging.raiseExceptions = DEBUG
 SESSION_COOKIE_HTTPONLY = True
 CSRF_COOKIE_SAMESITE = SESSION_COOKIE_SAMESITE = "Lax"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, get_args
 
 from pydantic import BaseModel
@@ -27,6 +27,9 @@ def faults(kind: Any, wanted: type[Kind], entry: str) -> Iterator[str]:
     if not isinstance(kind, wanted):
         yield f"is a {type(kind).__name__}, wanted strategies_app.kinds.{wanted.__name__}"
         return
+    if wrong := list(_of_other_types(kind)):
+        yield from wrong
+        return  # what the values mean can be asked only of values of the right type
     if kind.name != entry:
         yield f"describes {_WORDS[wanted]} of another name, '{kind.name}', wanted the entry point's own"
     yield from _names(kind)
@@ -38,6 +41,48 @@ def faults(kind: Any, wanted: type[Kind], entry: str) -> Iterator[str]:
         yield from _indicator(kind)
     if isinstance(kind, LabelKind):
         yield from _label(kind)
+
+
+def _is_names(value: Any) -> bool:
+    return isinstance(value, tuple) and all(isinstance(one, str) for one in value)
+
+
+def _is_function(value: Any) -> bool:
+    return value is None or callable(value)
+
+
+def _is_memories(value: Any) -> bool:
+    return isinstance(value, tuple) and all(isinstance(one, tuple) and len(one) == 3 and isinstance(one[0], str) for one in value)
+
+
+#: Field → what it must be and the words for that, where no check below tells it in better words.
+_TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    **dict.fromkeys(("name", "constant", "formula"), (lambda value: isinstance(value, str), "a text")),
+    **dict.fromkeys(("aliases", "columns", "scale_free_outputs"), (_is_names, "a tuple of texts")),
+    **dict.fromkeys(("check", "warm_up"), (_is_function, "a function, or None")),
+    "scale_free": (lambda value: isinstance(value, bool), "True or False"),
+    "memory_if": (_is_memories, "a tuple of (parameter, value, memory)"),
+}
+_PARAMETER_TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "name": _TYPES["name"],
+    **dict.fromkeys(("aliases", "choices"), _TYPES["aliases"]),
+    **dict.fromkeys(
+        ("low", "high"),
+        (lambda value: value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)), "a number, or None"),
+    ),
+}
+
+
+def _of_other_types(kind: Kind) -> Iterator[str]:
+    """Every field of a description, and of its parameters, that holds what it cannot."""
+    for field, (fits, words) in _TYPES.items():
+        if hasattr(kind, field) and not fits(getattr(kind, field)):
+            yield f"has {field} {getattr(kind, field)!r}, wanted {words}"
+    if isinstance(kind.parameters, tuple):
+        for parameter in kind.parameters:
+            for field, (fits, words) in _PARAMETER_TYPES.items():
+                if isinstance(parameter, Parameter) and not fits(getattr(parameter, field)):
+                    yield f"has a parameter {parameter.name!r} with {field} {getattr(parameter, field)!r}, wanted {words}"
 
 
 def _names(kind: Kind) -> Iterator[str]:

@@ -210,7 +210,7 @@ def missing(kept: Record) -> list[str]:
     phrases = []
     for (package, version), labels in _by_package(kept, [label for label in kept if label not in usable]).items():
         why = next((broken[label] for label in labels if label in broken), None)
-        hint = f"which cannot be used: {why}" if why else f"which is not installed: pip install {package}=={version}"
+        hint = f"which cannot be used: {why}" if why else f"which is not installed: install version {version} from where it came"
         phrases.append(f"the package {package} {version} ({', '.join(labels)}), {hint}")
     return phrases
 

@@ -144,7 +144,8 @@ def timeframe_blocks() -> Iterator[str]:
     yield "## timeframes"
     yield (
         "A bar is stamped at its open, in UTC, and known at open + duration. Buckets begin at whole multiples of the duration "
-        "since 1970-01-01 00:00 UTC; weeks begin on Monday. A timeframe that is not stored is made from the finest stored one."
+        "since 1970-01-01 00:00 UTC; weeks begin on Monday. A timeframe that is not stored, or in part only, is "
+        "resampled from the finest stored one that covers the dates."
     )
     yield markdown_table(
         ("timeframe", "duration in seconds"), [(f"`{name}`", f"{s:,}") for name, s in vocabulary.TIMEFRAMES.items()]

@@ -15,8 +15,9 @@ from django.utils import timezone
 from strategies_app.models import Strategy, StrategyVersion
 from strategies_app.reader import read_strategy
 from tests.homes import STRATEGY
+from training import homes
 from training.files import write_folder
-from training.models import AuditEntry, BarSeries, Checkpoint, EpochMetric, Operation, Status, TrainedModel
+from training.models import AuditEntry, BarSeries, Checkpoint, EpochMetric, Identity, Operation, Status, TrainedModel
 from training.roles import give_role
 
 MEASURES = {
@@ -84,7 +85,9 @@ def operation(status: str = Status.COMPLETED, *, of: StrategyVersion | None = No
 def checkpoint(of: Operation, epoch: int, kind: str = "periodic") -> Checkpoint:
     """A checkpoint with its files."""
     folder = f"{of.pk}/{of.attempt}/epoch_{epoch:06d}_{kind}"
-    sha256 = write_folder(Path(settings.CHECKPOINT_DIR) / folder, {"model.safetensors": b"weights" * 100})
+    path = homes.require("checkpoints") / folder
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sha256 = write_folder(path, {"model.safetensors": b"weights" * 100})
     return Checkpoint.objects.create(
         operation=of, attempt=of.attempt, epoch=epoch, kind=kind, folder=folder, sha256=sha256, size=184_320
     )
@@ -102,7 +105,7 @@ def model(of: Operation, name: str = "") -> TrainedModel:
         "weights.safetensors": b"w" * 4000, "predictions.safetensors": b"p" * 100,
         "strategy.yaml": of.strategy_version.text.encode(), "bundle.json": json.dumps(document).encode(),
     }  # fmt: skip
-    sha256 = write_folder(Path(settings.BUNDLE_DIR) / folder, contents)
+    sha256 = write_folder(homes.require("bundles") / folder, contents)
     return TrainedModel.objects.create(operation=of, name=name or f"{of.name}-1", folder=folder, sha256=sha256, metrics=METRICS)
 
 
@@ -132,5 +135,6 @@ def clear() -> None:
     """All rows that these functions made, and their files; people stay."""
     for kind in (TrainedModel, Operation, BarSeries, AuditEntry, StrategyVersion, Strategy):
         kind.objects.all().delete()
+    Identity.objects.all().delete()
     for folder in (settings.BUNDLE_DIR, settings.CHECKPOINT_DIR):
         shutil.rmtree(folder, ignore_errors=True)

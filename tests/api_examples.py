@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.test import Client
 
 from strategies_app.models import Strategy, StrategyVersion
 from strategies_app.reader import read_strategy
 from tests.homes import STRATEGY
-from training import checkpoints, operations, queues, tokens
+from training import checkpoints, homes, operations, queues, tokens
 from training.files import write_folder
 from training.models import Checkpoint, Operation, Status, TrainedModel
 from training.roles import give_role, make_groups
@@ -88,7 +86,7 @@ def make_examples() -> Examples:
 
 def make_model(operation: Operation, name: str = "stored-1") -> TrainedModel:
     folder = f"{operation.pk}-1"
-    digest = write_folder(Path(settings.BUNDLE_DIR) / folder, {"weights.safetensors": b"weights", "bundle.json": b"{}"})
+    digest = write_folder(homes.require("bundles") / folder, {"weights.safetensors": b"weights", "bundle.json": b"{}"})
     return TrainedModel.objects.create(operation=operation, name=name, folder=folder, sha256=digest, metrics=METRICS)
 
 

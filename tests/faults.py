@@ -1,9 +1,10 @@
-"""`python -m tests.faults N`: kills processes of a running system at random moments and looks what is lost. `make faults N=100`.
+"""`python -m tests.faults N`: does N things to a running system at random moments and looks what is lost. `make faults N=100`.
 
-Each run trains for some twenty seconds with at least five checkpoints; at a moment drawn from a
-printed seed one process is killed with SIGKILL: the one that trains, its worker, Redis, or the web
-server. The run is resumed until it completes, and its weights are compared byte for byte with those
-of an undisturbed run.
+The home lies in a path with a space and an equals sign. Each run trains for some twenty seconds with at least five
+checkpoints; at an epoch drawn from a printed seed one thing happens: the process that trains, its worker, Redis or the
+web server is killed, worker and training are frozen, Redis is emptied or full, the folders of checkpoints and bundles
+are away, or the newest checkpoint cannot be read. The run is resumed until it completes; its weights are compared byte
+for byte with those of an undisturbed run, and its history must have every epoch.
 """
 
 from __future__ import annotations
@@ -21,21 +22,27 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 
+from tests import fault_kinds
+from tests.fault_kinds import Missed
 from tests.homes import ROOT, Home, made_home, operation_in
 
 EPOCHS, BATCH = 160, 4
-VICTIMS = ("training", "training", "worker", "redis", "web")
+FAULTS = ("training", "worker", "redis", "web", "frozen", "emptied", "full", "unmounted", "unreachable", "training")
 SETTINGS = {
-    "ORPHAN_TIMEOUT_SECONDS": 3,
+    "ORPHAN_TIMEOUT_SECONDS": 10,
     "ORPHAN_CHECK_INTERVAL_SECONDS": 1,
     "CHECKPOINT_EPOCH_INTERVAL": 20,
     "HEARTBEAT_SECONDS": 0.5,
 }
 #: Longer than this in one state and one epoch is stuck.
-PATIENCE_SECONDS = 120.0
+PATIENCE_SECONDS = 240.0
+
+
+OUTCOMES = ("lost", "damaged", "stuck", "different", "missing")
 
 
 @dataclass
@@ -43,15 +50,16 @@ class Tally:
     """What became of the runs."""
 
     runs: int = 0
-    kills: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
     resumed: int = 0
     lost: list[str] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
     stuck: list[str] = field(default_factory=list)
     different: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
 
-    def faults(self) -> int:
-        return len(self.lost) + len(self.damaged) + len(self.stuck) + len(self.different)
+    def failures(self) -> int:
+        return sum(len(getattr(self, name)) for name in OUTCOMES)
 
 
 class Stuck(Exception):
@@ -76,11 +84,14 @@ class System:
 
     def __init__(self, folder: Path) -> None:
         self.home: Home = made_home(folder)
+        done = self.home.run("train", self.home.strategy("undisturbed", EPOCHS, BATCH), "--inline")
+        assert done.returncode == 0, done.stdout + done.stderr
+        self.undisturbed = self.home.weights(operation_in(done.stdout))
         for name, value in {**self.home.environment(**SETTINGS), "DJANGO_SETTINGS_MODULE": "ktrdr_site.settings"}.items():
             os.environ[name] = value
         # Tests have a Redis of their own; this system is the embedded one's.
         os.environ.pop("REDIS_URL", None)
-        self.log = (folder / "up.log").open("w")
+        self.log = (folder.parent / "up.log").open("w")
         command = [sys.executable, "-u", "manage.py", "up", "--cpu", "2", "--gpu", "0", "--port", "0"]
         self.up = subprocess.Popen(command, cwd=ROOT, env=os.environ, stdout=self.log, stderr=subprocess.STDOUT)
         import django
@@ -99,7 +110,7 @@ class System:
             except Exception as error:  # noqa: BLE001 - redis raises its own kinds while it starts
                 return type(error).__module__.startswith("redis") and False
 
-        wait("two workers are up", two_workers, 60)
+        wait("two workers are up", two_workers, 240)
 
     def pids(self, word: str) -> list[int]:
         """Processes below `up` whose command line holds the word."""
@@ -120,31 +131,44 @@ def _command_line(process: psutil.Process) -> list[str]:
 
 
 def one_run(
-    number: int, system: System, text: str, expected: bytes, moments: random.Random, tally: Tally, lock: threading.Lock
+    number: int,
+    fault: str,
+    system: System,
+    text: str,
+    moments: random.Random,
+    tally: Tally,
+    lock: threading.Lock,
 ) -> None:
-    """Start, kill, resume until complete, compare."""
+    """Start, disturb, resume until complete, compare."""
     from django.db import connection
 
     from strategies_app.stored import FoundStrategy
     from training import requests
     from training.models import Operation
 
-    victim, moment = moments.choice(VICTIMS), moments.uniform(0.2, 18.0)
+    epoch, inside = moments.randrange(-1, EPOCHS - 15), moments.uniform(0.0, 0.5)
     operation, _ = _patiently(lambda: requests.start_training(FoundStrategy(text, "", None), {}, requests.Actor()))
-    label = f"run {number} ({operation.pk}, {victim} at {moment:.1f} s)"
+    label = f"run {number} ({operation.pk}, {fault} after epoch {epoch + 1})"
 
     def row() -> Operation:
         return Operation.objects.get(pk=operation.pk)
 
     try:
         wait(f"{label}: training", lambda: row().status == "running")
-        until = time.monotonic() + moment
-        wait(f"{label}: its moment", lambda: time.monotonic() >= until or row().status == "completed", moment + 5)
-        killed = row().status == "running" and _kill(victim, row(), system)
+        wait(
+            f"{label}: its moment",
+            lambda: epoch < 0 or (row().epoch or 0) >= epoch or row().status != "running",
+            moves=lambda: (row().status, row().attempt, row().epoch),
+        )
+        time.sleep(inside)
+        done = _disturb(fault, row, system, moments)
         with lock:
-            tally.kills[victim if killed else "too late"] += 1
+            tally.faults[fault if done else "too late"] += 1
         _finish(label, row, tally, lock)
-        _compare(label, row(), system, expected, tally, lock)
+        _compare(label, row(), system, tally, lock)
+    except AssertionError as problem:
+        with lock:
+            tally.lost.append(f"{label}: {problem}")
     except Stuck as stuck:
         with lock:
             tally.stuck.append(str(stuck))
@@ -156,22 +180,51 @@ def one_run(
         connection.close()
 
 
-def _kill(victim: str, operation: object, system: System) -> bool:
-    """SIGKILL to a process that is proven alive; whether it was."""
-    horse = int(operation.process.partition("@")[0])  # type: ignore[attr-defined]
+def _disturb(fault: str, row: Callable[[], Any], system: System, moments: random.Random) -> bool:
+    """Do it, and undo what passes by itself; whether the run was at work then."""
+    operation = row()
+    if operation.status != "running":
+        return False
+    home = system.home.folder
     try:
-        pid = {
-            "training": lambda: horse,
-            "worker": lambda: psutil.Process(horse).ppid(),
-            "redis": lambda: system.pids("redis.sock")[0],
-            "web": lambda: system.pids("daphne")[0],
-        }[victim]()
-        target = psutil.Process(pid)
-        assert target.is_running() and target.status() != psutil.STATUS_ZOMBIE
-        target.kill()
-    except (psutil.NoSuchProcess, IndexError):
+        match fault:
+            case "training":
+                fault_kinds.kill(fault_kinds.horse_of(operation))
+            case "worker":
+                fault_kinds.kill(fault_kinds.worker_of(operation))
+            case "redis":
+                fault_kinds.kill(next(iter(system.pids("unixsocket")), 0))
+            case "web":
+                fault_kinds.kill(next(iter(system.pids("daphne")), 0))
+            case "frozen":
+                fault_kinds.freeze(operation, moments)
+            case "emptied":
+                fault_kinds.empty_redis()
+            case "full":
+                fault_kinds.fill_redis()
+            case "unmounted":
+                fault_kinds.unmount(home, moments)
+            case "unreachable":
+                _resume_without_checkpoint(row, system)
+    except Missed:
         return False
     return True
+
+
+def _resume_without_checkpoint(row: Callable[[], Any], system: System) -> None:
+    """Killed, and resumed in a moment in which its newest checkpoint cannot be read: refused, and nothing is removed."""
+    from training import requests
+
+    fault_kinds.kill(fault_kinds.horse_of(row()))
+    wait("the end of what was killed", lambda: row().status != "running")
+    if row().status != "interrupted":
+        raise Missed
+    with fault_kinds.unreachable(system.home.folder, row().pk):
+        before = set(row().checkpoints.values_list("folder", flat=True))
+        _patiently(lambda: requests.resume(row(), requests.Actor()))
+        wait("an attempt without its checkpoint", lambda: row().status not in ("pending", "running"))
+        assert row().status in ("failed", "interrupted"), f"it is {row().status} without its checkpoint"
+        assert before <= set(row().checkpoints.values_list("folder", flat=True)), "the row of a checkpoint was removed"
 
 
 def _finish(label: str, row: Callable[[], object], tally: Tally, lock: threading.Lock) -> None:
@@ -208,7 +261,9 @@ def _patiently(verb: Callable[[], object]):  # type: ignore[no-untyped-def]
             time.sleep(0.2)
 
 
-def _compare(label: str, operation: object, system: System, expected: bytes, tally: Tally, lock: threading.Lock) -> None:
+def _compare(label: str, operation: object, system: System, tally: Tally, lock: threading.Lock) -> None:
+    from training.replaced import replaced
+
     try:
         weights = system.home.weights(operation.pk)  # type: ignore[attr-defined]
     except (OSError, ValueError) as error:
@@ -216,10 +271,15 @@ def _compare(label: str, operation: object, system: System, expected: bytes, tal
             tally.lost.append(f"{label}: {error}")
         return
     with lock:
-        if weights != expected:
+        if weights != system.undisturbed:
             tally.different.append(label)
         if any("is damaged" in note for note in operation.notes):  # type: ignore[attr-defined]
             tally.damaged.append(label)
+        gone, rows = replaced(operation), operation.epoch_metrics.values_list("pk", "epoch")  # type: ignore[arg-type, attr-defined]
+        told = [epoch["epoch"] for epoch in operation.trained_model.metrics["history"]]  # type: ignore[attr-defined]
+        recorded = sorted(epoch for key, epoch in rows if key not in gone)
+        if not recorded == told == list(range(EPOCHS)):
+            tally.missing.append(f"{label}: {EPOCHS - len(set(recorded))} in the table, {EPOCHS - len(set(told))} in the model")
 
 
 def main() -> int:
@@ -228,29 +288,31 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--at-once", type=int, default=2)
     options = parser.parse_args()
-    print(f"{options.count} kills, seed {options.seed}", flush=True)
+    print(f"{options.count} faults, seed {options.seed}", flush=True)
     tally, lock = Tally(), threading.Lock()
     with tempfile.TemporaryDirectory(prefix="ktrdr-faults-", ignore_cleanup_errors=True) as folder:
-        system = System(Path(folder))
+        system = System(Path(folder) / "a home = of mine")
         try:
-            done = system.home.run("train", system.home.strategy("undisturbed", EPOCHS, BATCH), "--inline")
-            expected = system.home.weights(operation_in(done.stdout))
             text = Path(system.home.strategy("disturbed", EPOCHS, BATCH)).read_text()
             system.ready()
             seeds = random.Random(options.seed)
-            moments = [random.Random(seeds.random()) for _ in range(options.count)]
+            drawn = [random.Random(seeds.random()) for _ in range(options.count)]
+            faults = [fault for _ in range(-(-options.count // len(FAULTS))) for fault in seeds.sample(FAULTS, len(FAULTS))]
             with ThreadPoolExecutor(options.at_once) as pool:
-                tasks = [pool.submit(one_run, i, system, text, expected, m, tally, lock) for i, m in enumerate(moments)]
+                tasks = [
+                    pool.submit(one_run, number, faults[number], system, text, moments, tally, lock)
+                    for number, moments in enumerate(drawn)
+                ]
                 for task in tasks:
                     task.result()
         finally:
             system.stop()
-    kills = ", ".join(f"{n} {victim}" for victim, n in sorted(tally.kills.items()))
-    print(f"{tally.runs} runs; killed: {kills}; {tally.resumed} resumed")
-    for name in ("lost", "damaged", "stuck", "different"):
+    faults = ", ".join(f"{n} {fault}" for fault, n in sorted(tally.faults.items()))
+    print(f"{tally.runs} runs; {faults}; {tally.resumed} resumed")
+    for name in OUTCOMES:
         found = getattr(tally, name)
         print(f"{len(found)} {name}" + "".join(f"\n  {what}" for what in found))
-    return 1 if tally.faults() or tally.runs != options.count else 0
+    return 1 if tally.failures() or tally.runs != options.count else 0
 
 
 if __name__ == "__main__":

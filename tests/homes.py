@@ -83,6 +83,12 @@ class Home:
             row = database.execute(f"SELECT {column} FROM training_operation WHERE id = ?", [operation]).fetchone()
         return row[0]
 
+    def rows(self, query: str, *, whole: bool = False) -> list[Any]:
+        """What the database answers: the first column, or whole rows."""
+        with closing(sqlite3.connect(self.folder / "ktrdr.sqlite3", timeout=20)) as database:
+            found = database.execute(query).fetchall()
+        return found if whole else [row[0] for row in found]
+
     def log(self, operation: str, attempt: int = 1) -> str:
         path = self.folder / "logs" / f"{operation}-{attempt}.log"
         return path.read_text() if path.exists() else ""

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 from ktrdr_site import embedded_redis
@@ -15,6 +16,14 @@ from ktrdr_site import embedded_redis
 # `make test` answers the same for the same code; `make fuzz` draws other examples at every call.
 settings.register_profile("same", derandomize=True)
 settings.register_profile("search", print_blob=True)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--attacks", type=int, default=None, help="odd bodies sent by tests/test_attacks.py, and all else in proportion"
+    )
+    parser.addoption("--attack-seed", type=int, default=11, help="what they are drawn from")
+
 
 PROJECT = Path(__file__).resolve().parent.parent
 #: Whatever the developer has set must not reach a test.

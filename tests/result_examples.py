@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import functools
 import json
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import yaml
-from django.conf import settings
 from django.utils import timezone
 
 from strategies_app.models import Strategy
 from strategies_app.reader import read_strategy
+from training import homes
 from training.bar_series import SAMPLE_BARS, store_frame
 from training.models import Operation, Status, TrainedModel
 from training.pipeline.bars import read_bars
@@ -73,7 +72,7 @@ def completed(text: str | None = None, user: Any = None, **fields: Any) -> Opera
         started=timezone.now(), finished=timezone.now(), **fields,
     )  # fmt: skip
     folder = f"{operation.pk}-1"
-    digest = save_bundle(bundle, Path(settings.BUNDLE_DIR) / folder)
+    digest = save_bundle(bundle, homes.require("bundles") / folder)
     number = TrainedModel.objects.count() + 1
     TrainedModel.objects.create(
         operation=operation, name=f"{operation.name}-{number}", folder=folder, sha256=digest, metrics=bundle.metrics

@@ -12,47 +12,12 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from tests import admin_rows as rows
+from tests.role_tables import ADMIN_PAGES
 from training import tokens
 from training.models import Operation, Status
 
 pytestmark = pytest.mark.django_db
 
-ALL = (200, 200, 200, 200)
-NOBODY = (403, 403, 403, 403)
-ADMINS = (403, 403, 403, 200)
-TRAINERS = (403, 200, 200, 200)
-OWNERS = (403, 200, 403, 200)
-#: Columns: viewer, trainer with what is their own, trainer with what is another's, admin.
-PAGES = {
-    "index": ALL, "login": (302, 302, 302, 302), "logout": (405, 405, 405, 405), "workers": ALL,
-    "password_change": ALL, "password_change_done": ALL, "jsi18n": ALL, "autocomplete": NOBODY,
-    "app_list training": ALL, "app_list strategies_app": ALL, "app_list auth": (404, 404, 404, 200),
-    "app_list django_rq": (404, 404, 404, 200),
-    "training_operation_changelist": ALL, "training_operation_change": ALL, "training_operation_history": ALL,
-    "training_operation_live": ALL, "training_operation_add": NOBODY,
-    "training_operation_cancel": OWNERS, "training_operation_force": OWNERS, "training_operation_resume": OWNERS,
-    "training_operation_delete": ADMINS,
-    "training_trainedmodel_changelist": ALL, "training_trainedmodel_change": ALL, "training_trainedmodel_history": ALL,
-    "training_trainedmodel_download": ALL, "training_trainedmodel_add": NOBODY, "training_trainedmodel_delete": ADMINS,
-    "training_checkpoint_changelist": ALL, "training_checkpoint_change": ALL, "training_checkpoint_history": ALL,
-    "training_checkpoint_add": NOBODY, "training_checkpoint_delete": ADMINS,
-    "training_barseries_changelist": ALL, "training_barseries_change": ALL, "training_barseries_history": ALL,
-    "training_barseries_add": NOBODY, "training_barseries_delete": NOBODY,
-    "training_apitoken_changelist": ALL, "training_apitoken_add": ALL, "training_apitoken_delete": NOBODY,
-    "training_apitoken_change": (302, 200, 302, 200), "training_apitoken_history": (302, 200, 302, 200),
-    "training_apitoken_revoke": (404, 200, 404, 200),
-    "training_auditentry_changelist": ALL, "training_auditentry_change": ALL, "training_auditentry_history": ALL,
-    "training_auditentry_add": NOBODY, "training_auditentry_delete": NOBODY,
-    "strategies_app_strategy_changelist": ALL, "strategies_app_strategy_change": ALL, "strategies_app_strategy_history": ALL,
-    "strategies_app_strategy_add": TRAINERS, "strategies_app_strategy_delete": ADMINS,
-    "strategies_app_strategyversion_changelist": ALL, "strategies_app_strategyversion_change": ALL,
-    "strategies_app_strategyversion_history": ALL, "strategies_app_strategyversion_add": NOBODY,
-    "strategies_app_strategyversion_delete": NOBODY,
-    "auth_user_changelist": ADMINS, "auth_user_add": ADMINS, "auth_user_change": ADMINS, "auth_user_history": ADMINS,
-    "auth_user_delete": ADMINS, "auth_user_password_change": ADMINS,
-    "auth_group_changelist": ADMINS, "auth_group_add": NOBODY, "auth_group_change": ADMINS, "auth_group_history": ADMINS,
-    "auth_group_delete": NOBODY,
-}  # fmt: skip
 #: RQ's own pages: superusers only. What they show needs a Redis and is RQ's affair.
 DASHBOARD = ("django_rq_",)
 #: The state in which a verb can be asked.
@@ -119,10 +84,10 @@ def row_for(name: str, owner: User, other: User) -> int:
 def test_every_page_has_a_row() -> None:
     names = {str(pattern.name) for pattern in named_pages() if pattern.name}
     ours = {name for name in names if not name.startswith(DASHBOARD)}
-    assert ours == {name.split()[0] for name in PAGES}
+    assert ours == {name.split()[0] for name in ADMIN_PAGES}
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", ADMIN_PAGES)
 def test_a_page_opens_for_whom_the_table_says(name: str, people: dict[str, User]) -> None:
     tom, ada, vera = people["trainer"], people["admin"], people["viewer"]
     asked = [(vera, tom), (tom, tom), (tom, ada), (ada, ada)]
@@ -130,10 +95,10 @@ def test_a_page_opens_for_whom_the_table_says(name: str, people: dict[str, User]
     for user, owner in asked:
         rows.clear()
         seen.append(client_of(user).get(address(name, owner, vera)).status_code)
-    assert tuple(seen) == PAGES[name]
+    assert tuple(seen) == ADMIN_PAGES[name]
 
 
-@pytest.mark.parametrize("name", [name for name in PAGES if name not in ("login", "logout")])
+@pytest.mark.parametrize("name", [name for name in ADMIN_PAGES if name not in ("login", "logout")])
 def test_nobody_sees_a_page_without_signing_in(name: str, people: dict[str, User]) -> None:
     answer = Client().get(address(name, people["trainer"], people["viewer"]))
     assert answer.status_code == 302 and answer["Location"].startswith("/admin/login/")

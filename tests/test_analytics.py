@@ -54,6 +54,7 @@ def test_a_training_that_asks_for_them_keeps_them_and_ends_in_the_same_weights()
     assert files[0] == files[1]
 
 
+@pytest.mark.django_db
 def test_a_folder_that_cannot_be_written_costs_the_analytics_and_is_noted_not_the_run(settings: Any, tmp_path: Path) -> None:
     settings.ANALYTICS_DIR = tmp_path / "taken"
     settings.ANALYTICS_DIR.write_text("a file")

@@ -9,51 +9,11 @@ import pytest
 from django.test import Client
 
 from tests.api_examples import Examples, register_worker, send, start, store_bars
+from tests.role_tables import ADMINS, API, OWNERS
 from training import api, api_library
 from training.models import Operation, Status
 from training.questions import Reply
 
-EVERYBODY = frozenset({"anonymous", "nobody", "viewer", "trainer", "admin", "read", "train", "train of a viewer", "admin of a viewer", "read of an admin", "train of an admin", "admin token"})  # fmt: skip
-READERS = EVERYBODY - {"anonymous", "nobody"}
-TRAINERS = frozenset({"trainer", "admin", "train", "train of an admin", "admin token"})
-ADMINS = frozenset({"admin", "admin token"})
-#: Own: started by `trainer`, to whom the tokens `read` and `train` belong too.
-OWNERS = frozenset({"trainer", "train"}) | ADMINS
-
-START = {"strategy_name": "stored"}
-#: Method and path → who may, with which body, and the statuses of an answer to who may.
-TABLE: dict[tuple[str, str], tuple[frozenset[str], Any, set[int]]] = {
-    ("POST", "/trainings/start"): (TRAINERS, START, {202}),
-    ("POST", "/trainings/plan"): (TRAINERS, START, {200}),
-    ("GET", "/trainings/{operation_id}/status"): (READERS, None, {200}),
-    ("GET", "/trainings/{operation_id}/results"): (READERS, None, {409}),
-    ("GET", "/operations"): (READERS, None, {200}),
-    ("GET", "/operations/{operation_id}"): (READERS, None, {200}),
-    ("GET", "/operations/{operation_id}/metrics"): (READERS, None, {200}),
-    ("GET", "/operations/{operation_id}/checks"): (READERS, None, {200}),
-    ("GET", "/operations/{operation_id}/log"): (READERS, None, {200}),
-    ("GET", "/operations/{operation_id}/analytics"): (READERS, None, {200}),
-    ("GET", "/operations/{operation_id}/analytics/{name}"): (READERS, None, {404}),  # it keeps none
-    ("POST", "/operations/{operation_id}/cancel"): (OWNERS, {}, {200}),
-    ("POST", "/operations/{operation_id}/resume"): (OWNERS, {}, {202}),
-    ("GET", "/workers"): (READERS, None, {200}),
-    ("GET", "/checkpoints"): (READERS, None, {200}),
-    ("DELETE", "/checkpoints/{checkpoint_id}"): (ADMINS, None, {204}),
-    ("GET", "/healthz"): (EVERYBODY, None, {200}),
-    ("GET", "/strategies"): (READERS, None, {200}),
-    ("GET", "/strategies/{name}"): (READERS, None, {200}),
-    ("GET", "/strategies/{name}/features"): (READERS, None, {200}),
-    ("POST", "/strategies/validate"): (READERS, {"strategy_yaml": "name: x"}, {200}),
-    ("GET", "/models"): (READERS, None, {200}),
-    ("GET", "/models/{name}"): (READERS, None, {200}),
-    ("GET", "/models/{name}/download"): (READERS, None, {200}),
-    ("POST", "/models/{name}/predict"): (READERS, {"symbol": "AAPL", "timeframe": "1d"}, {200}),
-    ("GET", "/quick/{job}"): (READERS, None, {404}),  # nobody asked this
-    ("GET", "/data"): (READERS, None, {200}),
-    ("GET", "/data/{path:symbol}/{timeframe}"): (READERS, None, {200}),
-    ("GET", "/data/{path:symbol}/{timeframe}/download"): (READERS, None, {200}),
-    ("DELETE", "/data/{path:symbol}/{timeframe}"): (TRAINERS, None, {204}),
-}
 PREDICTED = {
     "model": "stored-1",
     "symbol": "AAPL",
@@ -88,14 +48,14 @@ def callers(examples: Examples) -> dict[str, Client]:
 
 
 def test_every_route_stands_in_the_table_and_nothing_else_does() -> None:
-    assert sorted(routes()) == sorted(TABLE)
+    assert sorted(routes()) == sorted(API)
 
 
-@pytest.mark.parametrize(("method", "path"), sorted(TABLE))
+@pytest.mark.parametrize(("method", "path"), sorted(API))
 def test_a_route_is_open_to_whom_the_table_names_and_to_nobody_else(
     method: str, path: str, examples: Examples, empty_redis: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    allowed, body, statuses = TABLE[method, path]
+    allowed, body, statuses = API[method, path]
     for tag in ("cpu", "quick"):
         register_worker(tag)
     if "data" in path or "trainings/" in path:
@@ -155,7 +115,7 @@ def test_a_role_that_is_taken_away_counts_at_the_next_request(examples: Examples
 
 def test_the_description_of_the_api_is_open_and_served_from_here(client: Client) -> None:
     document = client.get("/api/v1/openapi.json").json()
-    assert {path.removeprefix("/api/v1") for path in document["paths"]} == {path.replace("{path:", "{") for _, path in TABLE}
+    assert {path.removeprefix("/api/v1") for path in document["paths"]} == {path.replace("{path:", "{") for _, path in API}
     page = client.get("/api/v1/docs")
     assert page.status_code == 200
     assert b"https://" not in page.content and b"ninja/swagger-ui-bundle.js" in page.content

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.contrib.auth import authenticate
+from django.db import connections
 from django.test import Client, RequestFactory
+from django.urls import reverse
 from django.utils import timezone
 
-from tests.api_examples import Examples, send
+from tests.api_examples import Examples, bearer, send
 from training import sign_ins
 from training.models import AuditEntry
 from training.sign_ins import SignInForm
@@ -85,3 +91,108 @@ def test_sign_in_failed_sign_in_and_sign_out_leave_a_trace(admin: Any) -> None:
     assert entries == [("sign-in", "admin", "admin"), ("sign-out", "admin", "admin"), ("failed sign-in", "", "admin")]
     assert AuditEntry.objects.get(action="failed sign-in").details["address"] == "192.0.2.9"
     assert "wrong" not in str(list(AuditEntry.objects.values()))
+
+
+def test_what_is_nobodys_name_is_not_kept_as_it_was_typed(admin: Any) -> None:
+    for typed in ("right-secret", "right-secret", "other-secret", "admin"):
+        assert not sign_in(typed, "wrong").is_valid()
+    kept = list(AuditEntry.objects.order_by("pk").values_list("target", flat=True))
+    assert "secret" not in str(list(AuditEntry.objects.values()))
+    assert kept[0] == kept[1] != kept[2] and kept[0].startswith("unknown name ") and kept[3] == "admin"
+
+
+def test_a_name_that_nobody_has_is_limited_like_one_that_is_there(admin: Any) -> None:
+    for number in range(sign_ins.PER_NAME):
+        assert "Too many" not in str(filled(sign_in("nobody-of-that-name", "wrong", f"192.0.2.{number}")))
+    assert "Too many" in str(filled(sign_in("nobody-of-that-name", "wrong", "198.51.100.1")))
+
+
+def filled(form: SignInForm) -> Any:
+    form.is_valid()
+    return form.errors
+
+
+def test_a_right_password_is_no_failure_and_one_who_may_not_enter_the_admin_is_none_either(
+    admin: Any, examples: Examples
+) -> None:
+    assert sign_in("admin", "right-secret").is_valid()
+    examples.users["nobody"].set_password("right-secret")
+    examples.users["nobody"].save()
+    assert not sign_in("nobody", "right-secret").is_valid(), "no staff"
+    assert AuditEntry.objects.filter(action=sign_ins.FAILED).count() == 0
+
+
+@pytest.mark.parametrize("page", ["site:password", "admin:password_change"])
+def test_guessing_the_old_password_of_an_open_session_counts_like_signing_in(page: str, admin: Any) -> None:
+    client = Client()
+    client.force_login(admin)
+    new = {"new_password1": "an0ther-secret", "new_password2": "an0ther-secret"}
+    for _ in range(sign_ins.PER_NAME):
+        assert b"Too many" not in client.post(reverse(page), {"old_password": "wrong", **new}).content
+    assert b"Too many failed sign-ins" in client.post(reverse(page), {"old_password": "right-secret", **new}).content
+    AuditEntry.objects.all().delete()
+    assert client.post(reverse(page), {"old_password": "right-secret", **new}).status_code == 302
+    assert AuditEntry.objects.filter(action=sign_ins.FAILED).count() == 0
+
+
+def test_only_admins_see_who_signed_in_from_where_and_which_names_were_tried(admin: Any, examples: Examples) -> None:
+    for action in sign_ins.OF_ADMINS:
+        AuditEntry.objects.create(action=action, target=f"typed at {action}", details={"address": "192.0.2.77", "via": "web"})
+    AuditEntry.objects.create(action="start", target="op_x", details={"via": "web"})
+    rows = {entry.action: entry.pk for entry in AuditEntry.objects.all()}
+    for role in ("viewer", "trainer", "admin"):
+        client = examples.signed_in(role)
+        AuditEntry.objects.filter(target=role).delete()
+        listing = reverse("admin:training_auditentry_changelist")
+        seen = client.get(listing).content.decode()
+        asked = client.get(listing, {"details__address__startswith": "192"}).content.decode()
+        assert ("192.0.2.77" in seen) is (role == "admin") and ("typed at" in seen) is (role == "admin")
+        assert "1 audit" not in asked or role == "admin"
+        assert "start" in seen
+        for action, pk in rows.items():
+            answer = client.get(reverse("admin:training_auditentry_change", args=[pk]))
+            assert (answer.status_code == 200) is (role == "admin" or action == "start"), (role, action)
+
+
+def test_a_migration_forgets_names_that_belong_to_nobody(admin: Any) -> None:
+    from importlib import import_module
+
+    for target in ("admin", "my-password", "unknown name 0123456789ab"):
+        AuditEntry.objects.create(action=sign_ins.FAILED, target=target)
+    AuditEntry.objects.create(action="start", target="op_x")
+    import_module("training.migrations.0013_names_in_failed_sign_ins").forget(apps, None)
+    kept = list(AuditEntry.objects.order_by("pk").values_list("target", flat=True))
+    assert kept == ["admin", "unknown name", "unknown name 0123456789ab", "op_x"]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("what", ["passwords", "tokens"])
+def test_of_thirty_at_once_no_more_are_looked_at_than_the_limit_lets(
+    what: str, admin: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[int] = []
+    together = threading.Barrier(30)
+
+    def check(self: Any, raw: str) -> bool:
+        looked.append(1)
+        time.sleep(0.05)  # as a hasher takes: all others come in between
+        return False
+
+    monkeypatch.setattr(type(admin), "check_password", check)
+
+    def guess(number: int) -> int:
+        try:
+            together.wait(60)
+            if what == "passwords":
+                return Client().post(reverse("site:sign-in"), {"username": "admin", "password": f"guess{number}"}).status_code
+            return int(bearer(f"ktrdr_{number}").get("/api/v1/operations").status_code)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(30) as pool:
+        statuses = list(pool.map(guess, range(30)))
+    limit, wrong = (sign_ins.PER_NAME, 422) if what == "passwords" else (sign_ins.PER_ADDRESS, 401)
+    assert (statuses.count(wrong), statuses.count(429)) == (limit, 30 - limit)
+    assert len(looked) == (limit if what == "passwords" else 0)
+    action = sign_ins.FAILED if what == "passwords" else sign_ins.BAD_TOKEN
+    assert AuditEntry.objects.filter(action=action).count() == limit

@@ -164,7 +164,7 @@ def test_a_training_is_not_resumed_without_the_package_that_it_was_started_with(
     failed = start(examples.version, examples.users["trainer"], status=Status.FAILED, plugins=used)
     answer = send(examples.signed_in("trainer"), "post", f"/operations/{failed.pk}/resume")
     assert answer.status_code == 409
-    wanted = "the package kama-plus 1.0 (indicator kama), which is not installed: pip install kama-plus==1.0"
+    wanted = "the package kama-plus 1.0 (indicator kama), which is not installed: install version 1.0 from where it came"
     assert answer.json()["error"]["message"] == f"{failed.pk} needs {wanted}"
     failed.refresh_from_db()
     assert (failed.status, failed.attempt) == (Status.FAILED, 1)

@@ -15,6 +15,7 @@ from training.models import BarSeries
 from training.pipeline import calendars
 from training.pipeline.bars import bar_frame, bar_times, bar_values, fingerprint, read_bars, series_calendar, write_bars
 from training.pipeline.coverage import DataError
+from training.pipeline.origins import Origin
 from training.pipeline.quality import validate_bars
 from training.pipeline.synthetic import make_bars
 
@@ -79,11 +80,17 @@ def test_an_unknown_calendar_is_refused_with_the_nearest() -> None:
 def test_without_the_package_loading_refuses_and_training_goes_on_by_habit(monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == calendars.PACKAGE else find(name, *rest))
-    with pytest.raises(DataError, match=r"exchange_calendars is not installed: pip install 'ktrdr-train\[calendars\]'$"):
+    with pytest.raises(
+        DataError,
+        match=r"exchange_calendars is not installed: in the folder of KTRDR Train run: pip install -c constraints.txt -e '\.\[calendars\]'$",
+    ):
         calendars.require_calendar("XNYS")
     seen = found(read_bars(SAMPLE_BARS, "IBM", "1d"), "1d")
     assert seen["gaps"].first == "2001-09-10T00:00:00Z"
-    assert seen["no_calendar"].severity == "info" and "pip install 'ktrdr-train[calendars]'" in seen["no_calendar"].sentence
+    assert (
+        seen["no_calendar"].severity == "info"
+        and "pip install -c constraints.txt -e '.[calendars]'" in seen["no_calendar"].sentence
+    )
 
 
 def test_bars_older_than_the_calendar_are_counted_by_habit() -> None:
@@ -118,7 +125,7 @@ def test_the_gate_asks_the_file_for_its_calendar(tmp_path: Path) -> None:
 
     text = text_of(training_data__symbols={"mode": "multi_symbol", "list": ["IBM"]}, training_data__start_date="2001-01-02")
     for calendar, kinds in (("", {"gaps"}), ("XNYS", set[str]())):
-        write_bars(tmp_path, "IBM", "1d", read_bars(SAMPLE_BARS, "IBM", "1d"), calendar)
+        write_bars(tmp_path, "IBM", "1d", read_bars(SAMPLE_BARS, "IBM", "1d"), Origin(calendar))
         bars = load_bars(read_strategy(text), tmp_path)
         assert {finding.kind for finding in bars.findings if finding.timeframe == "1d"} == kinds
     assert bar_times(bars.frames["IBM"]["1d"])[0] > 0

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.db import OperationalError
 from django.utils import timezone
 
 from strategies_app.models import Strategy
 from tests.homes import STRATEGY
-from training import checkpoints, operations
+from training import checkpoints, homes, operations
+from training import progress as progress_module
+from training.failures import category_of
 from training.models import Checkpoint, EpochMetric, Operation
 from training.progress import STAGES, Progress, learned_weights
 from training.values import BatchMetrics, Cancelled
@@ -27,6 +31,7 @@ def operation(settings, tmp_path: Path) -> Operation:
     version = Strategy.objects.import_text(STRATEGY.format(name="saved", epochs=1, batch_size=32))
     operation = operations.start(version, {})
     operations.claim(operation.pk, 1)
+    homes.require("checkpoints")
     return operation
 
 
@@ -49,10 +54,80 @@ def test_a_changed_byte_is_told_and_the_one_before_is_used(operation: Operation,
     newest.write_bytes(newest.read_bytes().replace(b"a", b"b") if file == "manifest.json" else b"changed")
     row, parts, (note,) = checkpoints.newest(operation)
     assert row is not None and row.epoch == 1 and parts["model"] == b"older"
-    assert "epoch_000002_periodic is damaged" in note
+    assert "epoch_000002_periodic is damaged" in note and "put aside as epoch_000002_periodic.damaged" in note
+    assert (newest.parent.with_name("epoch_000002_periodic.damaged") / file).exists(), "what was damaged is kept"
+    assert [row.epoch for row in operation.checkpoints.all()] == [1]
 
 
-def test_a_whole_folder_without_a_row_is_adopted_and_a_half_written_one_removed(operation: Operation, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES])
+def test_one_moment_in_which_a_checkpoint_cannot_be_reached_removes_nothing(
+    operation: Operation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    save(operation, 1, b"older")
+    newest = save(operation, 2, b"newest")
+    really = os.open
+
+    def unreachable(path: object, *arguments: object, **more: object) -> int:
+        if str(path).endswith("epoch_000002_periodic/model"):
+            raise OSError(number, os.strerror(number))
+        return really(path, *arguments, **more)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", unreachable)
+        with pytest.raises(checkpoints.CheckpointError, match=r"cannot be reached.*nothing was removed") as refused:
+            checkpoints.newest(operation)
+    assert category_of(refused.value) == ("resources" if number == errno.EACCES else "transient"), "who tries again by itself"
+    row, parts, notes = checkpoints.newest(operation)
+    assert (row, parts["model"], notes) == (newest, b"newest", [])
+
+
+@pytest.mark.parametrize("instead", [Path.mkdir, os.mkfifo])
+def test_something_else_in_the_place_of_a_file_removes_nothing(
+    operation: Operation, tmp_path: Path, instead: Callable[[Path], None]
+) -> None:
+    newest = save(operation, 2, b"newest")
+    file = tmp_path / newest.folder / "model"
+    file.rename(tmp_path / "elsewhere")
+    instead(file)
+    with pytest.raises(checkpoints.CheckpointError, match="cannot be reached"):
+        checkpoints.newest(operation)
+    file.rmdir() if file.is_dir() else file.unlink()
+    (tmp_path / "elsewhere").rename(file)
+    assert checkpoints.newest(operation)[:2] == (newest, {"model": b"newest", "state": b"{}"})
+
+
+def test_a_checkpoint_that_is_gone_is_said_and_is_taken_again_when_it_is_back(operation: Operation, tmp_path: Path) -> None:
+    save(operation, 1, b"older")
+    newest = save(operation, 2, b"newest").folder
+    (tmp_path / newest).rename(tmp_path / "elsewhere")
+    row, _, notes = checkpoints.newest(operation)
+    assert row is not None and (row.epoch, notes) == (1, [f"checkpoint {newest} is missing; the one before it is used"])
+    (tmp_path / "elsewhere").rename(tmp_path / newest)
+    row, parts, _ = checkpoints.newest(operation)
+    assert row is not None and (row.folder, parts["model"]) == (newest, b"newest")
+
+
+def test_epochs_are_recorded_with_the_checkpoint_that_covers_them_or_not_at_all(
+    operation: Operation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    progress = Progress(operation.pk, 1, checkpoints.Schedule(2, 1e9), clock=lambda: 0.0)
+    progress.on_epoch_end({"epoch": 0, **METRICS}, dict)
+
+    def broken(*arguments: object, **more: object) -> None:
+        raise OperationalError("database is locked")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint.objects, "update_or_create", broken)
+        patch.setattr(progress_module, "close_old_connections", lambda: None)  # it is the test's own
+        progress.on_epoch_end({"epoch": 1, **METRICS}, lambda: {"state.json": b"{}"})
+    assert operation.epoch_metrics.count() == 1 and not operation.checkpoints.exists()
+    progress.request_stop("shutdown")
+    assert progress.save("shutdown")
+    assert list(operation.epoch_metrics.values_list("epoch", flat=True)) == [0, 1]
+    assert operation.checkpoints.get().epoch == 1
+
+
+def test_a_whole_folder_without_a_row_is_adopted_and_a_damaged_one_put_aside(operation: Operation, tmp_path: Path) -> None:
     whole = save(operation, 5)
     Checkpoint.objects.all().delete()
     half = tmp_path / operation.pk / "1" / "epoch_000009_periodic"
@@ -60,7 +135,7 @@ def test_a_whole_folder_without_a_row_is_adopted_and_a_half_written_one_removed(
     (half / "model").write_bytes(b"half")
     row, parts, _ = checkpoints.newest(operation)
     assert row is not None and row.folder == whole.folder and row.epoch == 5 and parts["model"] == b"state"
-    assert not half.exists()
+    assert not half.exists() and (half.with_name("epoch_000009_periodic.damaged") / "model").read_bytes() == b"half"
 
 
 def test_a_full_disk_is_noted_and_the_run_goes_on(operation: Operation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +147,7 @@ def test_a_full_disk_is_noted_and_the_run_goes_on(operation: Operation, tmp_path
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         progress.on_epoch_end({"epoch": 0, **METRICS}, lambda: {"model": b"0"})
-    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == [homes.MARK]
     assert progress.notes == [f"checkpoint of epoch 0 could not be saved in {tmp_path}: No space left on device"]
     progress.on_epoch_end({"epoch": 1, **METRICS}, lambda: {"model": b"1"})
     assert checkpoints.newest(operation)[1] == {"model": b"1"}

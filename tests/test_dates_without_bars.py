@@ -13,9 +13,9 @@ from django.core.management import CommandError, call_command
 from strategies_app.reader import read_strategy
 from tests.api_examples import TEXT, Examples, register_worker, send
 from tests.quick_work import asking
-from training.bar_series import SAMPLE_BARS
+from training.bar_series import SAMPLE_BARS, store_frame
 from training.models import Operation
-from training.pipeline.bars import read_bars, write_bars
+from training.pipeline.bars import read_bars
 from training.pipeline.coverage import DataError
 from training.pipeline.loading import load_bars
 from training.requests import effective_spec
@@ -50,7 +50,7 @@ def test_every_way_to_start_refuses_them(ready: Examples, dates: tuple[str, str]
     form = {"strategy": "stored", "symbols": ["AAPL"], "timeframes": ["1d", "1w"], "start": start, "end": end}
     page = trainer.post("/train/", form | {"task_id": "b" * 32})
     assert page.status_code == 422
-    assert said in " ".join(page.context["problems"]["start"])
+    assert said[1:] in " ".join(page.context["problems"]["start"])  # which begins with a capital letter there
     for how in ([], ["--dry-run"], ["--inline"]):
         with pytest.raises(CommandError) as refused:
             call_command("train", "stored", "--symbols", "AAPL", "--start", start, "--end", end, *how, stderr=StringIO())
@@ -60,8 +60,8 @@ def test_every_way_to_start_refuses_them(ready: Examples, dates: tuple[str, str]
 
 @pytest.mark.django_db
 def test_a_hole_of_one_symbol_among_several_is_named(ready: Examples) -> None:
-    times = read_bars(Path(settings.STORE_DIR), "MSFT", "1d")
-    write_bars(Path(settings.STORE_DIR), "MSFT", "1d", times[(times.index < "2005-01-01") | (times.index >= "2006-01-01")])
+    bars = read_bars(SAMPLE_BARS, "MSFT", "1d")
+    store_frame("MSFT", "1d", bars[(bars.index < "2005-01-01") | (bars.index >= "2006-01-01")], source="sample bars")
     asked = {"symbols": ["AAPL", "MSFT"], "start": "2005-02-01", "end": "2005-11-30"}
     with pytest.raises(DataError, match=r"^no 1d bars of MSFT between 2005-02-01 and 2005-11-30"):
         effective_spec(TEXT, asked)

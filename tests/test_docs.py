@@ -85,6 +85,34 @@ def test_every_link_leads_somewhere(page: Path) -> None:
     assert broken == []
 
 
+def test_nothing_says_to_install_a_name_that_the_public_index_does_not_have_as_ours() -> None:
+    """`pip install ktrdr…` or the name of somebody's private package: a stranger can register it."""
+    suffixes = {".md", ".py", ".html", ".js", ".yaml", ".toml", ".txt", ".cfg"}
+    places = [PROJECT / name for name in ("docs", "templates", "training", "strategies_app", "ktrdr_site", "tests/outsider")]
+    files = (
+        [path for place in places for path in place.rglob("*") if path.suffix in suffixes]
+        + list(PROJECT.glob("*.*"))
+        + [PROJECT / "Makefile"]
+    )
+    advice = [
+        (path.name, line.strip())
+        for path in files
+        if path.is_file()
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines()
+        for rest in re.findall(r"\bpip3? install (.*)", line)
+        if not re.match(r"(-c constraints\.txt )?-e (\.|'\.\[|\./|\{)", rest)
+    ]
+    assert advice == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(PROJECT)))
+def test_no_table_of_two_columns_explains_a_word_twice(page: Path) -> None:
+    for table in re.findall(r"(?:^\|.*\n)+", page.read_text(encoding="utf-8"), re.MULTILINE):
+        lines = [line.strip().strip("|").split("|") for line in table.splitlines()[2:]]
+        words = [line[0].strip() for line in lines if len(line) == 2]
+        assert sorted(words) == sorted(set(words))
+
+
 @pytest.mark.parametrize("path", sorted((PROJECT / "docs" / "decisions").glob("*.md")), ids=lambda p: p.stem)
 def test_a_decision_is_short_and_says_why(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
@@ -92,10 +120,15 @@ def test_a_decision_is_short_and_says_why(path: Path) -> None:
     assert [word for word in ("**Context.**", "**Decision.**", "**Consequence.**") if word not in text] == []
 
 
-def test_the_test_of_every_safeguard_is_there() -> None:
-    tour = (PROJECT / "docs" / "safeguards.md").read_text(encoding="utf-8")
-    named = re.findall(r"`(tests/[^`]+)`", tour.partition("## What fails without them")[2])
-    assert len(named) > 50
+@pytest.mark.parametrize(("page", "heading", "least"), [
+    ("safeguards.md", "## What fails without them", 50), ("security.md", "## Promises", 40),
+])  # fmt: skip
+def test_the_test_of_every_safeguard_and_promise_is_there(page: str, heading: str, least: int) -> None:
+    tour = (PROJECT / "docs" / page).read_text(encoding="utf-8")
+    named = [
+        test for test in re.findall(r"`(tests/[^`]+)`", tour.partition(heading)[2]) if "::" in test or page == "safeguards.md"
+    ]
+    assert len(named) > least
     gone = []
     for test in named:
         path, _, name = test.partition("::")

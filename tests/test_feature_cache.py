@@ -27,6 +27,7 @@ FIELDS = [f.name for f in dataclasses.fields(Rows)]
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
+    (tmp_path / "bars").mkdir()
     write_bars(tmp_path / "bars", "AAA", "1h", plain_market(800, "1h", 1))
     return tmp_path / "bars"
 

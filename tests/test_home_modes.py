@@ -54,12 +54,10 @@ def test_nothing_of_a_home_can_be_looked_into_by_others_while_it_is_at_work_and_
     path = Home(strategies).strategy("closed")
     (home.folder / "bars" / "AAPL_1d.parquet").chmod(0o644)  # as a copy may leave it, inside a closed folder
     up = Up(home)
-    up.heard(rf"^one file or folder folders of {home.folder} were open to other users")
-    done = home.run("train", path, "--detailed-analytics")
-    operation = operation_in(done.stdout)
-    until(lambda: home.value(operation, "status") == "completed", "the end of the training", 120)
-    assert for_others(home.folder) == {}
-    up.stop()
+    try:
+        closed_while_at_work(home, up, path)
+    finally:
+        up.stop()
     assert home.run("predict", "closed-1", "AAPL", "1d", "--start", "2010-12-01", "--end", "2010-12-31").returncode == 0
     assert home.run("train", path, "--inline").returncode == 0
     assert for_others(home.folder) == {}
@@ -67,6 +65,14 @@ def test_nothing_of_a_home_can_be_looked_into_by_others_while_it_is_at_work_and_
     assert {"bars", "bundles", "logs", "cache", "analytics", "redis", "static", "secret_key", "ktrdr.sqlite3", "up.lock"} <= there
     unknown = there - modes.KNOWN
     assert unknown == set(), "names that a check at start would pass by"
+
+
+def closed_while_at_work(home: Home, up: Up, path: str) -> None:
+    up.heard(rf"^1 file or folder of {home.folder} could be opened by other users")
+    done = home.run("train", path, "--detailed-analytics")
+    operation = operation_in(done.stdout)
+    until(lambda: home.value(operation, "status") == "completed", "the end of the training", 120)
+    assert for_others(home.folder) == {}
 
 
 def test_a_home_of_an_older_version_is_closed_by_the_first_command(home: Home) -> None:

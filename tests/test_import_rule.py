@@ -22,13 +22,13 @@ SCHEMA = [
 ]  # fmt: skip
 RECIPE = [f"training/{name}.py" for name in ("recipe", "prepared", "split_ledger", "predicted")]
 WEB = ("django", "rq", "django_rq", "redis", "channels", "ninja")
-JOBS = ["models", "operations", "checkpoints", "progress"]
-PAGES = ["api", "api_errors", "api_library", "api_pages", "api_shapes", "api_shapes_checks", "api_shapes_library",
+JOBS = ["models", "operations", "checkpoints", "progress", "recording"]
+PAGES = ["api", "api_bodies", "api_errors", "api_library", "api_pages", "api_shapes", "api_shapes_checks", "api_shapes_library",
          "api_shapes_operations", "api_shapes_trainings", "authentication", "estimates", "questions", "sign_ins",
-         "standing", "tokens", "views", "websockets", "admin", "urls", "apps",
+         "standing", "waiting", "tokens", "views", "websockets", "plain_requests", "modes", "admin", "urls", "apps",
          "admin_access", "admin_kept", "admin_operations", "admin_operations_list", "admin_operations_values",
          "admin_operations_verbs", "admin_parts", "admin_site", "admin_verbs", "admin_workers",
-         "bundles", "deletions", "logs", "audience", "broadcast", "verdict", "kept", "comparing", "annotations", "uploads", "measure_words", "signals",
+         "bundles", "deletions", "logs", "audience", "broadcast", "verdict", "kept", "comparing", "pairs", "database_words", "annotations", "uploads", "measure_words", "signals",
          "fetches", "fetch_state", "metrics", "figures_use", "analytics", "analytics_files", "analytics_keeping"]  # fmt: skip
 HEAVY = ("torch", "pandas", "talib", "numba")
 TRAINING = ["training/pipeline", "training/trainer", *RECIPE, "training/values.py", "training/workers.py", "training/worker.py",
@@ -39,6 +39,7 @@ NEVER = {
     "the schema layer": (SCHEMA, (*WEB, *HEAVY, "numpy", "pyarrow", "training", "ktrdr_site", "strategies_app.models")),
     "the pipeline": (["training/pipeline"], (*WEB, "torch", "training.trainer", "training.models", "strategies_app.models")),
     "the sources": (["training/sources"], (*WEB, "torch", "training.trainer", "training.models", "strategies_app.models")),
+    "the modes of files": (["training/modes.py"], (*WEB, *HEAVY, "numpy", "pyarrow", "pydantic", "strategies_app", "training")),
     "the values": (["training/values.py"], (*WEB, *HEAVY, "pyarrow", "pydantic", "strategies_app", "training")),
     "the trainer": (["training/trainer"], (*WEB, "pandas", "talib", "pyarrow", "training.pipeline", "training.models", "strategies_app.models")),
     "what other packages compute": (["training/plugin_code.py"], (*WEB, *HEAVY, "training.pipeline", "training.trainer", "training.models")),
@@ -57,7 +58,7 @@ NEVER = {
 LAZY = [
     "training/workers.py", "training/continuing.py", "training/endings.py",
     "training/worker.py", "training/devices.py", "training/supervisor.py", "training/caretaker.py",
-    "training/everything.py", "training/processes.py", "training/quick.py", "training/plans.py", "training/explain.py",
+    "training/everything.py", "training/roll_call.py", "training/processes.py", "training/quick.py", "training/plans.py", "training/explain.py",
     "training/previews.py", "training/upload_answers.py", "training/fetch_job.py", "training/machine_use.py", "training/management",
     "strategies_app/management", "ktrdr_site",
 ]  # fmt: skip

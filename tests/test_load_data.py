@@ -136,7 +136,7 @@ def test_a_full_disk_leaves_file_and_row(store: Path, file: Path, monkeypatch: p
 def test_a_store_that_cannot_be_written_is_said(file: Path, tmp_path: Path, settings: LazySettings) -> None:
     (tmp_path / "store").write_text("a file")
     settings.STORE_DIR = tmp_path / "store"
-    assert "cannot be written to" in fails("load_data", "A", "1h", "--from", file)
+    assert "cannot be used" in fails("load_data", "A", "1h", "--from", file)
 
 
 # --- data --------------------------------------------------------------------------------------

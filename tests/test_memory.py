@@ -125,6 +125,7 @@ def test_a_plan_tells_its_memory_and_what_its_precision_changes() -> None:
 
 @pytest.fixture
 def wide(tmp_path: Path) -> Any:
+    (tmp_path / "bars").mkdir()
     write_bars(tmp_path / "bars", "S0000", "1h", make_bars(3000, "1h", 0, start="1960-01-01"))
     spec = strategy(WIDE)
     return spec, load_bars(spec, tmp_path / "bars")
@@ -206,6 +207,7 @@ print(json.dumps({"took": peak.most - program, "weights": weights, "notes": note
 
 
 def test_a_run_at_four_times_its_allowance_completes_with_the_same_weights(tmp_path: Path) -> None:
+    (tmp_path / "bars").mkdir()
     write_bars(tmp_path / "bars", "S0000", "1h", make_bars(LARGE.bars, "1h", 0, start="1960-01-01"))
 
     def trained(folder: str, limit: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from tests import admin_rows
 from tests.api_examples import Examples
 from training.broadcast import Pace
 from training.estimates import seconds_for
-from training.models import Operation, Status, TrainedModel
+from training.models import EpochMetric, Operation, Status, TrainedModel
 
 
 def test_what_is_left_follows_the_pace_of_the_stage() -> None:
@@ -31,6 +31,19 @@ def test_epochs_of_an_earlier_attempt_do_not_hurry_a_resumed_one() -> None:
     pace.batch(60.0, 1.1)
     assert pace.told(60.0, 1.5)["eta"] is None, "nothing was trained yet"
     assert pace.told(61.0, 11.1)["eta"] == pytest.approx(390.0)
+
+
+def test_imports_and_compilation_are_no_pace() -> None:
+    """The first stages of a process take long and are a small part of the run; so is its first epoch's beginning."""
+    pace = Pace(0.0)
+    pace.enter("load", 0.0, 0.0)
+    assert pace.told(3.0, 16.0)["eta"] is None, "16 s for 3 % would be eight minutes"
+    pace.enter("train", 15.0, 17.0)
+    pace.batch(15.0, 18.0)
+    pace.epoch(23.0, 28.0)  # ten seconds for the first of ten epochs
+    assert pace.told(23.0, 28.1)["eta"] is None
+    pace.epoch(31.0, 29.0)
+    assert pace.told(31.0, 29.0)["eta"] == pytest.approx(69.0 / 8.0, abs=0.1), "one second for each after it"
 
 
 @pytest.fixture
@@ -58,3 +71,17 @@ def test_a_run_takes_as_long_as_those_like_it(earlier: Operation, monkeypatch: p
     assert seconds_for(asked(earlier, epochs=100)) == 200.0
     assert seconds_for(asked(earlier, epochs=100, batch_size=2 * batch)) == 200.0
     assert seconds_for(asked(earlier, epochs=100, batch_size=8 * batch)) is None, "a run of other batches says little"
+
+
+def test_what_a_process_does_once_is_no_epochs_time(earlier: Operation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """20 s of imports, compiled kernels and the first step; the epochs after the first took 0.1 s each."""
+    monkeypatch.setattr("training.estimates._bars", lambda spec, stored: 1000.0)
+    earlier.stage_seconds = {"load": 16.0, "train": 4.0}
+    earlier.save()
+    assert seconds_for(asked(earlier, epochs=100)) == 40.0, "the training stage alone, where no epoch is kept"
+    for epoch in range(10):
+        seconds = 3.0 if epoch == 0 else 0.1
+        EpochMetric.objects.create(
+            operation=earlier, attempt=1, epoch=epoch, train_loss=1.0, val_loss=1.0, metrics={"seconds": seconds}
+        )
+    assert seconds_for(asked(earlier, epochs=100)) == 10.0

@@ -7,6 +7,7 @@ import re
 import time
 from typing import Any
 
+import numpy as np
 import pytest
 from django.test import Client
 
@@ -14,7 +15,9 @@ from tests.api_examples import Examples
 from tests.result_examples import completed, sample_bars, text_of
 from training import comparing
 from training.comparing import Run, axes_of, comparability, flat, run_of, settings_table, whom_to_trust
+from training.files import FolderError
 from training.models import Operation, Status, TrainedModel
+from training.pairs import Losses, are_of_the_same_rows
 
 
 def words_of(client: Client, *runs: Operation, **given: str) -> str:
@@ -60,7 +63,7 @@ def test_runs_of_the_same_rows_may_be_compared(viewer: Client) -> None:
         ({"training__data_split": {"train": 0.6, "validation": 0.2, "test": 0.2}}, "Other split:"),
         ({"training_data__end_date": "2008-12-31"}, "Other dates:"),
         ({"training_data__symbols": {"mode": "single", "symbol": "AAPL"}}, "Other symbols: AAPL, MSFT; AAPL"),
-        ({"training__data_split": {"train": 0.8, "validation": 0.2, "test": 0.0}}, "Judged on test and validation rows"),
+        ({"training__data_split": {"train": 0.8, "validation": 0.2, "test": 0.0}}, "Judged on test and validation sets"),
     ],
 )
 def test_what_makes_figures_incomparable_is_named(viewer: Client, changes: dict[str, Any], reason: str) -> None:
@@ -75,23 +78,59 @@ def test_other_bars_are_named_by_their_series(viewer: Client) -> None:
     assert "Other bars of MSFT 1d" in words_of(viewer, one, two)
 
 
-def run(name: str, accuracy: float, *, beats: bool, rows: int = 1000) -> Run:
-    summary = {"accuracy": accuracy, "beats": beats, "rows": rows}
+def run(name: str, wrong: float, *, beats: bool, output: str = "classification") -> Run:
+    """A model that is wrong on such a share of 2,000 rows, at places of its own."""
+    summary = {"accuracy": 1 - wrong, "beats": beats, "output_format": output, "baseline_rmse": 2.0, "wrong": wrong}
     return Run(Operation(), name, {}, {}, summary, [])
+
+
+def lost(of: Run, life: float = 10.0, rows: int = 2_000) -> Losses:
+    draw = np.random.default_rng(ord(of.name))
+    values = (draw.random(rows) < of.summary["wrong"]).astype(np.float64)
+    return Losses(np.arange(rows), np.zeros(rows, np.int32), values, life)
+
+
+A, B = "a", "b"
 
 
 @pytest.mark.parametrize(
     ("runs", "same", "words"),
     [
-        ([run("a", 0.6, beats=False), run("b", 0.7, beats=False)], True, "None of them beats its own baselines"),
-        ([run("a", 0.6, beats=True), run("b", 0.7, beats=False)], True, "Only a beats its own baselines."),
-        ([run("a", 0.6, beats=True), run("b", 0.7, beats=True)], True, "b leads: 10.0 points"),
-        ([run("a", 0.60, beats=True), run("b", 0.61, beats=True)], True, "They cannot be told apart: b has 1.0 points"),
-        ([run("a", 0.6, beats=True), run("b", 0.7, beats=True)], False, "cannot be told from different rows"),
+        ([run(A, 0.4, beats=False), run(B, 0.3, beats=False)], True, "None of them beats its own baselines"),
+        ([run(A, 0.4, beats=True), run(B, 0.3, beats=False)], True, "Only a beats its own baselines."),
+        ([run(A, 0.45, beats=True), run(B, 0.3, beats=True)], True, "b leads: b is right on "),
+        ([run(A, 0.40, beats=True), run(B, 0.395, beats=True)], True, "They cannot be told apart: "),
+        ([run(A, 0.4, beats=True), run(B, 0.3, beats=True)], False, "cannot be told from different rows"),
+        ([run(A, 0.45, beats=True), run(B, 0.3, beats=True), run("c", 0.3, beats=True)], True, "a, b, c beat their own baselines."),
+        ([run(A, 0.4, beats=True, output="regression"), run(B, 0.2, beats=True, output="regression")], True,
+         "b leads: the squared error of b is "),
     ],
-)
+)  # fmt: skip
 def test_which_run_is_to_be_trusted_claims_no_more_than_the_figures(runs: list[Run], same: bool, words: str) -> None:
-    assert words in whom_to_trust(runs, same)
+    assert words in whom_to_trust(runs, same, lost)
+
+
+def test_without_enough_independent_rows_nobody_leads() -> None:
+    runs = [run(A, 0.45, beats=True), run(B, 0.3, beats=True)]
+    said = whom_to_trust(runs, True, lambda of: lost(of, life=100.0))
+    assert "They cannot be told apart: their labels overlap so much that too few independent rows are left." in said
+
+
+def test_predictions_that_cannot_be_read_are_no_ground_for_a_leader() -> None:
+    def gone(of: Run) -> Losses:
+        raise FolderError("predictions.safetensors cannot be read: No such file or directory")
+
+    runs = [run(A, 0.45, beats=True), run(B, 0.3, beats=True)]
+    assert "cannot be told: predictions.safetensors cannot be read" in whom_to_trust(runs, True, gone)
+
+
+def test_the_losses_of_a_run_are_those_of_its_judged_rows(viewer: Client) -> None:
+    one = run_of(completed())
+    told = comparing.losses_of(one)
+    assert told.values.mean() == pytest.approx(1 - one.summary["accuracy"])
+    assert len(told.values) == one.summary["rows"] and told.life > 5, "ten bars of look-ahead overlap"
+    second = comparing.losses_of(run_of(completed(text_of("second", training__epochs=4))))
+    assert are_of_the_same_rows(told, second)
 
 
 def test_settings_are_flattened_by_path_and_compared_as_text() -> None:

@@ -251,7 +251,7 @@ def test_a_file_can_be_dropped_and_old_ones_go_by_themselves(examples: Examples)
     first, second = (send(client, text_of())["Location"] for _ in range(2))
     client.post(first, {"do": "drop"})
     assert client.get(first).status_code == 404 and client.get(second).status_code == 200
-    (folder,) = Path(settings.UPLOAD_DIR).glob("*/")
+    (folder,) = Path(settings.UPLOAD_DIR).glob("[!.]*")
     old = time.time() - uploads.KEPT_SECONDS - 60
     os.utime(folder, (old, old))
     assert uploads.sweep() == 1 and kept() == []

@@ -139,7 +139,27 @@ BAD: list[tuple[Any, dict[str, Any], str]] = [
     (GOOD, {"memory_if": (("length", 0, "origin"),)}, "memory_if for 'length', which is no parameter"),
     (GOOD, {"scale_free_outputs": ("third",)}, "scale_free_outputs 'third', which is no output"),
     (GOOD, {"constant": ""}, "no constant: what it gives on a constant price"),
-    (GOOD, {"warm_up": 3}, "no warm_up, wanted a function"),
+    (GOOD, {"warm_up": 3}, "has warm_up 3, wanted a function, or None"),
+    (GOOD, {"warm_up": None}, "no warm_up, wanted a function"),
+    (GOOD, {"constant": 50.0}, "has constant 50.0, wanted a text"),
+    (GOOD, {"formula": ("a", "b")}, "has formula ('a', 'b'), wanted a text"),
+    (GOOD, {"aliases": "other"}, "has aliases 'other', wanted a tuple of texts"),
+    (GOOD, {"aliases": None}, "has aliases None, wanted a tuple of texts"),
+    (GOOD, {"columns": "close"}, "has columns 'close', wanted a tuple of texts"),
+    (GOOD, {"scale_free": "yes"}, "has scale_free 'yes', wanted True or False"),
+    (GOOD, {"scale_free_outputs": ["value"]}, "has scale_free_outputs ['value'], wanted a tuple of texts"),
+    (GOOD, {"memory_if": (("period", 0),)}, "wanted a tuple of (parameter, value, memory)"),
+    (GOOD, {"memory_if": 3}, "has memory_if 3, wanted a tuple of (parameter, value, memory)"),
+    (GOOD, {"memory": ["finite"]}, "a memory other than finite, decaying, origin"),
+    (GOOD, {"check": "period > 3"}, "has check 'period > 3', wanted a function, or None"),
+    (GOOD, {"parameters": (Parameter(["n"], 5, 1, 9),)}, "a parameter ['n'] with name ['n'], wanted a text"),  # type: ignore[arg-type]
+    (GOOD, {"parameters": (Parameter("n", 5, "1", 9),)}, "a parameter 'n' with low '1', wanted a number, or None"),  # type: ignore[arg-type]
+    (GOOD, {"parameters": (Parameter("n", 5, 1, 9, aliases="m"),)}, "with aliases 'm', wanted a tuple of texts"),  # type: ignore[arg-type]
+    (GOOD, {"parameters": (Parameter("n", "a", choices="ab"),)}, "with choices 'ab', wanted a tuple of texts"),  # type: ignore[arg-type]
+    (LABEL, {"formula": 3}, "has formula 3, wanted a text"),
+    (LABEL, {"warm_up": 3}, "has warm_up 3, wanted a function, or None"),
+    (NetworkKind("good", "a:b"), {"check": 3}, "has check 3, wanted a function, or None"),
+    (NetworkKind("good", "a:b"), {"parameters": None}, "no tuple of strategies_app.kinds.Parameter"),
     (GOOD, {"parameters": [Parameter("period", 5, 1, 9)]}, "no tuple of strategies_app.kinds.Parameter"),
     (GOOD, {"parameters": (Parameter("Period", 5, 1, 9),)}, "a parameter 'Period', wanted small letters"),
     (GOOD, {"parameters": (Parameter("type", 5, 1, 9),)}, "a parameter 'type', a word that is taken"),

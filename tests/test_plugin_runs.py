@@ -67,13 +67,23 @@ def test_another_version_or_none_of_the_package_refuses_to_resume_and_the_same_o
     assert f"{killed} was started with other code: {kinds} is outsider-kinds 1.1 now; install that version again" in newer.stderr
     absent = home.run("train", "--resume", killed, "--inline")
     assert absent.returncode == 1
-    assert f"{killed} needs {kinds}, which is not installed: pip install outsider-kinds==1.0" in absent.stderr
+    assert f"{killed} needs {kinds}, which is not installed: install version 1.0 from where it came" in absent.stderr
     for refused in (newer, absent):
         assert "Traceback" not in refused.stderr + refused.stdout
     resumed = home.run("train", "--resume", killed, "--inline", **site)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert "continues bit for bit from epoch" in resumed.stdout
     assert home.weights(killed) == home.weights(trained)
+
+
+def test_a_model_can_be_looked_at_without_the_package(home: Home, trained: str) -> None:
+    with closing(sqlite3.connect(home.folder / "ktrdr.sqlite3")) as database:
+        (name,) = database.execute("SELECT name FROM training_trainedmodel WHERE operation_id = ?", [trained]).fetchone()
+    shown = home.run("models", "show", name)
+    assert shown.returncode == 0, shown.stderr
+    for told in ("Validation, ", "Provenance", "outsider-kinds 1.0, code ", "bars AAPL 1d"):
+        assert told in shown.stdout, told
+    assert "It cannot predict here: it needs the package outsider-kinds 1.0" in shown.stdout
 
 
 def test_predicting_without_the_package_says_which_one_is_wanted(home: Home, trained: str) -> None:

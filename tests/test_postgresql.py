@@ -201,3 +201,37 @@ def test_a_row_that_somebody_holds_stops_neither_the_reaper_nor_a_writer_for_eve
         process.kill()
     assert "buried ['free']" in out
     assert "refused OperationalError" in out and "lock timeout" in out
+
+
+def test_training_goes_on_while_its_database_does_not_answer_and_no_epoch_is_lost(server: Server, tmp_path: Path) -> None:
+    """A statement that hangs for as long as it likes: the network that swallows it looks no different from here."""
+    database = {
+        "DATABASE_URL": made_database(server, "silent"), "CHECKPOINT_EPOCH_INTERVAL": 2,
+        "DATABASE_BUSY_SECONDS": 3600, "DATABASE_STATEMENT_SECONDS": 0, "DATABASE_AWAY_SECONDS": 3600,
+    }  # fmt: skip
+    other = made_home(tmp_path, **database)
+    process = other.begin("train", other.strategy("silent", EPOCHS, BATCH), "--inline", **database)
+    try:
+        assert process.stdout is not None
+        operation = next(operation_in(line) for line in process.stdout if "op_training_" in line)
+        log = other.folder / "logs" / f"{operation}-1.log"
+
+        def trained() -> int:
+            return log.read_text().count(" epoch ") if log.exists() else 0
+
+        until(lambda: trained() >= 3, "the third epoch")
+        with server.connect("silent") as holder:
+            holder.autocommit = False
+            holder.execute("LOCK TABLE training_operation, training_checkpoint, training_epochmetric IN ACCESS EXCLUSIVE MODE")
+            seen = trained()
+            until(lambda: trained() >= min(seen + 20, EPOCHS), "twenty epochs more while nothing can be written")
+            holder.rollback()
+        out, _ = process.communicate(timeout=240)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 0, out
+    with server.connect("silent") as connection:
+        rows = connection.execute("SELECT epoch FROM training_epochmetric WHERE operation_id = %s ORDER BY epoch", [operation])
+        assert [row[0] for row in rows] == list(range(EPOCHS))
+        assert connection.execute("SELECT status FROM training_operation").fetchone()[0] == "completed"

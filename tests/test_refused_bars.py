@@ -62,6 +62,7 @@ def strategy() -> str:
 def unfit(settings: Any, tmp_path: Path, db: None) -> str:
     """A store with such bars; gives a strategy that would train on them."""
     settings.STORE_DIR = tmp_path / "store"
+    settings.STORE_DIR.mkdir()
     broken(settings.STORE_DIR)
     for symbol in ("AAPL", "MSFT"):
         frame = read_bars(settings.STORE_DIR, symbol, "1d")

@@ -110,12 +110,33 @@ HOURS = (0, 999 * HOUR)
         ({"30m": (0, 100 * HOUR), "1h": HOURS}, 0, 1000 * HOUR, "1h"),
         ({"1h": HOURS, "1w": (0, 5 * WEEK)}, 0, 1000 * HOUR, "1h"),  # coarser ones are no help
         ({"1h": HOURS, "1d": (0, 10 * DAY)}, None, None, "1h"),
+        ({"1h": (0, 100 * DAY), "1d": (9 * DAY, 99 * DAY)}, 0, 100 * DAY, "1d"),  # nine tenths and more are its own
+        ({"1h": (0, 100 * DAY), "1d": (11 * DAY, 99 * DAY)}, 0, 100 * DAY, "1h"),
+        ({"1m": (0, 100 * DAY), "1h": (5 * DAY, 100 * DAY)}, 0, 100 * DAY, "1m"),  # of finer ones the one that covers most
     ],
 )
 def test_a_higher_timeframe_stored_in_part_gives_way_to_a_finer_one_that_covers_more(
     stored: dict[str, tuple[int, int]], start: int | None, end: int | None, source: str
 ) -> None:
     assert source_of({"AAA": stored}, "AAA", "1d", start, end) == source
+
+
+def test_a_five_minute_series_is_not_passed_over_for_minutes_that_reach_a_little_further(tmp_path: Path) -> None:
+    write_bars(tmp_path, "AAA", "1m", plain_market(20 * 1440, "1m", 1))
+    write_bars(tmp_path, "AAA", "5m", plain_market(19 * 288, "5m", 2, MONDAY + DAY))
+    bars = load_bars(spec_of(("5m", "15m"), start=0, end=19), tmp_path)
+    assert bars.sources["AAA"] == {"5m": "5m", "15m": "1m"}
+    assert "AAA 5m bars are the stored ones: they cover 95.0% of the dates, 1m bars 100.0% of the dates" in bars.notes
+    assert "AAA 15m resampled from 1m" in bars.notes
+
+
+def test_why_a_stored_series_is_passed_over_is_said(tmp_path: Path) -> None:
+    write_bars(tmp_path, "AAA", "1h", plain_market(2400, "1h", 1))
+    write_bars(tmp_path, "AAA", "4h", plain_market(300, "4h", 2))
+    bars = load_bars(spec_of(("1h", "4h"), start=0, end=99), tmp_path)
+    assert bars.sources["AAA"] == {"1h": "1h", "4h": "1h"}
+    sentence = "AAA 4h resampled from 1h: stored 4h bars cover 50.0% of the dates, 1h bars 100.0% of the dates"
+    assert sentence in bars.notes
 
 
 # --- a resumed run -----------------------------------------------------------------------------

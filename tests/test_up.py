@@ -45,7 +45,9 @@ def wait_for_epoch(home: Home, operation: str, epoch: int, attempt: int = 1) -> 
 def test_the_web_answers_and_a_first_user_is_shown_once(home: Home, up: Up) -> None:
     web = http.client.HTTPConnection(up.address.split("/")[2], timeout=10)
     web.request("GET", "/admin/login/")
-    assert web.getresponse().status < 500
+    answer = web.getresponse()
+    assert answer.status < 500
+    assert answer.getheader("Server") is None, "a stranger need not know what to look for"
     assert len(up.password) >= 12
 
 

@@ -71,5 +71,8 @@ def test_without_the_package_it_says_how_to_get_it(examples: Examples, monkeypat
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == calendars.PACKAGE else find(name, *rest))
     client = examples.signed_in("trainer")
     seen = preview(client, sent(client, "XNYS"), monkeypatch)
-    assert "exchange_calendars is not installed: pip install" in seen and "Store as" not in seen
+    assert (
+        "exchange_calendars is not installed: in the folder of KTRDR Train run: pip install -c constraints.txt -e" in seen
+        and "Store as" not in seen
+    )
     assert "Store as IBM 1d" in preview(client, sent(client), monkeypatch), "without a calendar nothing is missing"

@@ -5,32 +5,31 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from importlib import import_module
 from typing import Any
 
 import pytest
 from channels.db import database_sync_to_async
+from channels.sessions import CookieMiddleware
 from channels.testing import WebsocketCommunicator
 from django.conf import settings
-from django.contrib.auth.models import AnonymousUser, User
+from django.contrib.auth.models import User
 from django.test import Client
 
+from ktrdr_site.asgi import sockets
 from tests import admin_rows
 from training import audience, operations
 from training.audience import Audience
 from training.broadcast import Publisher
 from training.models import EpochMetric, Status
-from training.websockets import NOT_ALLOWED, NOT_SIGNED_IN, NOT_UNDERSTOOD, OperationSocket
+from training.websockets import NOT_ALLOWED, NOT_SIGNED_IN, NOT_UNDERSTOOD, NOTHING_THERE, OperationSocket
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def socket_of(crowd: Audience, user: Any, session_key: str | None = None) -> WebsocketCommunicator:
-    """A socket as the middlewares hand it over."""
-    communicator = WebsocketCommunicator(OperationSocket.as_asgi(audience=crowd), "/ws/operations/")
-    sessions = import_module(settings.SESSION_ENGINE)
-    communicator.scope |= {"user": user, "session": sessions.SessionStore(session_key)}
-    return communicator
+def socket_of(crowd: Audience, session_key: str | None) -> WebsocketCommunicator:
+    """A socket of the browser that holds this session's cookie."""
+    cookie = [] if session_key is None else [(b"cookie", f"{settings.SESSION_COOKIE_NAME}={session_key}".encode())]
+    return WebsocketCommunicator(CookieMiddleware(OperationSocket.as_asgi(audience=crowd)), "/ws/operations/", headers=cookie)
 
 
 def session_of(user: User) -> str:
@@ -61,8 +60,8 @@ async def closed_with(socket: WebsocketCommunicator) -> int:
             return int(message["code"])
 
 
-async def opened(crowd: Audience, user: User, key: str, *operation_ids: str) -> WebsocketCommunicator:
-    socket = socket_of(crowd, user, key)
+async def opened(crowd: Audience, key: str, *operation_ids: str) -> WebsocketCommunicator:
+    socket = socket_of(crowd, key)
     assert (await socket.connect())[0]
     await socket.send_to(json.dumps({"follow": list(operation_ids)}))
     return socket
@@ -73,12 +72,8 @@ def test_a_stranger_is_turned_away_with_a_code_that_the_page_knows() -> None:
     key = session_of(nobody)
 
     async def story() -> None:
-        for user, session, code in (
-            (AnonymousUser(), None, NOT_SIGNED_IN),
-            (nobody, key, NOT_ALLOWED),
-            (nobody, "gone", NOT_SIGNED_IN),
-        ):
-            socket = socket_of(Audience(), user, session)
+        for session, code in ((None, NOT_SIGNED_IN), (key, NOT_ALLOWED), ("gone", NOT_SIGNED_IN)):
+            socket = socket_of(Audience(), session)
             await socket.connect()
             assert await closed_with(socket) == code
             await socket.disconnect()
@@ -87,16 +82,44 @@ def test_a_stranger_is_turned_away_with_a_code_that_the_page_knows() -> None:
 
 
 @pytest.mark.parametrize(
-    "said", [" ", "{", "[]", '{"follow": "x"}', '{"follow": [1]}', json.dumps({"follow": ["x"] * 51}), "[" * 100_000]
+    "said",
+    [
+        *(" ", "{", "[]", '{"follow": "x"}', '{"follow": [1]}', json.dumps({"follow": ["x"] * 51}), "[" * 100_000),
+        *('{"follow": ["\\ud800"]}', '{"follow": ["a\\u0000b"]}', '{"follow": [""]}', '{"\\udfff": []}', "9" * 5000),
+    ],
 )
 def test_a_message_that_is_not_understood_ends_the_socket(said: str) -> None:
     viewer = admin_rows.person("vera", "viewer")
     key = session_of(viewer)
 
     async def story() -> None:
-        socket = socket_of(Audience(), viewer, key)
+        socket = socket_of(Audience(), key)
         await socket.connect()
         await socket.send_to(said)
+        assert await closed_with(socket) == NOT_UNDERSTOOD
+        await socket.disconnect()
+
+    run(story)
+
+
+def test_a_socket_at_another_address_is_closed_with_a_code() -> None:
+    async def story() -> None:
+        socket = WebsocketCommunicator(sockets, "/ws/nowhere/")
+        assert (await socket.connect())[0]
+        assert await closed_with(socket) == NOTHING_THERE
+        await socket.disconnect()
+
+    run(story)
+
+
+def test_a_frame_of_bytes_is_not_understood() -> None:
+    viewer = admin_rows.person("vera", "viewer")
+    key = session_of(viewer)
+
+    async def story() -> None:
+        socket = socket_of(Audience(), key)
+        await socket.connect()
+        await socket.send_to(bytes_data=b"\xff\xfe")
         assert await closed_with(socket) == NOT_UNDERSTOOD
         await socket.disconnect()
 
@@ -113,7 +136,7 @@ def test_rows_epochs_and_messages_arrive(empty_redis: Any) -> None:
         )
 
     async def story() -> None:
-        socket = await opened(Audience(), viewer, key, operation.pk, "op_unknown", "a\0b")
+        socket = await opened(Audience(), key, operation.pk, "op_unknown")
         assert (await heard(socket, "row"))["status"] == "running"
         await database_sync_to_async(measure)(0)
         first = await heard(socket, "epochs")
@@ -142,7 +165,7 @@ def test_a_run_is_told_of_while_redis_is_away(monkeypatch: pytest.MonkeyPatch) -
     key = session_of(viewer)
 
     async def story() -> None:
-        socket = await opened(Audience(), viewer, key, operation.pk)
+        socket = await opened(Audience(), key, operation.pk)
         await heard(socket, "row", status="running")
         await database_sync_to_async(operations.beat)(operation.pk, 1, stage="train", percent=33.0)
         await heard(socket, "row", percent=33.0)
@@ -159,7 +182,7 @@ def test_signing_out_closes_the_sessions_sockets_and_no_others(empty_redis: Any)
 
     async def story() -> None:
         crowd = Audience()
-        ends, stays = await opened(crowd, viewer, key, operation.pk), await opened(crowd, viewer, other, operation.pk)
+        ends, stays = await opened(crowd, key, operation.pk), await opened(crowd, other, operation.pk)
         publisher = await asyncio.to_thread(Publisher, operation.pk, 1)
         publisher.stage("load", 0.0, 0.0)
         await heard(ends, "progress")  # Redis is listened to

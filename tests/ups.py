@@ -17,25 +17,34 @@ SETTINGS = {"CHECKPOINT_EPOCH_INTERVAL": 1000, "HEARTBEAT_SECONDS": 0.5, "ORPHAN
 class Up:
     """A running `up` and what it said."""
 
-    def __init__(self, home: Home, *arguments: str, **settings: object) -> None:
-        self.process = home.begin("up", "--port", "0", "--gpu", "0", *arguments, **{**SETTINGS, **settings})
+    def __init__(
+        self, home: Home, *arguments: str, cpu: bool = True, gpu: str | None = "0", ready: bool = True, **settings: object
+    ) -> None:
+        """ready: wait until all workers listen. gpu: how many of them, None: as many as there are cards."""
+        cards = [] if gpu is None else ["--gpu", gpu]
+        self.process = home.begin("up", "--port", "0", *cards, *arguments, **{**SETTINGS, **settings})
         self.said = ""
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self.heard(r"ready: ", 120)  # workers import torch, which takes long on a busy machine
-        self.heard(r"^cpu +worker ")
+        if ready:
+            self.heard(r"ready: ", 240)  # workers import torch, which takes long on a busy machine
+        if cpu and ready:
+            self.heard(r"^cpu +worker ")
 
     def _read(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.said += line
 
-    def heard(self, pattern: str, seconds: float = 30.0) -> re.Match[str]:
+    def heard(self, pattern: str, seconds: float = 120.0) -> re.Match[str]:
         def search() -> re.Match[str] | None:
             assert self.process.poll() is None, self.said
             return re.search(pattern, self.said, re.MULTILINE)
 
-        return until(search, f"{pattern!r} in what it says", seconds)
+        try:
+            return until(search, f"{pattern!r} in what it says", seconds)
+        except AssertionError as late:
+            raise AssertionError(f"{late}: {self.said}") from None
 
     @property
     def address(self) -> str:
@@ -50,7 +59,7 @@ class Up:
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def member(self, word: str) -> psutil.Process:
-        return until(lambda: next((p for p in self.family() if word in _command(p)), None), f"a process with {word}")
+        return until(lambda: next((p for p in self.family() if re.search(word, _command(p))), None), f"a process with {word}")
 
     def stop(self) -> float:
         """Ctrl-C; gives the seconds that it took."""

@@ -38,6 +38,7 @@ from training.bundles import bundle_zip, provenance
 from training.files import FolderError
 from training.measure_words import columns_of, heads_of
 from training.models import BarSeries, Checkpoint, TrainedModel
+from training.pipeline.finding import counted
 from training.requests import Actor, audit
 from training.values import Refusal
 from training.verdict import baseline_name, is_of_returns
@@ -331,7 +332,7 @@ class BarSeriesAdmin(ReadOnlyAdmin):
     @admin.display(description="Gaps")
     def gaps(self, series: BarSeries) -> str:
         gaps = series.quality.get("gaps") or {}
-        return f"{gaps['count']:,} ({gaps['bars']:,} bars)" if gaps.get("count") else "none"
+        return f"{gaps['count']:,} ({counted(gaps['bars'], 'bar')})" if gaps.get("count") else "none"
 
     @admin.display(description="Warnings")
     def warned(self, series: BarSeries) -> int:

@@ -22,6 +22,7 @@ from django.utils.safestring import SafeString
 from training.verdict import percent
 
 NOTHING = "–"
+DAY = 86_400
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
@@ -76,15 +77,23 @@ def span(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest} s" if minutes < 10 else f"{minutes} min"
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} days"
+    return f"{hours} h {minutes} min" if hours < 48 else days(seconds)
 
 
 def coarse(seconds: float) -> str:
     """A length of time in its largest unit."""
-    for unit, length in (("days", 2 * 86400), ("h", 3600), ("min", 60)):
+    if seconds >= 2 * DAY:
+        return days(seconds)
+    for unit, length in (("h", 3600), ("min", 60)):
         if seconds >= length:
-            return f"{seconds // (86400 if unit == 'days' else length):.0f} {unit}"
+            return f"{seconds // length:.0f} {unit}"
     return f"{seconds:.0f} s"
+
+
+def days(seconds: float) -> str:
+    """`1 day`, `3 days`"""
+    whole = int(seconds // DAY)
+    return f"{whole} day{'s' * (whole != 1)}"
 
 
 def size(count: int) -> str:

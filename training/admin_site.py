@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path, reverse
 
-from training.sign_ins import SignInForm
+from training.sign_ins import OwnPasswordView, SignInForm
 
 #: What is looked for most comes first; what is not named here comes last.
 APPS = ("training", "strategies_app", "auth", "django_rq")
@@ -50,6 +50,16 @@ class TrainSite(AdminSite):
                 model["name"] = NAMES.get(model["object_name"], model["name"])
             app["models"].sort(key=lambda model: _place(model["object_name"], MODELS))
         return sorted(apps, key=lambda app: _place(app["app_label"], APPS))
+
+    def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Django's page, with the count of wrong passwords that the other one has."""
+        request.current_app = self.name  # type: ignore[attr-defined]
+        page = OwnPasswordView.as_view(
+            template_name="registration/password_change_form.html",
+            success_url=reverse(f"{self.name}:password_change_done"),
+            extra_context={**self.each_context(request), **(extra_context or {})},
+        )
+        return page(request)
 
     def workers(self, request: HttpRequest) -> HttpResponse:
         """Who is there to train, and how to start somebody."""

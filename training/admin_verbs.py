@@ -74,8 +74,11 @@ def _cancel_keeps(operation: Operation) -> str:
     if operation.waits_to_retry:
         return f"it is not tried again by itself and stays failed; {checkpoint_stays(operation)}, and it can be resumed"
     if operation.status == Status.PENDING:
-        return f"it has not begun and leaves the queue; {checkpoint_stays(operation)}"
+        begun = f"attempt {operation.attempt} has" if operation.attempt > 1 else "it has"
+        return f"{begun} not begun and leaves the queue; {checkpoint_stays(operation)}"
     if operation.epoch is None:
+        if newest_checkpoint(operation) is not None:
+            return f"this attempt has completed no epoch yet; {checkpoint_stays(operation)}, and a resumed run goes on from there"
         return "no epoch is completed yet, so a resumed run starts again at the first and ends in the same weights"
     return f"it saves the end of its last completed epoch (now {operation.epoch + 1}) and stops; it can be resumed from there"
 

@@ -8,13 +8,15 @@ from typing import Any
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
-from django.urls import URLPattern, path
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import NoReverseMatch, URLPattern, path, reverse
 from django.utils.html import format_html
+from django.utils.http import url_has_allowed_host_and_scheme
 from django_rq.admin import QueueAdmin
 from django_rq.models import Dashboard
 from django_rq.stats_views import stats_json
 from django_rq.urls import get_admin_urlpatterns
+from rq.exceptions import InvalidJobOperation, NoSuchJobError
 
 from training.admin_parts import NOTHING, address_of, ago, size
 from training.metrics import metrics
@@ -57,6 +59,10 @@ def _operation(job: str | None) -> str:
     return format_html('<a class="id" href="{}">{}</a> attempt {}', address_of(Operation(pk=operation)), operation, attempt)
 
 
+#: What RQ and its pages raise for a job, a result, a worker or a queue that is not there, or for what is no id at all.
+UNKNOWN = (NoSuchJobError, InvalidJobOperation, NoReverseMatch, LookupError, ValueError)
+
+
 def for_superusers(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
     """RQ's pages ask only for staff, and their Stop button kills without a checkpoint."""
 
@@ -65,7 +71,15 @@ def for_superusers(view: Callable[..., HttpResponse]) -> Callable[..., HttpRespo
         if not request.user.is_superuser:
             raise PermissionDenied
         request.current_app = admin.site.name
-        return view(request, *args, **kwargs)
+        try:
+            answer = view(request, *args, **kwargs)
+        except UNKNOWN as error:
+            raise Http404(f"the queues have nothing of that name: {error}") from None
+        # RQ's pages go back to wherever the browser says that it came from.
+        leads_away = answer.has_header("Location") and not url_has_allowed_host_and_scheme(
+            answer["Location"], {request.get_host()}
+        )
+        return HttpResponseRedirect(reverse("admin:django_rq_dashboard_changelist")) if leads_away else answer
 
     return guarded
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from training.analytics import Record, judged
+from training.files import naming
 
 JOURNAL = "journal.jsonl"
 #: What a person may take along: name → what it is.
@@ -42,7 +43,7 @@ class Journal:
     def add(self, record: Record) -> None:
         self.folder.mkdir(exist_ok=True)
         line = json.dumps({**record, "attempt": self.attempt}, allow_nan=False, separators=(",", ":")) + "\n"
-        with (self.folder / JOURNAL).open("a+b") as file:
+        with naming(self.folder / JOURNAL), (self.folder / JOURNAL).open("a+b") as file:
             if file.tell() and not _ends_whole(file):
                 file.write(b"\n")  # after a line that a killed attempt began
             file.write(line.encode())
@@ -63,7 +64,7 @@ def _replace(path: Path, content: bytes) -> None:
     """The whole file or the one before it."""
     temporary = path.with_name(f".new-{path.name}-{os.getpid()}")
     try:
-        with temporary.open("wb") as file:
+        with naming(path), temporary.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

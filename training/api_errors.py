@@ -9,11 +9,13 @@ from http import HTTPStatus
 from typing import Any
 
 from django.conf import settings
+from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse
 from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 from ninja.responses import Response
 
+from training.database_words import AWAY, BUSY, PUBLIC, kind_of
 from training.pipeline.finding import findings_in
 from training.queues import FULL
 
@@ -44,16 +46,18 @@ STATUS = {
     "RequestDataTooBig": (413, "too_large"),
     "RedisError": (503, "redis"),
     "OperationalError": (503, "database"),
+    "InterfaceError": (503, "database"),
     "Http404": (404, "not_found"),
 }
 #: Messages of these are not ours and may tell too much.
 SENTENCES = {
     "redis": "Redis does not answer: start everything with `manage.py up`",
     "redis_full": FULL,
-    "database": "the database does not answer or is busy, try again",
     "too_large": f"the body is larger than {BODY_LIMIT:,} bytes",
     "not_found": "there is nothing here",
 }
+#: Headers of an error page that do not hold for the body that takes its place.
+ABOUT_THE_BODY = ("Content-Type", "Content-Length", "Content-Encoding", "Content-Disposition", "ETag", "Last-Modified")
 log = logging.getLogger(__name__)
 
 
@@ -76,6 +80,8 @@ def error_response(status: int, code: str, message: str, details: dict[str, Any]
 
 def answer(request: HttpRequest, error: Exception) -> HttpResponse:
     """The response to an exception; what is unexpected is logged with its traceback and told as nothing but that."""
+    if isinstance(error, HttpError) and isinstance(error.__cause__, ApiError):  # ninja's own word for what a body was refused for
+        error = error.__cause__
     if isinstance(error, ApiError):
         return error_response(error.status, error.code, error.message, error.details, error.headers)
     if isinstance(error, ValidationError):
@@ -84,15 +90,25 @@ def answer(request: HttpRequest, error: Exception) -> HttpResponse:
         return error_response(error.status_code, _code(error.status_code), str(error), {}, {})
     kinds = [getattr(error, "kind", ""), *(c.__name__ for c in type(error).__mro__)]
     status, code = next((STATUS[kind] for kind in kinds if kind in STATUS), (500, "internal"))
+    if type(error) is DatabaseError:  # a file that is none; its subclasses are faults of a statement
+        status, code = STATUS["OperationalError"]
     if status >= 500 and code not in ("no_worker", "redis_full"):
-        log.error("%s %s", request.method, request.path, exc_info=error)
+        log.error("%s %s: %s", request.method, request.path, error, exc_info=error if status == 500 else None)
     if code == "internal":
         return error_response(500, code, "something went wrong here; the log of the server says what", {}, {})
     if code == "invalid_strategy":
         problems = [asdict(p) if is_dataclass(p) else p for p in error.problems]  # type: ignore[attr-defined]
         return error_response(status, code, "the strategy is not valid", {"problems": problems}, {})
+    if code == "database":
+        return error_response(status, code, _of_database(error), {}, {})
     details = {"findings": findings} if (findings := findings_in(error)) else {}
     return error_response(status, code, SENTENCES.get(code, str(error)), details, {})
+
+
+def _of_database(error: Exception) -> str:
+    """Whether to try again or to call somebody: a folder that is gone is not a busy database."""
+    heading, sentence = PUBLIC[kind := kind_of(error)]
+    return f"{heading[0].lower()}{heading[1:]}: {'try again' if kind in (BUSY, AWAY) else sentence[0].lower() + sentence[1:-1]}"
 
 
 def _problems(error: ValidationError) -> list[dict[str, Any]]:
@@ -113,7 +129,7 @@ def install(api: NinjaAPI) -> None:
 
 
 class ApiBoundary:
-    """Middleware, the outermost: under /api/ bodies have a limit, and Django's own error pages become our error body."""
+    """Middleware: under /api/ bodies have a limit, and Django's own error pages become our error body with the same headers."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -129,8 +145,12 @@ class ApiBoundary:
             return response
         status = response.status_code
         message = "there is nothing here" if status == 404 else HTTPStatus(status).phrase.lower()
-        headers = {name: response.headers[name] for name in ("Allow", "Retry-After") if name in response.headers}
-        return error_response(status, _code(status), message, {}, headers)
+        told = error_response(status, _code(status), message, {}, {})
+        for name, value in response.headers.items():
+            if name not in ABOUT_THE_BODY:
+                told.headers.setdefault(name, value)
+        told.cookies = response.cookies
+        return told
 
 
 def _refused(request: HttpRequest) -> ApiError | None:

@@ -10,6 +10,8 @@ from django.conf import settings
 from django.contrib.staticfiles.finders import get_finders
 from django.core.management import call_command
 
+from training.files import naming
+
 #: What the packages hold beside the files that a page asks for.
 UNSERVED = ["widgetbundle.js", "datasets", "templates", "htmax*", "htmx-4*", "hx-*", "htmx-2-compat*"]
 
@@ -22,7 +24,8 @@ def collect() -> bool:
         return False
     # Anew: it would keep a file that is younger than the one that came in its place with an older date.
     call_command("collectstatic", interactive=False, clear=True, verbosity=0, ignore_patterns=UNSERVED)
-    stamp.write_text(present, encoding="ascii")
+    with naming(stamp):
+        stamp.write_text(present, encoding="ascii")
     return True
 
 

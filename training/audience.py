@@ -31,7 +31,7 @@ CLOSE_SECONDS = 3.0
 CROWD, CROWD_SECONDS = 20, 0.5
 #: Epochs that one message carries at most; whoever needs more asks the API.
 EPOCHS_AT_ONCE = 500
-ROW = ("pk", "status", "attempt", "stage", "percent", "epoch", "error", "reason", "certificate", "notes")
+ROW = ("pk", "status", "attempt", "stage", "percent", "epoch", "error", "reason", "certificate", "notes", "device")
 
 
 class Viewer(Protocol):

@@ -12,7 +12,7 @@ from ninja.utils import check_csrf
 from training import sign_ins, tokens
 from training.api_errors import ApiError
 from training.models import ApiToken, Operation
-from training.requests import Actor, audit
+from training.requests import Actor
 from training.roles import is_admin
 
 
@@ -89,11 +89,13 @@ def _by_token(request: HttpRequest, secret: str) -> Caller:
     if row is not None:
         return Caller(row.user, row.scope)
     address = sign_ins.address_of(request)
-    if seconds := sign_ins.wait_seconds(sign_ins.BAD_TOKEN, address):
-        message = f"too many bad tokens from this address: try again in {seconds} s"
-        raise ApiError(429, "throttled", message, headers={"Retry-After": str(seconds)}, retry_after_seconds=seconds)
     known = secret[: tokens.SHOWN] if secret.startswith(tokens.BEGIN) else ""
-    audit(Actor(None, "api"), sign_ins.BAD_TOKEN, known, address=address)
+    try:
+        sign_ins.reserve(sign_ins.BAD_TOKEN, Actor(None, "api"), address, known)
+    except sign_ins.Throttled as throttled:
+        seconds = throttled.seconds
+        message = f"too many bad tokens from this address: try again in {seconds} s"
+        raise ApiError(429, "throttled", message, headers={"Retry-After": str(seconds)}, retry_after_seconds=seconds) from None
     raise _unknown("the token is wrong, expired or revoked")
 
 

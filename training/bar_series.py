@@ -5,7 +5,7 @@ Imports pandas: only commands, jobs and the demo come here, never the web proces
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from dataclasses import replace as replaced
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,7 +31,6 @@ from training.pipeline.bars import (
     locked,
     merge_bars,
     read_bars,
-    series_calendar,
     series_origin,
     series_path,
     stored_series,
@@ -39,10 +38,11 @@ from training.pipeline.bars import (
 )
 from training.pipeline.calendars import expected_bars, require_calendar
 from training.pipeline.coverage import DAY, day_start
-from training.pipeline.file_reading import AS_FOUND, Reading
+from training.pipeline.file_reading import AS_FOUND, Asked, Reading
 from training.pipeline.finding import Finding, counted, iso
-from training.pipeline.gaps import holes
-from training.pipeline.origins import UNKNOWN, Origin
+from training.pipeline.gaps import habit_of, holes
+from training.pipeline.misreading import refuse_misread
+from training.pipeline.origins import UNKNOWN, Origin, origin_after
 from training.pipeline.quality import bar_faults, quality
 from training.pipeline.spacing import refuse_wrong_timeframe, wrong_timeframe
 
@@ -77,20 +77,27 @@ def load_file(
     *,
     replace: bool = False,
     calendar: str | None = None,
-    timeframe_is_right: bool = False,
 ) -> Loaded:
-    """Merge the bars of a file into the store and record the series. calendar: of the exchange; None keeps what is there.
-
-    timeframe_is_right: a person says so, where the distances between the bars do not show it.
-    """
+    """Merge the bars of a file into the store and record the series. calendar: of the exchange; None keeps what is there."""
     series_path(settings.STORE_DIR, symbol, timeframe)  # refuses a bad symbol before the file is read
     if calendar:
         require_calendar(calendar)
-    frame, notes = read_bar_file(path, timeframe, reading, symbol=symbol)
+    try:
+        frame, notes = read_bar_file(path, timeframe, reading, symbol=symbol)
+    except Asked as asked:
+        before = origin_of(symbol, timeframe)
+        if asked.option != "tz" or not before.tz:
+            raise
+        raise Asked(f"{asked}; last time it was --tz {before.tz}", asked.option) from asked
     return store_frame(
-        symbol, timeframe, frame, source=path.name, notes=notes, replace=replace, calendar=calendar,
-        timeframe_is_right=timeframe_is_right, asks=True,
-    )  # fmt: skip
+        symbol, timeframe, frame, source=path.name, notes=notes, replace=replace, calendar=calendar, reading=reading
+    )
+
+
+def origin_of(symbol: str, timeframe: str) -> Origin:
+    """How a series was read when it was loaded, as far as it is stored."""
+    root = Path(settings.STORE_DIR)
+    return series_origin(root, symbol, timeframe) if series_path(root, symbol, timeframe).exists() else UNKNOWN
 
 
 def store_frame(
@@ -103,36 +110,43 @@ def store_frame(
     replace: bool = False,
     calendar: str | None = None,
     whole: bool = False,
-    timeframe_is_right: bool = False,
-    asks: bool = False,
+    reading: Reading | None = None,
 ) -> Loaded:
     """Merge bars into the store and record the series. Bars that are there already change nothing.
 
-    With `whole` the frame takes the place of all that is stored. Bars that are not as far apart as their timeframe says
-    are refused (see `refuse_wrong_timeframe`).
+    With `whole` the frame takes the place of all that is stored. reading: how the file was read that they come from; it is
+    kept with the series. Refused are bars that are not as far apart as their timeframe says, and the stored ones on another
+    price scale or clock (see `refuse_wrong_timeframe` and `refuse_misread`).
     """
     root = homes.require("bars")
     row = BarSeries.objects.filter(symbol=symbol, timeframe=timeframe).first()  # fails here, not after writing, without tables
     with locked(root, symbol, timeframe):
         path = series_path(root, symbol, timeframe)
         stored = read_bars(root, symbol, timeframe) if path.exists() and not whole else empty_frame()
-        before = series_origin(root, symbol, timeframe) if path.exists() else UNKNOWN
+        before = origin_of(symbol, timeframe)
+        if whole:  # nothing that is stored was read otherwise
+            before = Origin(before.calendar, timeframe_is_right=before.timeframe_is_right)
         calendar = before.calendar if calendar is None else calendar
-        told = timeframe_is_right or before.timeframe_is_right
-        origin = replaced(before, calendar=calendar, timeframe_is_right=told)
+        origin = replaced(before if reading is None else origin_after(before, reading), calendar=calendar)
+        notes = [*(notes or []), *(before.against(origin) if len(stored) else ())]
+        told = origin.timeframe_is_right
         try:
             refuse_wrong_timeframe(bar_times(frame), timeframe, told=told)
+            refuse_misread(stored, frame, timeframe, before, origin, replace)
             merge = merge_bars(stored, frame, replace)
-            refuse_wrong_timeframe(bar_times(frame), timeframe, bar_times(merge.frame), told=told, asks=asks)
+            refuse_wrong_timeframe(bar_times(frame), timeframe, bar_times(merge.frame), told=told, asks=reading is not None)
         except DataError as error:
-            raise DataError(f"{symbol} {timeframe}: {error}") from error
+            otherwise = "".join(f"; {note}" for note in before.against(origin)) if len(stored) else ""
+            raise DataError(f"{symbol} {timeframe}: {error}{otherwise}") from error
         new = merge.added or merge.replaced
         source = source if new or row is None else row.source
+        told = told and wrong_timeframe(bar_times(merge.frame), timeframe) is not None  # kept where it is needed
         with uninterrupted():  # the file and its row belong together
+            origin = replaced(origin if new else before, calendar=calendar, timeframe_is_right=told)
             changed = new or origin != before
             digest = write_bars(root, symbol, timeframe, merge.frame, origin) if changed else file_sha256(path)
-            series, warnings = _record(symbol, timeframe, merge.frame, digest, source, calendar)
-    return Loaded(series, merge, notes or [], warnings)
+            series, warnings = _record(symbol, timeframe, merge.frame, digest, source, origin)
+    return Loaded(series, merge, notes, warnings)
 
 
 def load_samples(*symbols: str) -> list[Loaded]:
@@ -164,11 +178,12 @@ def _far_away(times: NDArray[np.int64]) -> list[Finding]:
 
 
 def _record(
-    symbol: str, timeframe: str, frame: pd.DataFrame, digest: str, source: str, calendar: str
+    symbol: str, timeframe: str, frame: pd.DataFrame, digest: str, source: str, origin: Origin
 ) -> tuple[BarSeries, list[str]]:
-    times = bar_times(frame)
+    times, calendar = bar_times(frame), origin.calendar
     expected, unknown = expected_bars(calendar, timeframe, times)
-    found = quality(frame, timeframe, calendar, expected)
+    habit = habit_of(times, timeframe)
+    found = quality(frame, timeframe, calendar, expected, habit)
     findings = [*unknown, *found.findings(), *_far_away(times)]
     warnings = [finding.sentence for finding in findings]
     series, _ = BarSeries.objects.update_or_create(
@@ -182,7 +197,8 @@ def _record(
             "quality": {
                 **found.as_dict(),
                 "warnings": warnings,
-                "holes": holes(frame, timeframe, expected=expected),
+                "origin": {**asdict(origin), "words": origin.words()},
+                "holes": holes(frame, timeframe, expected=expected, habit=habit),
                 "findings": [finding.plain() for finding in findings],
             },
             "source": source[:255],
@@ -223,7 +239,7 @@ def _check(symbol: str, timeframe: str, row: BarSeries | None) -> Checked:
         digest = file_sha256(path)
         if row is not None and row.sha256 == digest:
             return Checked(symbol, timeframe, True, f"{row.rows:,} bars, as recorded")
-        _record(symbol, timeframe, frame, digest, row.source if row else "", series_calendar(root, symbol, timeframe))
+        _record(symbol, timeframe, frame, digest, row.source if row else "", series_origin(root, symbol, timeframe))
         seen = "was not recorded" if row is None else "was newer than its row"
         return Checked(symbol, timeframe, True, f"{len(frame):,} bars; the file {seen}, which is repaired")
 

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 from redis.exceptions import RedisError
 
-from training import checkpoints, operations, requests, uploads
+from training import checkpoints, homes, operations, requests, uploads
 from training.mails import mail_end
 from training.models import LIVE, Operation, Status
 from training.queues import NoWorker
@@ -34,11 +34,15 @@ class Caretaker(threading.Thread):
         self._ended.set()
 
     def run(self) -> None:
-        reaper, pruned = Reaper(), -DAY_SECONDS
+        reaper, pruned, folders = Reaper(), -DAY_SECONDS, dict[str, str]()
         while True:
             try:
                 for sentence in (*reaper.look(), *self.roll_call.look()):
                     self.say(sentence)
+                now = homes.states()
+                for name in [name for name in now if now[name] != folders.get(name, "ok")]:
+                    self.say(f"the folder of {name} is back" if now[name] == "ok" else now[name])
+                folders = now
                 if self.resume:
                     for sentence in resume_interrupted():
                         self.say(sentence)

@@ -12,6 +12,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -52,13 +53,26 @@ class Schedule:
         self.saved_at = self.clock()
 
 
-def save(
-    operation_id: str, attempt: int, epoch: int, kind: str, parts: Parts, before: Callable[[], None] = lambda: None
-) -> Checkpoint:
-    """Write the parts and record them; of an operation's checkpoints the last two are kept.
+@dataclass(frozen=True)
+class Written:
+    """A checkpoint whose folder is whole on disk and that has no row yet."""
 
-    `before` is called in the transaction that records them. Raises CheckpointError, and Away while the folder is not there.
-    """
+    operation_id: str
+    attempt: int
+    epoch: int
+    kind: str
+    folder: str
+    sha256: str
+    size: int
+
+
+def save(operation_id: str, attempt: int, epoch: int, kind: str, parts: Parts) -> Checkpoint:
+    """Write the parts and record them; see `write` and `record`."""
+    return record(write(operation_id, attempt, epoch, kind, parts))
+
+
+def write(operation_id: str, attempt: int, epoch: int, kind: str, parts: Parts) -> Written:
+    """Put the parts on disk, whole. Raises CheckpointError, and Away while the folder is not there."""
     root = homes.require("checkpoints")
     folder = f"{operation_id}/{attempt}/epoch_{epoch:06d}_{kind}"
     try:
@@ -70,16 +84,19 @@ def save(
         homes.require("checkpoints")  # it may have gone meanwhile
         raise CheckpointError(f"checkpoint of epoch {epoch} could not be saved in {root}: {error.strerror or error}") from error
     homes.require("checkpoints")  # what was written into an empty place is not saved
+    return Written(operation_id, attempt, epoch, kind, folder, digest, sum(map(len, parts.values())))
+
+
+def record(written: Written, before: Callable[[], None] = lambda: None) -> Checkpoint:
+    """The row of what is on disk; of an operation's checkpoints the last two are kept.
+
+    `before` is called in the transaction that records it.
+    """
+    values = asdict(written)
     with transaction.atomic():
         before()
-        row, _ = Checkpoint.objects.update_or_create(
-            folder=folder,
-            defaults={
-                "operation_id": operation_id, "attempt": attempt, "epoch": epoch, "kind": kind,
-                "sha256": digest, "size": sum(map(len, parts.values())), "created": timezone.now(),
-            },
-        )  # fmt: skip
-    for old in _in_order(operation_id)[KEPT:]:
+        row, _ = Checkpoint.objects.update_or_create(folder=values.pop("folder"), defaults={**values, "created": timezone.now()})
+    for old in _in_order(written.operation_id)[KEPT:]:
         remove(old)
     return row
 
@@ -163,6 +180,11 @@ def _put_aside(name: str) -> str:
         text = f"checkpoint {name} is damaged and could not be put aside: {error.strerror or error}"
         raise CheckpointError(text) from error
     return aside.name
+
+
+def discard(written: Written) -> None:
+    """What was written for an operation that another process has taken over meanwhile: nobody would sweep it."""
+    shutil.rmtree(Path(settings.CHECKPOINT_DIR) / written.folder, ignore_errors=True)
 
 
 def remove(row: Checkpoint) -> None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from training.api_shapes_operations import symbols_of, timeframes_of
+from training.files import FolderError
+from training.kept import kept_predictions
 from training.models import Operation
+from training.pairs import Difference, Losses, are_of_the_same_rows, difference
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
     """One training as it is compared. settings: path → value of the effective strategy, flattened."""
 
@@ -72,8 +76,8 @@ def comparability(runs: Sequence[Run]) -> Comparability:
     kinds = {_kind(run) for run in runs}
     if len(kinds) > 1:
         return Comparability(
-            "bad", "Some of these call classes and some predict returns: their figures measure different things.",
-            (f"{_names(runs, 'regression')} predict returns", f"{_names(runs, 'classification')} call classes"),
+            "bad", "Some of these predict classes and some returns: their figures measure different things.",
+            (f"{_names(runs, 'regression')} predict returns", f"{_names(runs, 'classification')} predict classes"),
         )  # fmt: skip
     reasons = tuple(_differences(runs))
     digests = {run.summary.get("rows_sha256") for run in runs}
@@ -114,7 +118,7 @@ def _differences(runs: Sequence[Run]) -> list[str]:
             found.append(f"other {word}: {'; '.join(told)}")
     judged = _distinct(str(run.summary.get("split") or "nothing") for run in runs)
     if len(judged) > 1:
-        found.append(f"judged on {' and '.join(judged)} rows")
+        found.append(f"judged on {' and '.join(judged)} sets")
     return found
 
 
@@ -141,8 +145,29 @@ def _other_bars(runs: Sequence[Run]) -> list[str]:
     return [series for series, digests in seen.items() if len(digests) > 1]
 
 
-def whom_to_trust(runs: Sequence[Run], same_rows: bool) -> str:
-    """Which of the runs beat their own baselines, and which of those is the better as far as the figures say."""
+def losses_of(run: Run) -> Losses:
+    """What the model lost on each row that it is judged on: 0 right and 1 wrong, or the squared error. FolderError if its
+    predictions cannot be read."""
+    model, split = run.operation.trained_model, str(run.summary.get("split"))
+    kept = kept_predictions(model)
+    side = model.metrics.get(split) or {}
+    try:
+        times, symbols, labels = (kept[f"{split}.{name}"] for name in ("times", "symbols", "labels"))
+        if _kind(run) == "regression":
+            values = np.square(labels - kept[f"{split}.returns"])
+        else:
+            values = (kept[f"{split}.probabilities"].argmax(axis=1) != labels).astype(np.float64)
+    except KeyError as missing:
+        raise FolderError(f"the predictions of {run.name} hold no {missing}") from None
+    return Losses(times, symbols, values, len(times) / max(side.get("independent_rows") or len(times), 1))
+
+
+def whom_to_trust(runs: Sequence[Run], same_rows: bool, losses: Callable[[Run], Losses] = losses_of) -> str:
+    """Which of the runs beat their own baselines, and which of those is the better as far as the figures say.
+
+    A leader is one whose lead over each other run is real, row by row on the same rows; of several runs so much clearer
+    as there are pairs that might have led by chance.
+    """
     better = [run for run in runs if run.summary.get("beats")]
     if not better:
         return "None of them beats its own baselines: there is nothing to trust yet."
@@ -151,29 +176,42 @@ def whom_to_trust(runs: Sequence[Run], same_rows: bool) -> str:
         return f"Only {names} beats its own baselines."
     if not same_rows:
         return f"{names} beat their own baselines. Which of them is better cannot be told from different rows."
-    if _kind(runs[0]) == "regression":
-        return _trust_of_returns(better, names)
-    ranked = sorted(better, key=lambda run: -run.summary["accuracy"])
-    first, second = ranked[:2]
-    share, count = first.summary["accuracy"], max(first.summary["rows"], 1)
-    gap, margin = share - second.summary["accuracy"], 2 * math.sqrt(2 * share * (1 - share) / count)
-    points = f"{100 * gap:.1f} points more labels right than {second.name}, give or take {100 * margin:.1f}"
-    if gap > margin:
-        return f"{first.name} leads: {points}."
-    return f"{names} beat their own baselines. They cannot be told apart: {first.name} has {points}."
+    try:
+        lost = {run: losses(run) for run in better}
+    except FolderError as error:
+        return f"{names} beat their own baselines. Which of them is better cannot be told: {error}."
+    first, *others = sorted(better, key=lambda run: float(lost[run].values.mean()))
+    if not all(are_of_the_same_rows(lost[first], lost[other]) for other in others):
+        return f"{names} beat their own baselines. Which of them is better cannot be told: their rows were kept in other orders."
+    pairs = len(better) * (len(better) - 1) // 2
+    leads = [difference(lost[first], lost[other], pairs) for other in others]
+    told = _lead_in_words(first, others[0], leads[0])
+    if all(lead.is_real for lead in leads):
+        return f"{first.name} leads: {told}."
+    return f"{names} beat their own baselines. They cannot be told apart: {told}."
 
 
-def _trust_of_returns(better: Sequence[Run], names: str) -> str:
-    """By the squared error saved beside the best baseline, which is the same for all: it needs only the rows."""
-    first, second = sorted(better, key=lambda run: -run.summary["gain"])[:2]
-    gap = first.summary["gain"] - second.summary["gain"]
-    margin = math.hypot(first.summary["gain_margin"], second.summary["gain_margin"])
-    points = (
-        f"{100 * gap:.1f} points more of the baseline's squared error saved than {second.name}, give or take {100 * margin:.1f}"
+def _lead_in_words(first: Run, second: Run, lead: Difference) -> str:
+    """How much the first has before the second on the same rows, and the margin of error of that."""
+    if lead.margin is None:
+        return "their labels overlap so much that too few independent rows are left"
+    if not lead.mean:
+        return f"{first.name} and {second.name} are equally good on these rows"
+    if _kind(first) == "regression":
+        scale = _error_of_baseline(second)
+        return (
+            f"the squared error of {first.name} is {100 * lead.mean / scale:.1f} % of the best baseline's lower than that of "
+            f"{second.name} (margin of error ±{100 * lead.margin / scale:.1f} %, row by row)"
+        )
+    return (
+        f"{first.name} is right on {100 * lead.mean:.1f} points more of the rows than {second.name} "
+        f"(margin of error ±{100 * lead.margin:.1f} points, row by row)"
     )
-    if gap > margin:
-        return f"{first.name} leads: {points}."
-    return f"{names} beat their own baselines. They cannot be told apart: {first.name} has {points}."
+
+
+def _error_of_baseline(run: Run) -> float:
+    """The mean squared error of the best baseline, which is the same for all models of the same rows."""
+    return float(run.summary["baseline_rmse"]) ** 2 or 1.0
 
 
 def axes_of(runs: Sequence[Run], most: int = 7) -> list[dict[str, Any]]:
@@ -184,7 +222,7 @@ def axes_of(runs: Sequence[Run], most: int = 7) -> list[dict[str, Any]]:
         if len({v for v in values if v is not None}) > 1:
             axes.append({"name": path.removeprefix("training.").removeprefix("model.architecture."), "values": values})
     reached = [
-        ("labels right", "accuracy"), ("balanced", "balanced_accuracy"), ("MCC", "mcc"), ("RMSE", "rmse"),
+        ("accuracy", "accuracy"), ("balanced", "balanced_accuracy"), ("MCC", "mcc"), ("RMSE", "rmse"),
         ("R²", "r2"), ("IC", "ic"), ("validation loss", "val_loss"),
     ]  # fmt: skip
     figures = [{"name": word, "values": [run.summary.get(key) for run in runs]} for word, key in reached]

@@ -19,8 +19,8 @@ from django.utils import timezone
 from training.processes import dying_with_parent, end_in_words
 from training.values import Refusal
 
-#: Cards that did not answer are asked again after so long, each time after twice as long.
-FIRST_PAUSE, LONGEST_PAUSE = 60.0, 3600.0
+#: Cards that did not answer are asked again after twice as long as they were waited for, each time after twice as long.
+LONGEST_PAUSE = 3600.0
 PROBE = """
 import json, torch
 from training.trainer.device import device_memory, device_name
@@ -65,13 +65,13 @@ def graphics_devices() -> list[Device]:
 class CardSearch(threading.Thread):
     """Asks for the graphics cards beside everything else, again and again until they answer."""
 
-    def __init__(self, say: Callable[[str], None], first_pause: float = FIRST_PAUSE) -> None:
+    def __init__(self, say: Callable[[str], None]) -> None:
         super().__init__(name="cards", daemon=True)
         self.say = say
         #: Set once the cards were asked, whatever came of it; and how many there are, once they answered.
         self.was_asked = threading.Event()
         self.count: int | None = None
-        self._pause = first_pause
+        self._pause = min(LONGEST_PAUSE, 2 * settings.DEVICE_SECONDS)
         self._ended = threading.Event()
 
     def end(self) -> None:

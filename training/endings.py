@@ -19,6 +19,7 @@ from training.patience import patiently
 from training.progress import Progress
 from training.values import Cancelled, Refusal
 
+CANCELLED = "stopped on request (cancellation)"
 log = logging.getLogger(__name__)
 
 
@@ -67,9 +68,11 @@ def stopped(progress: Progress, stop: Cancelled) -> str:
     if stop.kind == "superseded":
         shutil.rmtree(Path(settings.BUNDLE_DIR) / f"{progress.operation_id}-{progress.attempt}", ignore_errors=True)
         return "superseded"
+    if progress.is_left:
+        return Status.CANCELLED
     _keep(progress, stop.kind)
     status = Status.CANCELLED if stop.kind == "cancellation" else Status.INTERRUPTED
-    reason = f"stopped on request ({stop.kind})"
+    reason = CANCELLED if stop.kind == "cancellation" else f"stopped on request ({stop.kind})"
     patiently(lambda: operations.stop(progress.operation_id, progress.attempt, status, reason), progress.operation_id)
     return status
 
@@ -105,7 +108,8 @@ def _pause(operation: Operation, error: Exception) -> float | None:
 def _keep(progress: Progress, kind: str) -> None:
     """Save what can be saved, and bring the row up to date as far as it is still ours."""
     try:
-        progress.save(kind)
+        progress.save(kind)  # first, as it may be stopped by force
+        progress.settle()
         progress.write()
     except Cancelled:
         log.warning("%s attempt %s was taken over while it ended", progress.operation_id, progress.attempt)

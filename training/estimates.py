@@ -9,10 +9,12 @@ from statistics import median
 from typing import Any
 
 from strategies_app.vocabulary import TIMEFRAMES
-from training.models import BarSeries, Operation, Status
+from training.models import BarSeries, EpochMetric, Operation, Status
 
 #: Earlier runs that are looked at, and by what factor their size may differ.
 RUNS, SIMILAR, SIMILAR_BATCH = 30, 4.0, 2.0
+#: So many epochs tell the pace of a run.
+PACE_EPOCHS = 20
 #: (symbol, timeframe) → first and last bar (s since 1970) and the number of bars.
 Stored = Mapping[tuple[str, str], tuple[float, float, int]]
 
@@ -68,16 +70,33 @@ def _similar(one: float, other: float, factor: float) -> bool:
 
 
 def _rates(stored: Stored) -> list[tuple[float, Mapping[str, Any], float]]:
-    """Bars, strategy, seconds per epoch and bar, of the latest runs; not of resumed ones, which know the last attempt only."""
+    """Bars, strategy, seconds per epoch and bar, of the latest runs; not of resumed ones, which know the last attempt only.
+
+    What a process does once (imports, compiled kernels, the first step of an optimizer) is no epoch's time: the pace is
+    that of the epochs after the first; of a run whose epochs are not there, that of its training stage.
+    """
     done = Operation.objects.filter(status=Status.COMPLETED, attempt=1, trained_model__isnull=False, started__isnull=False)
-    rows = done.order_by("-created").values_list("spec", "started", "finished", "trained_model__metrics__training")[:RUNS]
+    names = ("pk", "spec", "started", "finished", "stage_seconds", "trained_model__metrics__training")
+    rows = list(done.order_by("-created").values_list(*names)[:RUNS])
+    paces = _paces([pk for pk, *_ in rows])
     found = []
-    for spec, started, finished, training in rows:
+    for pk, spec, started, finished, stages, training in rows:
         plain = json.loads(spec)
         bars, epochs = _bars(plain, stored), (training or {}).get("epochs_completed") or 0
         if bars and epochs:
-            found.append((bars, plain, (finished - started).total_seconds() / epochs / bars))
+            whole = stages.get("train") or (finished - started).total_seconds()
+            found.append((bars, plain, paces.get(pk, whole / epochs) / bars))
     return found
+
+
+def _paces(operations: list[str]) -> dict[str, float]:
+    """Operation → seconds of an epoch, by some of those after its first."""
+    of_run: dict[str, list[float]] = {}
+    rows = EpochMetric.objects.filter(operation__in=operations, epoch__range=(1, PACE_EPOCHS))
+    for operation, seconds in rows.values_list("operation", "metrics__seconds"):
+        if seconds:
+            of_run.setdefault(operation, []).append(float(seconds))
+    return {operation: median(seconds) for operation, seconds in of_run.items()}
 
 
 def _bars(spec: Mapping[str, Any], stored: Stored) -> float:

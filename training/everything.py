@@ -19,7 +19,7 @@ from django.db import DatabaseError
 from redis.exceptions import RedisError
 
 from ktrdr_site import embedded_redis
-from training import assets, queues
+from training import assets, homes, queues
 from training.caretaker import Caretaker, bury_dead
 from training.devices import CardSearch, visible_to
 from training.modes import TooOpen, close_home, closed_sentence
@@ -32,6 +32,8 @@ Say = Callable[[str], None]
 #: A worker that is not there after so long is not waited for, as long as there is one to train and one to answer.
 LATE_SECONDS = 60.0
 WELCOME_SECONDS = 0.2
+#: So long a socket's handshake may wait for its turn while a crowd comes back.
+HANDSHAKE_SECONDS = 60
 
 
 class CannotStart(Refusal):
@@ -55,6 +57,7 @@ class Plan:
 
 def run_everything(plan: Plan, say: Say) -> None:
     """Until Ctrl-C or SIGTERM. Raises Refusal with what is in the way."""
+    homes.require_before_all()
     with _only_one():
         plan = replace(plan, port=_free_port(plan))
         if not settings.REDIS_EMBEDDED:
@@ -85,7 +88,9 @@ def children(plan: Plan) -> list[Child]:
     counts = {"cpu": plan.cpu, "gpu": plan.gpu or 0, "quick": 1}
     hosts = ",".join(dict.fromkeys([*settings.ALLOWED_HOSTS, plan.host]))
     proxied = ["--proxy-headers"] if settings.BEHIND_TLS else []
-    web = ["daphne", "-v", "0", "-b", plan.host, "-p", str(plan.port), *proxied, "ktrdr_site.asgi:application"]
+    patience = ["--websocket_connect_timeout", str(HANDSHAKE_SECONDS)]
+    options = ["-v", "0", "--no-server-name", *proxied, *patience, "-b", plan.host, "-p", str(plan.port)]
+    web = ["daphne", *options, "ktrdr_site.asgi:application"]
     started = ",".join(tag for tag, count in counts.items() if count)
     found = [_module("web", 1, web, {"KTRDR_ALLOWED_HOSTS": hosts, "KTRDR_STARTED_BY_UP": started})]
     for tag, count in counts.items():
@@ -163,6 +168,7 @@ def _set_up(say: Say) -> None:
     """Modes, tables, static files, a first user, and operations that died with the machine."""
     _close_home(say)
     call_command("migrate", interactive=False, verbosity=0)
+    homes.require_all()
     assets.collect()
     _first_user(say)
     _bury_dead(say)

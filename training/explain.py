@@ -102,7 +102,7 @@ def _rows_again(bundle: Bundle, spec: StrategySpec) -> Prepared:
     gone = "the stored bars are not those of the training any more, so its validation rows cannot be made again"
     if {symbol: dict(digests) for symbol, digests in bars.fingerprints.items()} != bundle.fingerprints:
         raise ModelError(gone)
-    cache = FeatureCache(homes.local_folder(Path(settings.CACHE_DIR)), settings.CACHE_LIMIT_BYTES)
+    cache = FeatureCache(folder, settings.CACHE_LIMIT_BYTES) if (folder := homes.cache_folder()) else None
     prepared = prepare(spec, bars, cache=cache, data_threads=settings.DATA_THREADS)
     rows, kept = prepared.dataset.rows, bundle.predictions["validation"]
     positions = prepared.splits.validation

@@ -13,6 +13,7 @@ from redis.exceptions import BusyLoadingError, RedisError
 from redis.exceptions import ConnectionError as RedisGone
 from redis.exceptions import TimeoutError as RedisSilent
 
+from training.database_words import sentence_of
 from training.values import Refusal
 
 TRANSIENT, DATA, STRATEGY, RESOURCES, BUG = "transient", "data", "strategy", "resources", "bug"
@@ -114,7 +115,7 @@ def cause_of(error: BaseException) -> str:
     if isinstance(error, ValidationError):
         return f"the stored strategy does not fit this version of the program any more: {error.errors()[0]['msg']}"
     if isinstance(error, DatabaseError | InterfaceError) and category_of(error) != BUG:
-        return f"the database could not be used: {text}"
+        return sentence_of(error)
     if isinstance(error, RedisError):
         return f"Redis does not answer: {text}"
     if isinstance(error, OSError):

@@ -38,6 +38,17 @@ class Unreachable(FolderError):
     """The system could not read the folder or a file of it just now: of its content nothing is known."""
 
 
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An OSError from inside names the file: of a write to a full disk the system itself tells no name."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise type(error)(error.errno, error.strerror, str(path)) from error
+
+
 def sync_folder(path: Path) -> None:
     """Make renames inside a folder last; a file's own fsync does not."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -60,7 +71,7 @@ def write_folder(folder: Path, contents: Mapping[str, bytes]) -> str:
     unfinished.mkdir()  # as open as its neighbours: mkdtemp's are closed to a group too
     try:
         for name, content in {**contents, MANIFEST: manifest}.items():
-            with (unfinished / name).open("xb") as file:
+            with naming(folder / name), (unfinished / name).open("xb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
@@ -86,7 +97,7 @@ def read_folder(folder: Path, names: tuple[str, ...] | None = None, *, from_disk
         contents = {name: _read(folder / name, from_disk) for name in sorted(wanted)}
         saved = _read(folder / MANIFEST, from_disk)
     except FileNotFoundError as problem:
-        raise Missing(f"{folder} is not there") from problem
+        raise Missing(f"{folder} cannot be read: it is not there") from problem
     except OSError as problem:
         raise Unreachable(f"{folder} cannot be read: {problem.strerror or problem}") from problem
     if saved != _manifest(contents):

@@ -27,6 +27,8 @@ def follow(operation_id: str, display: Display) -> str:
             for message in listener.messages(LOOK_SECONDS):
                 heard = time.monotonic()
                 _show(message, display)
+            if display.reader_left:
+                raise BrokenPipeError
             if time.monotonic() - looked < LOOK_SECONDS:
                 continue
             looked = time.monotonic()

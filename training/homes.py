@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, TypeVar
@@ -100,6 +99,16 @@ def while_there(name: str, work: Callable[[Path], Result], note: Callable[[str],
             return result
 
 
+def require_before_all() -> None:
+    """Before a lock is taken or a table made: Away if the database knows a home and it is not there; a new one knows none."""
+    try:
+        said = _trouble("home", path_of("home")) if is_set_up() else None
+    except DatabaseError:  # whoever sets it up says what is wrong with it
+        said = None
+    if said:
+        raise Away(said)
+
+
 def adopt(name: str) -> str:
     """The folder as it is now is the one from now on, with the id that it has or a new one; in words what was done."""
     path = path_of(name)
@@ -114,9 +123,12 @@ def adopt(name: str) -> str:
     return f"{path} is the folder of {name} from now on{'' if found else ', with a new id'}"
 
 
-def local_folder(path: Path) -> Path:
-    """A folder for what only this machine needs, made unless it lies in a home that is not there."""
-    if not path.exists() and (not path.is_relative_to(path_of("home")) or is_there("home")):
+def cache_folder() -> Path | None:
+    """The folder of copies that only this machine needs, made if need be; None while it would lie in a home that is away."""
+    path = Path(settings.CACHE_DIR)
+    if path.is_relative_to(path_of("home")) and not is_there("home"):
+        return None
+    with contextlib.suppress(OSError):  # whoever keeps something there says so
         path.mkdir(parents=True, exist_ok=True)
     return path
 
@@ -202,16 +214,16 @@ def _mark_in(path: Path) -> str | None:
 def _marked(path: Path) -> str:
     """Make the folder, if need be, and put an id into it; of two that do so at once both get the same."""
     path.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=f"{MARK}-", dir=path)
+    temporary = path / f"{MARK}-{secrets.token_hex(4)}.tmp"
     try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        with temporary.open("x", encoding="ascii") as file:
             file.write(f"{secrets.token_hex(16)}\n")
             file.flush()
             os.fsync(file.fileno())
         with contextlib.suppress(FileExistsError):
             os.link(temporary, path / MARK)
     finally:
-        os.unlink(temporary)
+        temporary.unlink(missing_ok=True)
     sync_folder(path)
     key = _mark_in(path)
     assert key is not None, "it was written just now"

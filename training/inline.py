@@ -60,7 +60,15 @@ def _run(operation: Operation, attempt: int, stream: TextIO, program: str, hand:
     console = console_on(stream)
     with log_file(operation.pk, attempt) as log, Display(title, console) as display:
         display.state.best = _best_so_far(operation)
-        status = run_operation(operation.pk, attempt, [display, log], allow_inexact=allow_inexact, on_start=hand)
+
+        def begin(progress: Progress) -> None:
+            # As when a terminal is closed: what is trained is saved, and can be resumed.
+            display.on_leaving = lambda: progress.request_stop("shutdown")
+            if display.reader_left:
+                display.on_leaving()
+            hand(progress)
+
+        status = run_operation(operation.pk, attempt, [display, log], allow_inexact=allow_inexact, on_start=begin)
     mail_end(operation.pk)
     tell(operation.pk, status, console, program)
     return status

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import traceback
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,29 @@ if TYPE_CHECKING:
 
 TAIL_BYTES = 64 * 1024
 log = logging.getLogger(__name__)
+
+
+class AttemptFile(RotatingFileHandler):
+    """An attempt's log, rotated at 5 MB. What cannot be written is told once, with the file's name, and stops nothing."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, maxBytes=5_000_000, backupCount=2, encoding="utf-8")
+        self._told = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self._told:
+            self._told = True
+            log.warning("%s cannot be written: %s; the training goes on", self.baseFilename, error.strerror or error)
+
+    def close(self) -> None:
+        try:
+            super().close()
+        except OSError as error:  # the end of it did not fit on the disk either
+            if not self._told:
+                log.warning("%s cannot be written: %s", self.baseFilename, error.strerror or error)
 
 
 def log_path(operation_id: str, attempt: int) -> Path:

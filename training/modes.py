@@ -14,6 +14,7 @@ from pathlib import Path
 
 #: What a home holds by name; other names in it are the owner's own affair, behind the folder's own mode.
 KNOWN = frozenset({
+    ".ktrdr-id", ".uploads.lock",
     "analytics", "bars", "bundles", "cache", "checkpoints", "ktrdr.sqlite3", "ktrdr.sqlite3-journal", "ktrdr.sqlite3-shm",
     "ktrdr.sqlite3-wal", "logs", "numba", "redis", "secret_key", "sources", "static", "up.lock", "uploads",
 })  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,7 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str = "") -> di
     from training.trainer.targets import learn_target
 
     bars = load_bars(spec, Path(settings.STORE_DIR), threads=settings.DATA_THREADS)
-    cache = FeatureCache(homes.local_folder(Path(settings.CACHE_DIR)), settings.CACHE_LIMIT_BYTES)
+    cache = FeatureCache(folder, settings.CACHE_LIMIT_BYTES) if (folder := homes.cache_folder()) else None
     prepared = prepare(spec, bars, cache=cache, data_threads=settings.DATA_THREADS, memory_limit=settings.MEMORY_LIMIT)
     taken = footprint_of(spec, bars, settings.DATA_THREADS, in_file=is_in_file(prepared))
     dataset, splits = prepared.dataset, prepared.splits
@@ -46,6 +48,7 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str = "") -> di
         "strategy": f"{spec.name} ({label})",
         "symbols": _names(dataset.symbols),
         "timeframes": f"{', '.join(spec.timeframes)} (rows on {spec.base_timeframe})",
+        "bars": bars_text(spec, bars.sources),
         "dates": f"{spec.training_data.start} to {spec.training_data.end}",
         "network": f"{spec.model.type}, {parameter_count(network):,} parameters, {len(dataset.feature_names)} features"
         f"{f' in windows of {spec.window} bars' if spec.window > 1 else ''}, "
@@ -54,7 +57,7 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str = "") -> di
         "worker": worker or f"this process, {device} ({device_name(device)})",
         "features": list(dataset.feature_names),
         "class_names": list(dataset.class_names),
-        "split": split_ledger(dataset, splits, bars),
+        "split": in_times(split_ledger(dataset, splits, bars)),
         "class_shares": {name: class_shares(dataset, positions) for name, positions in parts.items() if len(positions)},
         "return_figures": {name: told for name, positions in parts.items() if (told := return_figures(dataset, positions))},
         "longest_look_ahead": longest_look_ahead(spec, dataset),
@@ -64,10 +67,36 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str = "") -> di
     }
 
 
+def in_times(ledger: dict[str, Any]) -> dict[str, Any]:
+    """With `times`: where the sides begin and end, as every time of an answer is written; the numbers beside it are older."""
+    from training.pipeline.finding import iso
+
+    spans = {
+        symbol: [{**span, "first": iso(span["first"]), "last": iso(span["last"])} for span in of]
+        for symbol, of in ledger["spans"].items()
+    }
+    moments = {name: [iso(time) for time in ledger[name]] for name in ("cuts", "embargo_ends")}
+    times = {"start": iso(ledger["start"]), "end": iso(ledger["end"]), **moments, "spans": spans}
+    return {**ledger, "times": times}
+
+
 def _names(symbols: tuple[str, ...]) -> str:
     from training.pipeline.coverage import MOST_NAMES, named
 
     return ", ".join(symbols) if len(symbols) <= MOST_NAMES else f"{len(symbols):,}: {named(symbols)}"
+
+
+def bars_text(spec: StrategySpec, sources: Mapping[str, Mapping[str, str]]) -> str:
+    """Which stored series each timeframe is taken from: `1h as stored, 4h resampled from 1h`."""
+    from training.pipeline.finding import counted
+
+    told = []
+    for timeframe in spec.timeframes:
+        taken = Counter(sources[symbol][timeframe] for symbol in spec.symbols)
+        ways = {s: "as stored" if s == timeframe else f"resampled from {s}" for s in taken}
+        numbers = {s: f" ({counted(count, 'symbol')})" if len(taken) > 1 else "" for s, count in taken.items()}
+        told.append(f"{timeframe} {' or '.join(ways[s] + numbers[s] for s in taken)}")
+    return ", ".join(told)
 
 
 def device_text(device: str, told: Footprint, weights: int) -> str:

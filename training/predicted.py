@@ -11,8 +11,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from strategies_app.schema import StrategySpec, feature_names
+from training.pipeline.arguments import require
 from training.pipeline.coverage import DataError
 from training.pipeline.dataset import build_features
+from training.pipeline.gate import admit_frames
 from training.signals import SIGNALS, signals_of, signals_of_returns
 from training.split_ledger import side_names
 from training.trainer.bundle import Bundle
@@ -46,10 +48,13 @@ class Predictions:
 def predict_bars(bundle: Bundle, symbol: str, frames: Mapping[str, pd.DataFrame], start: int) -> Predictions:
     """Probabilities or returns, and signals, of one symbol's base bars from `start` (µs) on; frames as `load_bars` gives them.
 
-    For bars that begin where the training's began, features and probabilities are those of training, bit for bit.
+    They come through the gate: DataError for bars of which nothing can be said. For bars that begin where the training's
+    began, features and probabilities are those of training, bit for bit.
     """
+    require("bundle", bundle, Bundle, "what train_strategy or load_bundle gives")
     spec = StrategySpec.model_validate(bundle.spec)
     bundle.require_features(feature_names(spec))
+    admit_frames(spec, symbol, frames, start)
     features, times, ends = build_features(spec, frames, start)
     if len(times) == 0:
         needed = "all its features" if spec.window == 1 else f"all features in the {spec.window} bars up to it"

@@ -16,10 +16,12 @@ from strategies_app.schema import StrategySpec
 from training.footprint import PER_BAR, Footprint, exceeds, footprint, must_fit, program_now
 from training.memory import free_room, size_text
 from training.pipeline import cache as feature_cache
-from training.pipeline.checks import check_rows, set_columns
+from training.pipeline.arguments import require, require_call, require_threads
+from training.pipeline.checks import check_rows, lost_rows, set_columns
 from training.pipeline.coverage import MINIMUM_ROWS, DataError, few_bars
 from training.pipeline.dataset import MatrixOf, build_dataset, matrix_rows
 from training.pipeline.finding import kept, refused
+from training.pipeline.gate import admitted
 from training.pipeline.loading import RunBars
 from training.pipeline.remarks import gathered
 from training.pipeline.splits import check_splits, cut_rows
@@ -36,6 +38,10 @@ class FeatureCache:
 
     folder: Path
     limit: int
+
+    def __post_init__(self) -> None:
+        require("the cache's folder", self.folder, Path, "a pathlib.Path")
+        require("the cache's limit", self.limit, int, "a number of bytes")
 
 
 @dataclass(frozen=True)
@@ -61,8 +67,19 @@ def prepare(
 
     data_threads: symbols that are worked out at a time; it changes no row. memory_limit: bytes that the run may take
     beside the program, None: as many as are free. Features that do not fit go straight into the cache's file; TooLarge
-    if the rest does not fit either.
+    if the rest does not fit either. The bars come through the gate: DataError for bars that nothing may be trained on.
     """
+    require_call("on_stage", on_stage)
+    require_threads("data_threads", data_threads)
+    require("cache", cache, (FeatureCache, type(None)), "a FeatureCache or None")
+    require("memory_limit", memory_limit, (int, type(None)), "a number of bytes or None")
+    return prepare_admitted(spec, admitted(spec, bars), on_stage, cache, data_threads, memory_limit)
+
+
+def prepare_admitted(
+    spec: StrategySpec, bars: RunBars, on_stage: OnStage, cache: FeatureCache | None, data_threads: int, memory_limit: int | None
+) -> Prepared:
+    """The same of bars that came through the gate."""
     _refuse_few(spec, bars)
     notes = [*bars.notes, *warnings_of(spec)]
     dataset = _rows(spec, bars, on_stage, cache, notes, data_threads, memory_limit)
@@ -70,7 +87,8 @@ def prepare(
     splits = cut_rows(dataset, spec.training.data_split)
     check_splits(dataset, splits)
     checked = check_rows(dataset, splits, set_columns(spec))
-    notes += [finding.sentence for finding in checked.findings]
+    lost = lost_rows(dataset, spec.base_timeframe, {symbol: len(clock) for symbol, clock in bars.clock.items()})
+    notes += [finding.sentence for finding in (*lost, *checked.findings)]
     on_stage("split", 1.0)
     return Prepared(
         dataset,
@@ -81,7 +99,7 @@ def prepare(
                 spec.symbols,
             )
         ),
-        {"data": kept(bars.findings), "inputs": checked.plain()},
+        {"data": kept([*lost, *bars.findings]), "inputs": checked.plain()},
     )
 
 

@@ -117,16 +117,16 @@ def _begin(run: RunBars, symbol: str, spec: StrategySpec, bars: int) -> int:
 
 
 def _shown(run: RunBars, symbol: str, timeframe: str, begin: int) -> _Shown:
-    """The bars of a timeframe from the bucket on that holds `begin`."""
+    """The bars of a timeframe from the one on that holds `begin`."""
     import numpy as np
 
-    from training.pipeline.coverage import bucket_start
+    from training.pipeline.coverage import duration
     from training.pipeline.features import bar_columns
     from training.pipeline.frames import bar_times
 
     frame = run.frames[symbol][timeframe]
     times = bar_times(frame)
-    first = int(np.searchsorted(times, bucket_start(begin, timeframe)))
+    first = int(np.searchsorted(times, begin - duration(timeframe), side="right"))
     return _Shown(times, bar_columns(frame), min(first, len(times) - 1))
 
 

@@ -6,15 +6,19 @@ second, the operation's row once a second, checkpoints by their schedule.
 
 from __future__ import annotations
 
+import functools
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from django.db import DatabaseError, close_old_connections, transaction
 
 from training import checkpoints, homes, operations
 from training.models import EpochMetric, Operation, Status
+from training.patience import PATIENCE_SECONDS
+from training.recording import Recorder
 from training.values import BatchMetrics, Cancelled, Collapse, EpochMetrics, Parts
 
 #: Stage → its usual share of a run, until an earlier run tells better; the percentage is their sum and never goes back.
@@ -26,6 +30,8 @@ WATCH_SECONDS = 0.1
 ROW_SECONDS = 1.0
 #: So long after it was found away the folder of checkpoints is looked for again, at an epoch's end.
 AWAY_SECONDS = 1.0
+#: So many epochs wait at most for a database that is away; the next one waits with them.
+MOST_UNWRITTEN = 10_000
 #: After a database that stayed busy, the run trains so many times as long as it has waited before it tries again.
 WAITED = 3.0
 SUPERSEDED = "another process took this operation over"
@@ -44,6 +50,14 @@ class Watcher(Protocol):
     def note(self, text: str) -> None: ...
 
 
+class _Due(NamedTuple):
+    """The epochs that no row tells of yet, from which on older rows are to go, and how often the run had gone back."""
+
+    rows: list[EpochMetric]
+    replaced: int | None
+    times_back: int
+
+
 class Progress:
     """The `Callback` of one attempt at an operation."""
 
@@ -55,7 +69,9 @@ class Progress:
         watchers: Sequence[Watcher] = (),
         clock: Callable[[], float] = time.monotonic,
         weights: Mapping[str, float] = STAGES,
+        recorder: Recorder | None = None,
     ) -> None:
+        """recorder: writes to the database until `settle`; without one each report does so itself, and waits."""
         self.operation_id, self.attempt = operation_id, attempt
         self.weights = weights
         self.stage_seconds: dict[str, float] = {}
@@ -67,6 +83,8 @@ class Progress:
         self._checks: Mapping[str, Any] | None = None
         self._classes = Collapse()
         self._fractions = dict.fromkeys(STAGES, 0.0)
+        #: Its end is written already, and its process is about to end.
+        self.is_left = False
         self._stop: str | None = None
         self._next_watch = self._next_row = clock()
         self._unwritten: list[EpochMetric] = []
@@ -74,13 +92,20 @@ class Progress:
         self._state: Callable[[], Parts] | None = None
         self._saved_epoch: int | None = None
         self._replaced: int | None = None
+        self._times_back = 0
         self._owed: float | None = None  # a checkpoint that could not be saved, and when it is tried again
         self._ahead = False  # checkpoints of epochs that the run went back over may be there
+        self._recorder, self._rows = recorder, threading.Lock()
 
     @property
     def epoch_under_way(self) -> tuple[int | None, int]:
         """The epoch that is trained now, counted from 1 (None before the first batch), and how many there are to be."""
         return (None, 0) if self._batch is None else (self._batch.epoch + 1, self._batch.epochs)
+
+    @property
+    def has_nothing_to_save(self) -> bool:
+        """Whether no epoch is completed yet: what the attempt has done so far is done again by the next one."""
+        return self.epoch is None and self.stage not in ("evaluate", "save")
 
     def request_stop(self, kind: str) -> None:
         """Ask the run to end at its next report: `cancellation`, `shutdown` or `superseded` (another attempt owns it).
@@ -122,7 +147,8 @@ class Progress:
         if went_back:
             self._forget_from(metrics["epoch"])
         self.epoch, self._state = metrics["epoch"], state
-        self._unwritten.append(row_of(self.operation_id, self.attempt, metrics))
+        with self._rows:
+            self._unwritten.append(row_of(self.operation_id, self.attempt, metrics))
         for watcher in self.watchers:
             watcher.epoch(metrics, self.percent)
         if news := self._classes.news(metrics):
@@ -139,8 +165,10 @@ class Progress:
 
         Their rows go when this epoch's row comes, so that nobody reads a history with a hole.
         """
-        self._unwritten = [row for row in self._unwritten if row.epoch < epoch]
-        self._replaced = epoch if self._replaced is None else min(epoch, self._replaced)
+        with self._rows:
+            self._unwritten = [row for row in self._unwritten if row.epoch < epoch]
+            self._replaced = epoch if self._replaced is None else min(epoch, self._replaced)
+            self._times_back += 1
         self._saved_epoch, self._ahead = None, True
 
     # --- what it leads to ---
@@ -165,14 +193,17 @@ class Progress:
             return False
         if self._saved_epoch == self.epoch:
             return True
+        if self._recorder is not None and self._recorder.is_full:
+            self._owed = self.clock() + AWAY_SECONDS
+            return False  # so many are on disk already that nobody knows of
         try:
-            if operations.live_status(self.operation_id, self.attempt) is None:
-                return False  # what an attempt that lost its operation saves would never be swept
-            homes.require("checkpoints")
-            if self._ahead:
-                checkpoints.remove_after(self.operation_id, self.attempt, self.epoch)
-            # The epochs that it covers are recorded with it: a run that goes on after it measures them no more.
-            checkpoints.save(self.operation_id, self.attempt, self.epoch, kind, self._state(), self._write_epochs)
+            if self._stop == "superseded":
+                return False
+            written = checkpoints.write(self.operation_id, self.attempt, self.epoch, kind, self._state())
+            if self._recorder is not None:
+                self._recorder.put(functools.partial(self._record, written, ahead=self._ahead))
+            elif not self._record(written, ahead=self._ahead):
+                return False
         except homes.Away as away:
             ends = f"the end of epoch {self.epoch + 1} could not be saved"
             self.note(f"{'the training goes on and saves once it can' if kind == 'periodic' else ends}: {away}")
@@ -188,11 +219,32 @@ class Progress:
             self._owed = None
             return False
         if self._owed is not None:
-            self.note(f"the folder of checkpoints is back: the end of epoch {self.epoch + 1} is saved")
+            self.note(f"the end of epoch {self.epoch + 1} is saved")
         self._saved_epoch, self._ahead, self._owed = self.epoch, False, None
-        self._unwritten, self._replaced = [], None
         self.schedule.saved()
         return True
+
+    def _record(self, written: checkpoints.Written, ahead: bool) -> bool:
+        """The row of a checkpoint, with those of the epochs that it covers: a run that goes on after it measures them no more.
+
+        False, and nothing is left of it, if another attempt owns the operation: nobody would sweep it.
+        """
+        if operations.live_status(self.operation_id, self.attempt) is None:
+            checkpoints.discard(written)
+            self.request_stop("superseded")
+            return False
+        if ahead:
+            checkpoints.remove_after(self.operation_id, self.attempt, written.epoch)
+        due = self._due()
+        checkpoints.record(written, lambda: self._write_epochs(due))
+        self._forget(due)
+        return True
+
+    def settle(self) -> None:
+        """The run has come to its end: from here on what is written is waited for."""
+        if self._recorder is not None:
+            self._recorder.drain(PATIENCE_SECONDS)
+            self._recorder = None
 
     def rest(self, seconds: float) -> None:
         """Wait for something that a run needs; raises Cancelled once it is asked to stop."""
@@ -203,47 +255,75 @@ class Progress:
 
     def write(self) -> None:
         """Bring the operation's row and epoch metrics up to date; raises Cancelled if the row says stop."""
+        checks = self._checks
         status = operations.beat(
             self.operation_id,
             self.attempt,
             stage=self.stage,
             percent=self.percent,
             epoch=self.epoch,
-            notes=self.notes,
-            stage_seconds={name: round(seconds, 3) for name, seconds in self.stage_seconds.items()},
-            **({} if self._checks is None else {"checks": dict(self._checks)}),
+            notes=list(self.notes),
+            stage_seconds={name: round(seconds, 3) for name, seconds in list(self.stage_seconds.items())},
+            **({} if checks is None else {"checks": dict(checks)}),
         )
-        if status is not None:
-            self._checks = None  # once is enough
         if status is None:
             raise Cancelled(SUPERSEDED, kind="superseded")
-        if self._unwritten:
+        if self._checks is checks:
+            self._checks = None  # once is enough
+        due = self._due()
+        if due.rows:
             with transaction.atomic():
-                self._write_epochs()
-            self._unwritten, self._replaced = [], None
+                self._write_epochs(due)
+            self._forget(due)
         if status == Status.CANCELLING:
             self._stop = self._stop or "cancellation"
 
-    def _write_epochs(self) -> None:
+    def _due(self) -> _Due:
+        with self._rows:
+            return _Due(list(self._unwritten), self._replaced, self._times_back)
+
+    def _write_epochs(self, due: _Due) -> None:
         """Inside a transaction; what was written is forgotten once that has ended well."""
-        if self._replaced is not None:
-            EpochMetric.objects.filter(operation_id=self.operation_id, attempt=self.attempt, epoch__gte=self._replaced).delete()
-        EpochMetric.objects.bulk_create(self._unwritten, ignore_conflicts=True)
+        if due.replaced is not None:
+            EpochMetric.objects.filter(operation_id=self.operation_id, attempt=self.attempt, epoch__gte=due.replaced).delete()
+        EpochMetric.objects.bulk_create(due.rows, ignore_conflicts=True)
+
+    def _forget(self, due: _Due) -> None:
+        """What is written is due no more, unless the run went back meanwhile: then older rows are still to go."""
+        done = set(map(id, due.rows))
+        with self._rows:
+            self._unwritten = [row for row in self._unwritten if id(row) not in done]
+            if self._times_back == due.times_back:
+                self._replaced = None
 
     def _look(self, now: float) -> None:
         """Write what is due, and stop if asked to."""
         if now >= self._next_row:
             self._next_row = now + ROW_SECONDS
-            try:
-                self.write()
-            except DatabaseError as error:
-                # A database that is busy for a moment must not end hours of training: the next look tries again.
-                log.warning("progress could not be written: %s", error)
-                close_old_connections()  # one that the database has ended would never work again
-                after = self.clock()
-                self._next_row = max(self._next_row, after + WAITED * (after - now))
+            if self._recorder is None:
+                self._write_now(now)
+            else:
+                self._recorder.offer(self._write_aside)
+                if len(self._unwritten) >= MOST_UNWRITTEN:
+                    self._recorder.drain(ROW_SECONDS)
         if self._stop is not None:
             raise Cancelled(SUPERSEDED if self._stop == "superseded" else self._stop, kind=self._stop)
+
+    def _write_aside(self) -> None:
+        try:
+            self.write()
+        except Cancelled:
+            self.request_stop("superseded")
+
+    def _write_now(self, now: float) -> None:
+        try:
+            self.write()
+        except DatabaseError as error:
+            # A database that is busy for a moment must not end hours of training: the next look tries again.
+            log.warning("progress could not be written: %s", error)
+            close_old_connections()  # one that the database has ended would never work again
+            after = self.clock()
+            self._next_row = max(self._next_row, after + WAITED * (after - now))
 
 
 def learned_weights(operation_id: str) -> Mapping[str, float]:

@@ -16,16 +16,26 @@ from training.models import Status
 
 #: How often a request to stop is looked for.
 LOOK_SECONDS = 0.2
+#: So long the run may take to hear of it before `leave` is called: one call of a library may take seconds.
+HEAR_SECONDS = 0.1
 log = logging.getLogger(__name__)
 
 
 class Pulse:
-    """A context; inside, `on_stop` is called once with `cancellation` or `superseded` when the row says so, and `look` often."""
+    """A context; inside, `on_stop` is called once with `cancellation` or `superseded` when the row says so, and `look` often.
+
+    leave: called in the pulse's thread a moment after a cancellation that the run has not ended for.
+    """
 
     def __init__(
-        self, operation_id: str, attempt: int, on_stop: Callable[[str], None], look: Callable[[], None] = lambda: None
+        self,
+        operation_id: str,
+        attempt: int,
+        on_stop: Callable[[str], None],
+        look: Callable[[], None] = lambda: None,
+        leave: Callable[[], None] = lambda: None,
     ) -> None:
-        self.operation_id, self.attempt, self.on_stop, self.look = operation_id, attempt, on_stop, look
+        self.operation_id, self.attempt, self.on_stop, self.look, self.leave = operation_id, attempt, on_stop, look, leave
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
 
@@ -60,8 +70,17 @@ class Pulse:
                 continue
             if status is None or status == Status.CANCELLING:
                 self.on_stop("superseded" if status is None else "cancellation")
+                if status is not None and not self._ended.wait(HEAR_SECONDS):
+                    self._leave()
                 return self._beat_on()
         return None
+
+    def _leave(self) -> None:
+        try:
+            self.leave()
+        except DatabaseError as error:  # then the run ends by itself
+            log.warning("the end of %s could not be written at once: %s", self.operation_id, error)
+            close_old_connections()
 
     def _beat_on(self) -> None:
         """While the run comes to its end it is still alive."""

@@ -17,6 +17,7 @@ from typing import Any
 from django.conf import settings
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 
+from training import belonging
 from training.values import Refusal
 
 QUEUES = ("gpu", "cpu", "quick")
@@ -125,6 +126,9 @@ def live_workers(queue: str | None = None) -> list[WorkerState]:
         environment = {k.decode(): v.decode() for k, v in connection.hgetall(environment_key(worker.name)).items()}
         state = str(getattr(worker.get_state(), "value", worker.get_state()))
         found.append(WorkerState(worker.name, names[0], state, worker.get_current_job_id(), heartbeat, environment))
+    if any("database" in worker.environment for worker in found):  # those of another one take nothing of ours
+        key = belonging.own().key
+        found = [worker for worker in found if worker.environment.get("database", key) == key]
     return sorted(found, key=lambda w: (QUEUES.index(w.queue) if w.queue in QUEUES else len(QUEUES), w.name))
 
 
@@ -154,8 +158,9 @@ def enqueue(operation_id: str, attempt: int, queue: str) -> None:
     import django_rq
 
     django_rq.get_queue(queue).enqueue_call(
-        JOB, args=(operation_id, attempt), job_id=job_id(operation_id, attempt), timeout=-1, result_ttl=3600, failure_ttl=86400
-    )
+        JOB, args=(operation_id, attempt), job_id=job_id(operation_id, attempt), timeout=-1, result_ttl=3600, failure_ttl=86400,
+        meta=belonging.mark(belonging.own()),
+    )  # fmt: skip
 
 
 def hand_over(operation_id: str, attempt: int, queue: str) -> None:
@@ -226,7 +231,8 @@ def enqueue_quick(question: str, arguments: dict[str, Any], owner: int) -> str:
     must_answer_quickly()
     with told():
         job = queue_of("quick").enqueue_call(
-            QUICK_JOB, args=(question, arguments), job_id=f"quick-{secrets.token_hex(16)}", meta={"owner": owner},
+            QUICK_JOB, args=(question, arguments), job_id=f"quick-{secrets.token_hex(16)}",
+            meta={"owner": owner, **belonging.mark(belonging.own())},
             ttl=QUICK_TTL_SECONDS, result_ttl=QUICK_TTL_SECONDS, failure_ttl=QUICK_TTL_SECONDS,
         )  # fmt: skip
     return str(job.id)
@@ -237,6 +243,7 @@ def enqueue_fetch(key: str, turn: int) -> None:
     with told():
         queue_of("quick").enqueue_call(
             FETCH_JOB, args=(key, turn), job_id=f"fetch-{key}-{turn}", timeout=FETCH_TIMEOUT_SECONDS,
+            meta=belonging.mark(belonging.own()),
             result_ttl=QUICK_TTL_SECONDS, failure_ttl=QUICK_TTL_SECONDS,
         )  # fmt: skip
 

@@ -14,14 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from strategies_app.schema import StrategySpec
+from training.pipeline.arguments import require, require_call, require_one_of, require_threads
 from training.pipeline.coverage import duration
+from training.pipeline.gate import admitted
 from training.pipeline.loading import RunBars, load_bars
 from training.predicted import Predictions, edge_of, predict_bars
-from training.prepared import FeatureCache, OnStage, Prepared, prepare
+from training.prepared import FeatureCache, OnStage, Prepared, prepare, prepare_admitted
 from training.split_ledger import split_ledger
 from training.trainer.analytics import Sink
 from training.trainer.bundle import Bundle
-from training.trainer.device import choose_device, environment
+from training.trainer.device import choose_device, devices, environment
 from training.trainer.evaluation import evaluate
 from training.trainer.loop import Fitted, fit
 from training.trainer.returns import MEASURES as RETURN_MEASURES
@@ -57,8 +59,13 @@ def train_strategy(
     Raises DataError, TrainingError, Diverged and CheckpointError in one sentence each, and whatever
     the callback raises.
     """
-    callback = callback or Silent()
-    prepared = prepare(spec, bars, callback.on_stage, cache, data_threads, memory_limit)
+    _check_arguments(
+        callback=callback, note=note, on_checks=on_checks, strategy_text=strategy_text, device=device, threads=threads,
+        data_threads=data_threads, resume=resume, cache=cache, on_analytics=on_analytics, resident_limit=resident_limit,
+        memory_limit=memory_limit,
+    )  # fmt: skip
+    callback, bars = callback or Silent(), admitted(spec, bars)
+    prepared = prepare_admitted(spec, bars, callback.on_stage, cache, data_threads, memory_limit)
     for text in prepared.notes:
         note(text)
     on_checks(prepared.checks)
@@ -69,6 +76,22 @@ def train_strategy(
     for text in fitted.warnings:
         note(text)
     return _bundle(spec, bars, prepared, fitted, strategy_text, callback.on_stage)
+
+
+def _check_arguments(**given: Any) -> None:
+    """WrongArgument where a notebook gives something else than is wanted."""
+    if given["callback"] is not None:
+        require_call("callback", given["callback"], "on_stage", "on_batch_end", "on_epoch_end")
+    for name in ("note", "on_checks", *(["on_analytics"] if given["on_analytics"] is not None else [])):
+        require_call(name, given[name])
+    require("strategy_text", given["strategy_text"], str, "the text that the strategy was read from")
+    require_one_of("device", given["device"], (None, *devices()))
+    for name in ("resident_limit", "memory_limit"):
+        require(name, given[name], (int, type(None)), "a number of bytes or None")
+    require_threads("threads", given["threads"])
+    require_threads("data_threads", given["data_threads"])
+    require("resume", given["resume"], (dict, type(None)), "a checkpoint's parts or None")
+    require("cache", given["cache"], (FeatureCache, type(None)), "a FeatureCache or None")
 
 
 def _bundle(

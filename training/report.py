@@ -12,6 +12,7 @@ from rich.text import Text
 
 from training import label_words, measure_words
 from training.pipeline.coverage import day_of
+from training.pipeline.finding import counted
 from training.verdict import baseline_name, baselines_of, is_of_returns, judge, percent
 
 Metrics = Mapping[str, Any]
@@ -32,7 +33,9 @@ def result_tables(metrics: Metrics, split: Metrics) -> RenderableType:
         parts += [Text(), _symbols(seen["per_symbol"])]
     training = metrics["training"]
     stopped = "stopped early" if training["early_stopped"] else "ran to the end"
-    parts.append(Text(f"{training['epochs_completed']} epochs, best {training['best_epoch'] + 1}, {stopped}", style="dim"))
+    parts.append(
+        Text(f"{counted(training['epochs_completed'], 'epoch')}, best {training['best_epoch'] + 1}, {stopped}", style="dim")
+    )
     return Group(*parts)
 
 
@@ -113,7 +116,7 @@ def _symbols(per_symbol: Mapping[str, Metrics]) -> Table:
 def plan_tables(plan: Metrics) -> RenderableType:
     """What a training would do, without doing it."""
     facts = _list("Plan")
-    for name in ("strategy", "symbols", "timeframes", "dates", "network", "memory", "worker"):
+    for name in ("strategy", "symbols", "timeframes", "bars", "dates", "network", "memory", "worker"):
         facts.add_row(name, plan[name])
     split = plan["split"]
     rows = _table("Rows", "", "Rows", *label_words.split_columns(plan))
@@ -128,7 +131,7 @@ def plan_tables(plan: Metrics) -> RenderableType:
     for number, of in enumerate(plan["checks"]["inputs"]["features"]):
         features.add_row(str(number), of["name"], _figures_of(of))
     notes = [Text(f"note: {text}") for text in plan["notes"]]
-    look = Text(f"a label looks at most {plan['longest_look_ahead']:,} bars ahead")
+    look = Text(f"a label looks at most {counted(plan['longest_look_ahead'], 'bar')} ahead")
     labels = _labels(plan["label_report"])
     return Group(facts, Text(), rows, Text(", ".join(spans)), look, Text(), labels, *notes, Text(), features)
 

@@ -45,9 +45,9 @@ class Actor:
         return self.user.get_username() if self.user is not None else ""
 
 
-def audit(actor: Actor, action: str, target: str, **details: Any) -> None:
+def audit(actor: Actor, action: str, target: str, **details: Any) -> AuditEntry:
     """Leave a trace."""
-    AuditEntry.objects.create(
+    return AuditEntry.objects.create(
         user=actor.user, username=actor.name, action=action, target=target, details={"via": actor.via, **details}
     )
 

@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
@@ -19,6 +18,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from training.logs import AttemptFile
 from training.progress import STAGES
 from training.values import BatchMetrics, EpochMetrics
 
@@ -57,6 +57,7 @@ class State:
         self.best = float("inf")
         # Fraction and time of the first batch seen: from here this attempt's pace is reckoned.
         self._first: tuple[float, float] | None = None
+        self._is_warm = False
         self._epoch_began = 0.0
         self._fraction = 0.0
 
@@ -87,6 +88,8 @@ class State:
         self.best = min(self.best, metrics["val_loss"])
         self.speed = metrics["samples_per_second"]
         self._epoch_began = self.clock()
+        if not self._is_warm:  # the first epoch compiled and filled caches: the pace counts from its end
+            self._is_warm, self._first = True, (self._fraction, self._epoch_began)
 
     def seconds_left(self) -> float | None:
         """Of the training at its present pace; None before there is one. Early stopping may end it sooner."""
@@ -124,6 +127,9 @@ class Display:
         self._ended = threading.Event()
         self._lock = threading.Lock()
         self._said = ""
+        #: Whoever read the output has gone (`| head -1`); on_leaving is called once then, from any thread.
+        self.reader_left = False
+        self.on_leaving: Callable[[], None] = lambda: None
 
     def __enter__(self) -> Display:
         self.console.print(self.title, markup=False)
@@ -170,7 +176,13 @@ class Display:
     def _say(self, text: str) -> None:
         with self._lock:
             self._said_at, self._said = time.monotonic(), text
-            self.console.print(text, markup=False)
+            if self.reader_left:
+                return
+            try:
+                self.console.print(text, markup=False)
+            except BrokenPipeError:
+                self.reader_left = True
+                self.on_leaving()
 
     def _line(self) -> str:
         state = self.state
@@ -214,35 +226,43 @@ class Display:
         return Group(*lines, self._rail())
 
 
+class Output(Console):
+    """Of a closed pipe the command itself decides; rich would end the program at once."""
+
+    def on_broken_pipe(self) -> None:
+        self._buffer.clear()
+        raise BrokenPipeError
+
+
 def console_on(stream: TextIO) -> Console:
     """A console as wide as the terminal, which breaks long lines; what a program reads is wide enough for whole ids."""
-    console = Console(file=stream, highlight=False)
+    console = Output(file=stream, highlight=False)
     if not console.is_terminal:
-        console = Console(file=stream, highlight=False, soft_wrap=True, width=WIDE)
+        console = Output(file=stream, highlight=False, soft_wrap=True, width=WIDE)
     return console
 
 
 class LogFile:
-    """A watcher that writes what happened, with the time of day, to the attempt's log; rotated at 5 MB. Use it as a context.
+    """A watcher that writes what happened, with the time of day, to the attempt's log; rotated. Use it as a context.
 
-    A log that cannot be written (a full disk) is told once by the logging module and stops no training. It is begun once
-    `is_there` says that its folder is.
+    A log that cannot be written (a full disk) is told once and stops no training. It is begun once `is_there` says that its
+    folder is.
     """
 
     def __init__(self, path: Path, is_there: Callable[[], bool] = lambda: True) -> None:
         self.path, self.is_there = path, is_there
-        self._handler: RotatingFileHandler | None = None
+        self._handler: AttemptFile | None = None
         self._stage = ""
         self._next_look = 0.0
         self._begun()
 
-    def _begun(self) -> RotatingFileHandler | None:
+    def _begun(self) -> AttemptFile | None:
         if self._handler is None and time.monotonic() >= self._next_look:
             self._next_look = time.monotonic() + SILENCE_SECONDS
             if not self.is_there():
                 return None
             try:
-                self._handler = RotatingFileHandler(self.path, maxBytes=5_000_000, backupCount=2, encoding="utf-8")
+                self._handler = AttemptFile(self.path)
             except OSError as error:
                 self._next_look = math.inf
                 logging.getLogger(__name__).warning("the log %s cannot be written: %s", self.path, error.strerror or error)
@@ -278,7 +298,11 @@ class LogFile:
 
 
 class Waiting:
-    """Says at once what is being done, and again every second, on the error stream: for commands that show no run."""
+    """Says at once what is being done, on the error stream: for commands that show no run.
+
+    On a terminal one line counts the seconds; elsewhere it is said again after 1, 2, 4, … seconds, so that a log of a
+    long wait stays short and the wait is still not a silent one.
+    """
 
     def __init__(self, text: str, stream: TextIO) -> None:
         self.text, self.stream = text, stream
@@ -286,7 +310,7 @@ class Waiting:
         self._thread = threading.Thread(target=self._tick, name="waiting", daemon=True)
 
     def __enter__(self) -> Waiting:
-        self.stream.write(f"{self.text} …\n")
+        self.stream.write(f"{self.text} …{'' if self.stream.isatty() else chr(10)}")
         self.stream.flush()
         self._thread.start()
         return self
@@ -296,7 +320,13 @@ class Waiting:
         self._thread.join()
 
     def _tick(self) -> None:
-        began = time.monotonic()
-        while not self._ended.wait(SILENCE_SECONDS):
-            self.stream.write(f"{self.text} … {duration_text(time.monotonic() - began)}\n")
+        began, pause = time.monotonic(), SILENCE_SECONDS
+        is_terminal = self.stream.isatty()
+        while not self._ended.wait(pause):
+            told = f"{self.text} … {duration_text(time.monotonic() - began)}"
+            self.stream.write(f"\r{told}\x1b[K" if is_terminal else f"{told}\n")
+            self.stream.flush()
+            pause = pause if is_terminal else pause * 2
+        if is_terminal:
+            self.stream.write("\r\x1b[K")
             self.stream.flush()

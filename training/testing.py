@@ -16,24 +16,28 @@ from __future__ import annotations
 from strategies_app import catalogue, plugins
 from training.laws import indicators, labels, networks
 from training.laws.law import Law, Subject, broken
+from training.pipeline.arguments import require
 
 __all__ = ["Law", "indicator_laws", "label_laws", "network_laws"]
 
 
 def indicator_laws(name: str) -> list[Law]:
     """The laws of the indicator of this name, built in or installed."""
+    require("the name", name, str, "the name of an indicator")
     known = name in catalogue.indicators() and name not in indicators.REPAINTING
     return indicators.laws(_subject(catalogue.INDICATORS, name)) if known else _not_found(catalogue.INDICATORS, name)
 
 
 def label_laws(name: str) -> list[Law]:
     """The laws of the label of this name, built in or installed."""
+    require("the name", name, str, "the name of a label")
     known = name in catalogue.label_classes()
     return labels.laws(_subject(catalogue.LABELS, name)) if known else _not_found(catalogue.LABELS, name)
 
 
 def network_laws(name: str) -> list[Law]:
     """The laws of the network of this name, installed, or mlp (lstm and gru see windows of rows and have tests of their own)."""
+    require("the name", name, str, "the name of a network")
     known = name in networks.known()
     return networks.laws(_subject(catalogue.NETWORKS, name)) if known else _not_found(catalogue.NETWORKS, name)
 

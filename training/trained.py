@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 
 from strategies_app import plugins
 from strategies_app.vocabulary import nearest
+from training import homes
 from training.models import TrainedModel
 from training.values import Refusal
 
@@ -26,21 +28,45 @@ class ModelError(Refusal):
 
 def open_model(name: str) -> Bundle:
     """The bundle of a stored model's name, or in the folder of a path; refused if a byte of it was changed."""
-    row = TrainedModel.objects.filter(name=name).first()
-    if row is None and not Path(name).is_dir():
-        names = list(TrainedModel.objects.values_list("name", flat=True))
-        near = nearest(name, names)
-        stored = f"stored are {', '.join(names[:10])}" if names else "no model is trained yet"
-        raise ModelError(f"no model '{name}', {f'did you mean {near}?' if near else stored}")
-    from training.trainer.bundle import BundleError, load_bundle, manifest_sha256
+    folder, recorded = _found(name)
+    from training.trainer.bundle import load_bundle
 
-    if row is None:
-        return load_bundle(Path(name))
-    folder = Path(settings.BUNDLE_DIR) / row.folder
+    if recorded and not folder.exists():
+        homes.require("bundles")  # with all of them away, this one is not gone
     bundle = load_bundle(folder)
-    if manifest_sha256(folder) != row.sha256:
-        raise BundleError(f"the bundle {folder} is not the one that was recorded for {name}")
+    _refuse_other(name, folder, recorded)
     return bundle
+
+
+def describe_model(name: str) -> tuple[Any, list[str]]:
+    """What is stored of a model, with the fields of a bundle that are no arrays, and the packages that predicting with it
+    lacks, each a phrase: without them a model can still be looked at."""
+    folder, recorded = _found(name)
+    from training.trainer.bundle import read_document
+
+    document, _ = read_document(folder)
+    _refuse_other(name, folder, recorded)
+    return SimpleNamespace(**document), plugins.missing(document["plugins"])
+
+
+def _found(name: str) -> tuple[Path, str]:
+    """Where the model of that name, or at that path, lies, and the sha256 that was recorded of it; "" of a path."""
+    row = TrainedModel.objects.filter(name=name).first()
+    if row is not None:
+        return Path(settings.BUNDLE_DIR) / row.folder, row.sha256
+    if Path(name).is_dir():
+        return Path(name), ""
+    names = list(TrainedModel.objects.values_list("name", flat=True))
+    near = nearest(name, names)
+    stored = f"stored are {', '.join(names[:10])}" if names else "no model is trained yet"
+    raise ModelError(f"no model '{name}', {f'did you mean {near}?' if near else stored}")
+
+
+def _refuse_other(name: str, folder: Path, recorded: str) -> None:
+    from training.trainer.bundle import BundleError, manifest_sha256
+
+    if recorded and manifest_sha256(folder) != recorded:
+        raise BundleError(f"the bundle {folder} is not the one that was recorded for {name}")
 
 
 def predict_stored(

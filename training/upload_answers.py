@@ -71,7 +71,7 @@ def load_upload(key: str, user: int) -> dict[str, Any]:
     with _bounded(upload):
         loaded = load_file(
             options["symbol"], options["timeframe"], upload.path, _reading(upload), replace=bool(options["replace"]),
-            calendar=_calendar(upload), timeframe_is_right=bool(options["timeframe_is_right"]),
+            calendar=_calendar(upload),
         )  # fmt: skip
     merge = loaded.merge
     counts = {"added": merge.added, "same": merge.same, "replaced": merge.replaced}
@@ -221,14 +221,18 @@ def _spacing(shown: str, chosen: str, said: str) -> str:
 
 
 def _preview(frame: pd.DataFrame, upload: Upload) -> dict[str, Any]:
+    import numpy as np
+
     from training.pipeline.calendars import expected_bars
     from training.pipeline.frames import bar_times, time_text
+    from training.pipeline.gaps import habit_of
     from training.pipeline.quality import quality
 
-    times, timeframe, calendar = bar_times(frame), upload.options["timeframe"], _calendar_after(upload)
-    beside = _beside_stored(frame, upload)
+    times, timeframe, calendar, stored = bar_times(frame), upload.options["timeframe"], _calendar_after(upload), _stored(upload)
+    beside = _beside_stored(frame, stored, upload)
     expected, silent = expected_bars(calendar, timeframe, times)
-    odd = [*silent, *quality(frame, timeframe, calendar, expected).findings()]
+    after = times if stored is None else np.union1d(times, bar_times(stored))
+    odd = [*silent, *quality(frame, timeframe, calendar, expected, habit_of(after, timeframe)).findings()]
     ends = frame if len(frame) <= 2 * SHOWN else frame.iloc[[*range(SHOWN), *range(-SHOWN, 0)]]
     values = [[None if value != value else value for value in row] for row in ends.to_numpy().tolist()]
     return {
@@ -255,27 +259,44 @@ def _calendar_after(upload: Upload) -> str:
     return series_calendar(root, symbol, timeframe) if symbol and series_path(root, symbol, timeframe).exists() else ""
 
 
-def _beside_stored(frame: pd.DataFrame, upload: Upload) -> dict[str, Any]:
+def _stored(upload: Upload) -> pd.DataFrame | None:
+    """The bars of the series that are stored already."""
+    from django.conf import settings
+
+    from training.pipeline.bars import read_bars, series_path
+
+    symbol, timeframe = upload.options["symbol"], upload.options["timeframe"]
+    root = Path(settings.STORE_DIR)
+    if not symbol or not series_path(root, symbol, timeframe).exists():
+        return None
+    return read_bars(root, symbol, timeframe)
+
+
+def _beside_stored(frame: pd.DataFrame, stored: pd.DataFrame | None, upload: Upload) -> dict[str, Any]:
     """How the file's bars stand to those of the store: new, the same, or other values at the same time."""
     from django.conf import settings
 
-    from training.pipeline.bars import merge_bars, read_bars, series_origin, series_path
+    from training.pipeline.bars import merge_bars, series_origin
     from training.pipeline.coverage import DataError
     from training.pipeline.frames import bar_times
+    from training.pipeline.misreading import refuse_misread
+    from training.pipeline.origins import origin_after
     from training.pipeline.spacing import refuse_wrong_timeframe
 
     symbol, timeframe = upload.options["symbol"], upload.options["timeframe"]
-    root, is_right = Path(settings.STORE_DIR), bool(upload.options["timeframe_is_right"])
-    if not symbol or not series_path(root, symbol, timeframe).exists():
-        refuse_wrong_timeframe(bar_times(frame), timeframe, told=is_right, asks=True)
+    root, reading = Path(settings.STORE_DIR), _reading(upload)
+    if stored is None:
+        refuse_wrong_timeframe(bar_times(frame), timeframe, told=reading.timeframe_is_right, asks=True)
         return {"added": len(frame), "same": 0, "differ": 0, "conflict": "", "stored": False}
-    stored = read_bars(root, symbol, timeframe)
     merge = merge_bars(stored, frame, replace=True)
-    told = is_right or series_origin(root, symbol, timeframe).timeframe_is_right
-    refuse_wrong_timeframe(bar_times(frame), timeframe, bar_times(merge.frame), told=told, asks=True)
+    before = series_origin(root, symbol, timeframe)
+    now = origin_after(before, reading)
+    refuse_wrong_timeframe(bar_times(frame), timeframe, bar_times(merge.frame), told=now.timeframe_is_right, asks=True)
+    refuse_misread(stored, frame, timeframe, before, now, replace=True)
     conflict = ""
     if merge.replaced:
         try:
+            refuse_misread(stored, frame, timeframe, before, now, replace=False)
             merge_bars(stored, frame)
         except DataError as error:
             conflict = str(error)

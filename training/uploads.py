@@ -170,8 +170,8 @@ def _keep(name: str, parts: Iterable[bytes], owner: int) -> Upload:
     upload = Upload(secrets.token_hex(16), owner, safe_name(name), 0, {**AS_SENT, "symbol": symbol, "timeframe": timeframe})
     folder = _root() / upload.key
     try:
-        homes.require("uploads").chmod(0o700)
-        folder.mkdir(mode=0o700)
+        homes.require("uploads")
+        folder.mkdir()
         with upload.path.open("xb") as stored:
             for part in parts:
                 stored.write(part)
@@ -253,7 +253,7 @@ def of_owner(owner: int) -> list[Upload]:
 
 def sweep() -> int:
     """Remove what is older than a day; how many."""
-    old = [folder for folder in _root().glob("*") if folder.is_dir() and time.time() - _changed(folder) > KEPT_SECONDS]
+    old = [folder for folder in _root().glob("[!.]*") if folder.is_dir() and time.time() - _changed(folder) > KEPT_SECONDS]
     for folder in old:
         shutil.rmtree(folder, ignore_errors=True)
     return len(old)

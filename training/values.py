@@ -96,7 +96,8 @@ class Dataset:
     clock int64 (m,): the sorted union of the base-bar times of all symbols in [start, end], before
     any row was dropped; it is what splits are cut on. normalization: one of none, zscore, minmax per
     feature. class_names is empty for a regression label. dropped counts rows left out, by reason;
-    dropped_by_symbol the same for each symbol. window: consecutive bars that an example consists of.
+    dropped_by_symbol the same for each symbol. window: consecutive bars that an example consists of. without_bar:
+    symbol → timeframe → base bars for which no bar of that timeframe is known.
     """
 
     rows: Rows
@@ -108,6 +109,7 @@ class Dataset:
     dropped: Mapping[str, int] = field(default_factory=dict)
     dropped_by_symbol: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     window: int = 1
+    without_bar: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     @property
     def begins(self) -> Microseconds:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
+from importlib import import_module
+from types import SimpleNamespace
 from typing import Any
 
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
-from django.contrib.auth import get_user_model
+from django.conf import settings
+from django.contrib.auth import get_user
 
 from training.audience import Audience
 from training.models import Operation
@@ -19,8 +23,10 @@ PERMISSION = "training.view_operation"
 MOST_FOLLOWED = 50
 #: So often the right to look is asked for again, and something is sent even if nothing moves.
 RIGHTS_SECONDS, ALIVE_SECONDS = 60, 5
+#: What an id may look like; no database is asked for anything else.
+ID = re.compile("[A-Za-z0-9_.-]{1,64}")
 #: Close codes, by which the page knows whether to come back.
-NOT_SIGNED_IN, NOT_ALLOWED, NOT_UNDERSTOOD = 4401, 4403, 4400
+NOT_SIGNED_IN, NOT_ALLOWED, NOT_UNDERSTOOD, NOTHING_THERE = 4401, 4403, 4400, 4404
 
 
 def session_mark(session_key: str | None) -> str:
@@ -36,15 +42,17 @@ class OperationSocket(AsyncWebsocketConsumer):
     def __init__(self, audience: Audience) -> None:
         super().__init__()
         self.audience = audience
-        self.session = ""
+        self.key = self.session = ""
         self._waiting: dict[tuple[str, str], str] = {}
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def connect(self) -> None:
-        session = self.scope.get("session")
-        self.session = session_mark(getattr(session, "session_key", None))
-        await self.accept()  # a refused handshake tells the page nothing; a close code does
+        self.key = self.scope["cookies"].get(settings.SESSION_COOKIE_NAME) or ""
+        self.session = session_mark(self.key)
+        # At once, whoever it is: a refused handshake tells the page nothing, a close code does; and a crowd that comes back
+        # after a restart would be cut off while each of its handshakes waits for the database.
+        await self.accept()
         if refusal := await self._refusal():
             await self.close(code=refusal)
             return
@@ -96,18 +104,21 @@ class OperationSocket(AsyncWebsocketConsumer):
 
     async def _refusal(self) -> int:
         """The close code for one who may not look, else 0; asked of the database each time."""
-        user = self.scope.get("user")
-        if user is None or not user.is_authenticated:
-            return NOT_SIGNED_IN
-        return await database_sync_to_async(_refusal_of)(user.pk, self.scope["session"].session_key)
+        return await database_sync_to_async(_refusal_of)(self.key) if self.key else NOT_SIGNED_IN
 
 
-def _refusal_of(user_id: int, session_key: str) -> int:
-    from django.contrib.sessions.models import Session
-    from django.utils import timezone
+class NoSocket(AsyncWebsocketConsumer):
+    """Any other address."""
 
-    user = get_user_model().objects.filter(pk=user_id, is_active=True).first()
-    if user is None or not Session.objects.filter(pk=session_key, expire_date__gt=timezone.now()).exists():
+    async def connect(self) -> None:
+        await self.accept()
+        await self.close(code=NOTHING_THERE)
+
+
+def _refusal_of(session_key: str) -> int:
+    sessions = import_module(settings.SESSION_ENGINE)
+    user = get_user(SimpleNamespace(session=sessions.SessionStore(session_key)))  # type: ignore[arg-type]
+    if not user.is_authenticated:
         return NOT_SIGNED_IN
     return 0 if user.has_perm(PERMISSION) else NOT_ALLOWED
 
@@ -118,9 +129,11 @@ def _ids_in(text: str | None) -> list[str] | None:
         wanted: Any = json.loads(text or "")["follow"]
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
-    fits = isinstance(wanted, list) and len(wanted) <= MOST_FOLLOWED and all(isinstance(x, str) and len(x) <= 64 for x in wanted)
+    fits = (
+        isinstance(wanted, list) and len(wanted) <= MOST_FOLLOWED and all(isinstance(x, str) and ID.fullmatch(x) for x in wanted)
+    )
     return wanted if fits else None
 
 
 def _known(wanted: list[str]) -> list[str]:
-    return list(Operation.objects.filter(pk__in=[text for text in wanted if "\0" not in text]).values_list("pk", flat=True))
+    return list(Operation.objects.filter(pk__in=wanted).values_list("pk", flat=True))

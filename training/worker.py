@@ -22,11 +22,11 @@ from django.conf import settings
 from django.db import DatabaseError, connections
 from redis.exceptions import RedisError, ResponseError
 from rq import worker_registration
-from rq.exceptions import StopRequested
+from rq.exceptions import InvalidJobOperation, NoSuchJobError, StopRequested
 from rq.executions import ExecutionRegistry
 from rq.job import JobStatus
 
-from training import operations, queues
+from training import belonging, operations, queues
 from training.mails import mail_end
 from training.models import LIVE, Operation, Status
 from training.processes import die_with, end_in_words
@@ -48,12 +48,14 @@ log = logging.getLogger(__name__)
 
 
 def make_worker(tag: str, environment: dict[str, str]) -> Worker:
-    """A worker of one queue under a name of its own."""
-    queue = queues.queue_of(tag)
+    """A worker of one queue under a name of its own. Stranger if the queue is another database's."""
+    queue, database = queues.queue_of(tag), belonging.own()
+    belonging.join(queue, database)
+    connections.close_all()  # or the next fork would inherit them
     host = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())
     return Worker(
         [queue], name=f"{tag}-{host}-{secrets.token_hex(4)}", connection=queue.connection, serializer=queue.serializer,
-        environment=environment, worker_ttl=WORKER_SECONDS, job_monitoring_interval=MONITORING_SECONDS,
+        environment=environment, database=database, worker_ttl=WORKER_SECONDS, job_monitoring_interval=MONITORING_SECONDS,
         # A turn of the waiting loop and this make up the interval in which orphans are looked for.
         maintenance_interval=max(0, int(settings.ORPHAN_CHECK_INTERVAL_SECONDS) - waiting_seconds()),
     )  # fmt: skip
@@ -75,9 +77,16 @@ class Worker(rq.Worker):
 
     max_connection_wait_time = 5.0
 
-    def __init__(self, *args: Any, environment: dict[str, str] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        environment: dict[str, str] | None = None,
+        database: belonging.Database | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
-        self.environment = environment or {}
+        self.environment = (environment or {}) | ({"database": database.key} if database else {})
+        self.database = database
         self._end: int | None = None
         self._reaper: Any = None
         self._is_refused = False
@@ -91,6 +100,11 @@ class Worker(rq.Worker):
     @property
     def was_asked_to_stop(self) -> bool:
         return self._shutdown_requested_date is not None
+
+    def _leave(self, stranger: belonging.Stranger) -> None:
+        """The queues are another database's now: this worker ends, and nothing of what waits is lost."""
+        log.error("the worker ends: %s", stranger)
+        self._stop_requested = True
 
     def fork_work_horse(self, *args: Any, **kwargs: Any) -> None:
         # Blocked in the horse from its first moment, so that a signal waits until the job takes it.
@@ -150,7 +164,12 @@ class Worker(rq.Worker):
 
     def execute_job(self, job: Any, queue: Any) -> None:
         try:
+            if self.database is not None:
+                belonging.refuse(job, self.database)
             super().execute_job(job, queue)
+        except belonging.Stranger as stranger:
+            belonging.put_back(job, queue)
+            self._leave(stranger)
         except ResponseError as error:  # before its process was forked, or after it has ended: the database knows how
             self._refused(error)
             self.executions.clear()
@@ -184,9 +203,20 @@ class Worker(rq.Worker):
         self._end = None
         try:
             super().monitor_work_horse(job, *args, **kwargs)
+            if self._end == 0:
+                self._tidy(job, *args, **kwargs)
         finally:
             if self._end is not None and job.func_name == queues.JOB:
                 self._settle(*job.args, self._end)
+
+    def _tidy(self, job: Any, queue: Any, execution: Any) -> None:
+        """A job that was left in the middle, cancelled with nothing to save, is taken off RQ's books."""
+        with contextlib.suppress(RedisError, NoSuchJobError, InvalidJobOperation):  # RQ takes it off itself after a minute
+            if job.get_status(refresh=True) == JobStatus.STARTED:
+                with self.connection.pipeline() as pipeline:
+                    execution.delete(job=job, pipeline=pipeline)
+                    pipeline.execute()
+                job.delete()
 
     def wait_for_horse(self, *args: Any, **kwargs: Any) -> Any:
         ended = super().wait_for_horse(*args, **kwargs)
@@ -280,6 +310,12 @@ class Worker(rq.Worker):
         from training.reaper import Reaper
 
         super().run_maintenance_tasks()
+        try:
+            if self.database is not None:
+                belonging.claim(self.connection, self.database)
+        except belonging.Stranger as stranger:
+            self._leave(stranger)
+            return
         self._reaper = self._reaper or Reaper()
         try:
             for sentence in self._reaper.look():

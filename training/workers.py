@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +23,7 @@ from training import checkpoints, homes, operations
 from training.analytics_keeping import analytics_of
 from training.bundles import read_back
 from training.continuing import continue_from, same_bars
-from training.endings import failed, record, stopped, sweep
+from training.endings import CANCELLED, failed, record, stopped, sweep
 from training.footprint import MemoryWatch
 from training.logs import log_file
 from training.machine_use import MachineUse
@@ -31,6 +32,7 @@ from training.models import Operation, Status
 from training.patience import patiently
 from training.progress import Progress, Watcher, learned_weights
 from training.pulse import Pulse
+from training.recording import Recorder
 from training.values import Cancelled, Parts
 
 THREADS = 1
@@ -50,11 +52,24 @@ def train_operation(operation_id: str, attempt: int) -> str:
     device = "cpu" if job is not None and job.origin == "cpu" else None
     allow_inexact = bool(Operation.objects.filter(pk=operation_id).values_list("allow_inexact", flat=True).first())
     publisher, status = Publisher(operation_id, attempt), str(Status.FAILED)
+
+    def leave(progress: Progress) -> None:
+        """Cancelled while one call of a library computes on: with nothing to save, this process need not wait for it."""
+        if not progress.has_nothing_to_save:
+            return
+        progress.is_left = operations.stop(operation_id, attempt, Status.CANCELLED, CANCELLED)
+        if progress.is_left:
+            publisher.close(Status.CANCELLED)
+            mail_end(operation_id)
+            log.info("%s attempt %s: %s", operation_id, attempt, Status.CANCELLED)
+            os._exit(0)
+
     try:
         with stop_signals() as hand, log_file(operation_id, attempt) as written:
             watchers = (written, publisher)
             log.info("%s attempt %s begins", operation_id, attempt)
-            status = run_operation(operation_id, attempt, watchers, allow_inexact=allow_inexact, device=device, on_start=hand)
+            how = {"allow_inexact": allow_inexact, "device": device, "on_start": hand, "leave": leave}
+            status = run_operation(operation_id, attempt, watchers, **how)
     except operations.OperationError as refusal:
         log.info("nothing to do: %s", refusal)  # cancelled, or taken over, while it waited
     finally:
@@ -101,19 +116,24 @@ def run_operation(
     allow_inexact: bool = False,
     device: str | None = None,
     on_start: Callable[[Progress], None] = lambda progress: None,
+    leave: Callable[[Progress], None] = lambda progress: None,
 ) -> str:
     """Train what the operation asks for and record how it ended; gives its final status.
 
     `device`: `cpu` on a cpu worker; the best of this machine if None.
-    `on_start` gets the progress before anything is done, so that the caller can hand signals to it.
+    `on_start` gets the progress before anything is done, so that the caller can hand signals to it. `leave` gets it in
+    another thread when the run does not hear a cancellation at once, and may end the process if there is nothing to save.
     """
     schedule = checkpoints.Schedule(settings.CHECKPOINT_EPOCH_INTERVAL, settings.CHECKPOINT_TIME_INTERVAL_SECONDS)
-    progress = Progress(operation_id, attempt, schedule, watchers, weights=learned_weights(operation_id))
+    recorder = Recorder(operation_id)
+    weights = learned_weights(operation_id)
+    progress = Progress(operation_id, attempt, schedule, watchers, weights=weights, recorder=recorder)
     on_start(progress)
     if not patiently(lambda: operations.claim(operation_id, attempt), operation_id):
         raise operations.OperationError(f"{operation_id} is not waiting for attempt {attempt}: another process has taken it")
     watch = MemoryWatch(settings.MEMORY_LIMIT, progress.note)
-    with Pulse(operation_id, attempt, progress.request_stop, watch.look), MachineUse(operation_id, attempt, device):
+    pulse = Pulse(operation_id, attempt, progress.request_stop, watch.look, lambda: leave(progress))
+    with pulse, MachineUse(operation_id, attempt, device), recorder:
         try:
             progress.on_stage("load", 0.0)
             _train(operation_id, attempt, progress, allow_inexact, device)
@@ -149,7 +169,7 @@ def _train(operation_id: str, attempt: int, progress: Progress, allow_inexact: b
     resume = homes.while_there("checkpoints", last_state, progress.note, progress.rest)
     patiently(lambda: Operation.objects.filter(pk=operation_id, attempt=attempt).update(device=device), operation_id)
 
-    cache = FeatureCache(homes.local_folder(Path(settings.CACHE_DIR)), settings.CACHE_LIMIT_BYTES)
+    cache = FeatureCache(folder, settings.CACHE_LIMIT_BYTES) if (folder := homes.cache_folder()) else None
     with memory_errors(), analytics_of(operation, progress.note) as on_analytics:
         bundle = train_strategy(
             spec, bars, strategy_text=operation.strategy_version.text, callback=progress, note=progress.note,
@@ -170,6 +190,7 @@ def _train(operation_id: str, attempt: int, progress: Progress, allow_inexact: b
 
     digest = homes.while_there("bundles", keep, progress.note, progress.rest)
     progress.on_stage("save", 1.0)
+    progress.settle()
     close_old_connections()  # one that the database has ended since the last report would lose the run
     patiently(progress.write, operation_id)
     patiently(lambda: record(operation, attempt, folder, digest, bundle.metrics, progress.stage_seconds), operation_id)

@@ -147,10 +147,13 @@ def write_file(path: Path, text: str, force: bool) -> None:
     mode = path.stat().st_mode if path.exists() else None
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:  # of a write to a full disk the system tells no name
+            raise OSError(error.errno, error.strerror, str(path)) from error
         os.chmod(temporary, 0o666 & ~settings.CALLER_UMASK if mode is None else mode & 0o7777)
         os.replace(temporary, path)
     finally:

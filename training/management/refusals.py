@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from django.conf import settings
 from django.core.management.base import CommandError
+
+#: Every file that is written is named by its writer; what has no name is the output.
+UNNAMED = "the output could not be written"
 
 
 @contextmanager
@@ -30,7 +32,9 @@ def refusals(label: str = "") -> Iterator[None]:
         lines = [str(error), *lines_of(findings_in(error), str(error))]
         raise CommandError("\n".join(lines), returncode=error.exit_code) from None
     except DatabaseError as error:
-        raise CommandError(_database_sentence(error)) from None
+        from training.database_words import sentence_of
+
+        raise CommandError(sentence_of(error)) from None
     except RedisError as error:
         from training.queues import trouble
 
@@ -39,17 +43,7 @@ def refusals(label: str = "") -> Iterator[None]:
         raise CommandError(
             "there is not enough memory for this; wanted a smaller network, fewer bars or fewer features"
         ) from None
+    except BrokenPipeError:
+        raise  # whoever read the output has read enough: the program ends without a word
     except OSError as error:
-        raise CommandError(f"{error.filename or 'a file'}: {error.strerror or error}") from None
-
-
-def _database_sentence(error: Exception) -> str:
-    text = str(error).splitlines()[0]
-    if "no such table" in text or "does not exist" in text or "no such column" in text:
-        return "the database is not set up yet, run: python manage.py migrate"
-    if "full" in text or "I/O error" in text:
-        return (
-            f"the disk below {settings.HOME_DIR} is full or failing ({text}); free space, "
-            "then `operations list` shows what can be continued with `train --resume`"
-        )
-    return f"the database could not be used: {text}"
+        raise CommandError(f"{error.filename or UNNAMED}: {error.strerror or error}") from None

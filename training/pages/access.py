@@ -9,17 +9,21 @@ from typing import Any
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
+from django.utils.http import url_has_allowed_host_and_scheme
 
 from training.models import Operation
 from training.operations import stored
+from training.plain_requests import READ
 from training.requests import Actor
 from training.roles import may_control
 
+#: Longer addresses are in no link of ours.
+LONGEST = 2000
 View = Callable[..., HttpResponse]
 
 
-def page(permission: str) -> Callable[[View], View]:
-    """Decorator: only for signed-in users who have `app.codename`."""
+def page(permission: str, *methods: str) -> Callable[[View], View]:
+    """Decorator: only for signed-in users who have `app.codename`, and by these methods; by none named, only read."""
 
     def decorate(view: View) -> View:
         @wraps(view)
@@ -30,6 +34,7 @@ def page(permission: str) -> Callable[[View], View]:
                 raise PermissionDenied
             return view(request, *args, **kwargs)
 
+        guarded.methods = methods or READ  # type: ignore[attr-defined]
         return guarded
 
     return decorate
@@ -42,6 +47,13 @@ def _to_sign_in(request: HttpRequest) -> HttpResponse:
         answer["HX-Refresh"] = "true"
         return answer
     return redirect_to_login(request.get_full_path())
+
+
+def next_of(request: HttpRequest, otherwise: str) -> str:
+    """`next`, if it is a path of this site."""
+    wanted = request.POST.get("next") or request.GET.get("next") or ""
+    is_path = wanted.startswith("/") and wanted.isprintable() and len(wanted) <= LONGEST
+    return wanted if is_path and url_has_allowed_host_and_scheme(wanted, allowed_hosts=None) else otherwise
 
 
 def actor_of(request: HttpRequest) -> Actor:

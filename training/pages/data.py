@@ -12,7 +12,6 @@ from django.core.paginator import Paginator
 from django.db.models import Count, Max, Min, Q, Sum
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import redirect, render
-from django.views.decorators.http import require_POST
 
 from strategies_app.vocabulary import TIMEFRAMES
 from training.deletions import delete_series, resumable_readers, why_kept
@@ -116,8 +115,7 @@ def download(request: HttpRequest, symbol: str, timeframe: str, kind: str) -> Ht
     return answer
 
 
-@require_POST
-@page("training.delete_barseries")
+@page("training.delete_barseries", "POST")
 def delete(request: HttpRequest, symbol: str, timeframe: str) -> HttpResponse:
     """Remove a series, which the page has asked about."""
     shown = series_or_404(symbol, timeframe)

@@ -10,7 +10,6 @@ from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.views.decorators.http import require_POST
 
 from strategies_app.schema import SYMBOL, SYMBOL_WORDS
 from strategies_app.vocabulary import TIMEFRAMES
@@ -21,6 +20,7 @@ from training.pages.access import actor_of, page
 from training.pages.asking import without_worker
 from training.pages.data import series_or_404
 from training.pipeline.coverage import DAY, day_start
+from training.plain_requests import READ_AND_WRITE
 from training.queues import NoWorker
 from training.roles import is_admin
 from training.templatetags.words import sentence
@@ -66,7 +66,7 @@ class FetchForm(forms.Form):
         }  # fmt: skip
 
 
-@page("training.add_barseries")
+@page("training.add_barseries", *READ_AND_WRITE)
 def fetch(request: HttpRequest) -> HttpResponse:
     """Choose what to fetch; it begins at once."""
     form = FetchForm(request.POST) if request.method == "POST" else FetchForm(initial={"source": "yahoo", "timeframe": "1d"})
@@ -83,7 +83,7 @@ def fetch(request: HttpRequest) -> HttpResponse:
     return render(request, "site/fetch.html", context, status=422 if request.method == "POST" else 200)
 
 
-@page("training.add_barseries")
+@page("training.add_barseries", *READ_AND_WRITE)
 def fetched(request: HttpRequest, key: str) -> HttpResponse:
     """One fetch: how far it came, and what can be asked of it."""
     row = BarFetch.objects.select_related("user").filter(pk=key).first()
@@ -114,8 +114,7 @@ def _asked(request: HttpRequest, row: BarFetch, may: bool) -> HttpResponse:
     return redirect("site:fetched", row.key)
 
 
-@require_POST
-@page("training.add_barseries")
+@page("training.add_barseries", "POST")
 def update(request: HttpRequest, symbol: str, timeframe: str) -> HttpResponse:
     """What is missing of a series that came from a source."""
     series = series_or_404(symbol, timeframe)

@@ -10,13 +10,12 @@ from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.utils.http import url_has_allowed_host_and_scheme
-from django.views.decorators.http import require_POST
 
 from training import uploads
-from training.pages.access import actor_of, page
+from training.pages.access import actor_of, next_of, page
 from training.pages.asking import Told, ask, look, without_worker
 from training.pages.reading import MEANING_WORDS, ReadingForm, label_of, posted
+from training.plain_requests import READ_AND_WRITE
 from training.requests import audit
 from training.templatetags.words import sentence
 from training.uploads import Upload, UploadError
@@ -29,8 +28,7 @@ GONE = "This file was loaded or dropped, or is older than a day. Upload it again
 # --- the sample bars ---------------------------------------------------------------------------
 
 
-@require_POST
-@page("training.add_barseries")
+@page("training.add_barseries", "POST")
 def sample(request: HttpRequest) -> HttpResponse:
     """Store the bars and strategies that come with the program, then go on to `next`."""
     return _sample_told(request, ask("load_sample", {"user": request.user.pk}, request.user, SAMPLE_SECONDS))
@@ -43,7 +41,7 @@ def sample_loading(request: HttpRequest, job: str) -> HttpResponse:
 
 
 def _sample_told(request: HttpRequest, told: Told) -> HttpResponse:
-    after = _local(request)
+    after = next_of(request, reverse("site:data"))
     if told.is_waiting:
         here = f"{reverse('site:sample-loading', args=[told.job])}?{urlencode({'next': after})}"
         return _waiting(request, here, "The sample bars are being stored")
@@ -54,17 +52,10 @@ def _sample_told(request: HttpRequest, told: Told) -> HttpResponse:
     return _go(request, after)
 
 
-def _local(request: HttpRequest) -> str:
-    """`next`, if it leads to this site; else the page of the data."""
-    wanted = request.POST.get("next") or request.GET.get("next") or ""
-    safe = url_has_allowed_host_and_scheme(wanted, allowed_hosts={request.get_host()}, require_https=request.is_secure())
-    return wanted if safe else reverse("site:data")
-
-
 # --- a file ------------------------------------------------------------------------------------
 
 
-@page("training.add_barseries")
+@page("training.add_barseries", *READ_AND_WRITE)
 def upload(request: HttpRequest) -> HttpResponse:
     """Choose files; each is kept, and shown before anything of it is stored."""
     if request.method != "POST":
@@ -119,7 +110,7 @@ def _upload_context(request: HttpRequest) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@page("training.add_barseries")
+@page("training.add_barseries", *READ_AND_WRITE)
 def uploaded(request: HttpRequest, key: str) -> HttpResponse:
     """One kept file: how it is read, what is in it, and the button that loads it."""
     kept = _kept_or_404(request, key)

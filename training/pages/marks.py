@@ -5,16 +5,15 @@ from __future__ import annotations
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.views.decorators.http import require_http_methods
 
 from training.annotations import BadAnnotation
 from training.annotations import annotate as keep
 from training.pages.access import actor_of, must_control, operation_or_404, page
+from training.plain_requests import READ_AND_WRITE
 from training.roles import may_control
 
 
-@page("training.view_operation")
-@require_http_methods(["GET", "POST"])
+@page("training.view_operation", *READ_AND_WRITE)
 def annotate(request: HttpRequest, operation_id: str) -> HttpResponse:
     """GET: as they are, with `?edit=1` as a form. POST: keep them; one's own, or any as an admin."""
     operation = operation_or_404(operation_id)

@@ -17,7 +17,6 @@ from django.db.models import Case, F, IntegerField, Q, QuerySet, Value, When
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.views.decorators.http import require_POST
 
 from strategies_app.schema import Decisions, TrainingData
 from strategies_app.vocabulary import TIMEFRAMES
@@ -196,8 +195,7 @@ def download(request: HttpRequest, name: str) -> HttpResponse | FileResponse:
 # --- predicting --------------------------------------------------------------------------------
 
 
-@require_POST
-@page("training.view_trainedmodel")
+@page("training.view_trainedmodel", "POST")
 def predict(request: HttpRequest, name: str) -> HttpResponse:
     """Put the question; the model's page then shows the answer, also after a reload."""
     shown = model_or_404(name)

@@ -10,7 +10,6 @@ from django.core.paginator import Paginator
 from django.db.models import Case, IntegerField, Q, QuerySet, Value, When
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
-from django.views.decorators.http import require_POST
 
 from training import figures_use, requests
 from training.estimates import names_in
@@ -156,8 +155,7 @@ def checkpoints(request: HttpRequest, operation_id: str) -> HttpResponse:
     return render(request, "site/_checkpoints.html", context)
 
 
-@require_POST
-@page("training.cancel_operation")
+@page("training.cancel_operation", "POST")
 def cancel(request: HttpRequest, operation_id: str) -> HttpResponse:
     """Ask it to stop with a checkpoint; with `force`, end its process now."""
     shown = operation_or_404(operation_id)
@@ -174,8 +172,7 @@ def cancel(request: HttpRequest, operation_id: str) -> HttpResponse:
     return redirect("site:operation", operation_id)
 
 
-@require_POST
-@page("training.resume_operation")
+@page("training.resume_operation", "POST")
 def resume(request: HttpRequest, operation_id: str) -> HttpResponse:
     """Continue from the last checkpoint as the next attempt."""
     shown = operation_or_404(operation_id)

@@ -7,7 +7,6 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.html import format_html_join
-from django.views.decorators.http import require_POST, require_safe
 
 from strategies_app.forms import plain_lines
 from strategies_app.reader import StrategyError, read_strategy
@@ -24,8 +23,7 @@ WAIT_SECONDS = 2
 MANY_SILENT, ONE_SIDED = 0.10, 0.95
 
 
-@require_POST
-@page("training.view_barseries")
+@page("training.view_barseries", "POST")
 def preview(request: HttpRequest) -> HttpResponse:
     """What the text makes of a symbol's last bars; `symbol` if not given is the first of the strategy that is stored."""
     text = plain_lines(request.POST.get("text", ""))
@@ -49,7 +47,6 @@ def preview(request: HttpRequest) -> HttpResponse:
     return _answered(request, reply, absent)
 
 
-@require_safe
 @page("training.view_barseries")
 def symbols(request: HttpRequest) -> HttpResponse:
     """What can be previewed, as options of a list."""
@@ -57,7 +54,6 @@ def symbols(request: HttpRequest) -> HttpResponse:
     return HttpResponse(format_html_join("", "<option>{}</option>", ((symbol,) for symbol in stored)))
 
 
-@require_safe
 @page("training.view_barseries")
 def waiting(request: HttpRequest, job: str) -> HttpResponse:
     """The answer to a question that took longer."""

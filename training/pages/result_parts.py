@@ -7,7 +7,6 @@ from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
-from django.views.decorators.http import require_http_methods
 
 from training import figures, figures_returns
 from training.api_shapes_operations import symbols_of
@@ -16,6 +15,7 @@ from training.kept import between, drawn, drawn_returns, kept_predictions, said_
 from training.models import Operation
 from training.pages.access import operation_or_404, page
 from training.pages.result import NoResult, importance_of, model_of
+from training.plain_requests import READ_AND_WRITE
 from training.questions import Broken, Reply, UnknownJob, ask, look
 from training.values import Refusal
 from training.verdict import is_of_returns, judged_split
@@ -79,8 +79,7 @@ def _empty(text: str) -> dict[str, Any]:
     return {"data": [], "layout": {"xaxis": hidden, "yaxis": hidden, "annotations": [_note(text) | {"x": 0.5, "y": 0.5}]}}
 
 
-@page(VIEW)
-@require_http_methods(["GET", "POST"])
+@page(VIEW, *READ_AND_WRITE)
 def importance(request: HttpRequest, operation_id: str) -> HttpResponse:
     """POST puts the question, GET with `?job=` looks for the answer; either way the part of the page as it stands."""
     operation = operation_or_404(operation_id)

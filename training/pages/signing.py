@@ -5,15 +5,15 @@ from __future__ import annotations
 from django import forms
 from django.contrib import messages
 from django.contrib.auth.forms import PasswordChangeForm
-from django.contrib.auth.views import LoginView, LogoutView, PasswordChangeView
+from django.contrib.auth.views import LoginView, LogoutView
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse_lazy
 
-from training.pages.access import actor_of, page
+from training.pages.access import actor_of, next_of, page
 from training.requests import audit
 from training.roles import role_of
-from training.sign_ins import PageSignInForm
+from training.sign_ins import OwnPasswordView, PageSignInForm
 
 #: What a role may, in words.
 MEANINGS = {
@@ -27,6 +27,10 @@ class SignIn(LoginView):
     template_name = "site/sign_in.html"
     authentication_form = PageSignInForm
     redirect_authenticated_user = True
+
+    def get_redirect_url(self) -> str:
+        """The page that was asked for; empty if that is no path of ours."""
+        return next_of(self.request, "")
 
     def form_invalid(self, form: forms.Form) -> HttpResponse:
         """Refused, and said so with the status too."""
@@ -45,7 +49,7 @@ def account(request: HttpRequest) -> HttpResponse:
     return render(request, "site/account.html", {"role": role, "meaning": MEANINGS.get(role, "nothing yet")})
 
 
-class Password(PasswordChangeView):
+class Password(OwnPasswordView):
     """One's own password; the other sessions of the user end with the old one."""
 
     template_name = "site/password.html"

@@ -12,7 +12,6 @@ from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from strategies_app.reader import StrategyError, read_strategy
 from strategies_app.samples import samples
@@ -30,6 +29,7 @@ from training.pages.access import actor_of, page
 from training.pages.choices import SAMPLE, choices, coverage, found, problems_of, ranges_of, stored_series
 from training.pages.words import sentence
 from training.pipeline.finding import findings_in
+from training.plain_requests import READ_AND_WRITE
 from training.questions import Broken, Refused, Reply, TookTooLong, UnknownJob, ask, look
 from training.queues import NoWorker, choose_queue
 from training.requests import Conflict, start_training
@@ -43,8 +43,7 @@ ONE_SIDED = 0.95
 BROKEN = "The plan met something unexpected; its worker's log says what."
 
 
-@require_http_methods(["GET", "HEAD", "POST"])
-@page(MAY_START)
+@page(MAY_START, *READ_AND_WRITE)
 def train(request: HttpRequest) -> HttpResponse:
     """GET: the form, with the strategy's own values. POST: start, and lead to the operation."""
     if request.method == "POST":
@@ -198,8 +197,7 @@ def _asked(given: QueryDict) -> tuple[FoundStrategy, dict[str, Any], StrategySpe
 # --- the plan ----------------------------------------------------------------------------------
 
 
-@require_POST
-@page(MAY_START)
+@page(MAY_START, "POST")
 def plan(request: HttpRequest) -> HttpResponse:
     """What the training would do, for the form as it is now: problems by field, coverage, and the plan."""
     try:
@@ -270,7 +268,6 @@ def _labels(told: dict[str, Any]) -> dict[str, Any]:
     return {"columns": COLUMNS, "lines": label_lines(report), "worth": label_worth(report)}
 
 
-@require_safe
 @page(MAY_START)
 def planned(request: HttpRequest, job: str) -> HttpResponse:
     """A plan that took longer than the page waited."""

@@ -13,10 +13,10 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
-from django.views.decorators.http import require_POST
 
 from training.models import ApiToken
 from training.pages.access import actor_of, page
+from training.plain_requests import READ_AND_WRITE
 from training.requests import audit
 from training.tokens import TokenError, create, scopes_of
 
@@ -40,7 +40,7 @@ class TokenForm(forms.Form):
 
 
 @sensitive_variables("secret")
-@page("training.view_operation")
+@page("training.view_operation", *READ_AND_WRITE)
 def tokens(request: HttpRequest) -> HttpResponse:
     """Own tokens; the answer to making one is the only page that ever shows its secret."""
     form = TokenForm(request.user, request.POST if request.method == "POST" else None)
@@ -75,8 +75,7 @@ def _sent_before(request: HttpRequest, once: str) -> bool:
     return bool(once) and once in request.session.get(SENT, [])
 
 
-@require_POST
-@page("training.view_operation")
+@page("training.view_operation", "POST")
 def revoke(request: HttpRequest, token: int) -> HttpResponse:
     """From now on it opens nothing."""
     row = ApiToken.objects.filter(pk=token, user=request.user).first()

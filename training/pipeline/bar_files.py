@@ -17,7 +17,7 @@ from training.pipeline.coverage import DataError
 from training.pipeline.file_cells import Table, beginning, read_cells
 from training.pipeline.file_layouts import NUMERIC
 from training.pipeline.file_numbers import numbers_of
-from training.pipeline.file_reading import AS_FOUND, Asked, FirstRows, Reading
+from training.pipeline.file_reading import AS_FOUND, Asked, FirstRows, Reading, one_line
 from training.pipeline.file_series import own_rows
 from training.pipeline.file_times import opens_of
 from training.pipeline.finding import counted
@@ -46,9 +46,9 @@ def bars_of(
     try:
         return _bars(table, timeframe, reading, symbol)
     except Asked as error:
-        raise Asked(f"{name}: {error}", error.option) from error
+        raise Asked(one_line(f"{name}: {error}"), error.option) from error
     except DataError as error:
-        raise DataError(f"{name}: {error}") from error
+        raise DataError(one_line(f"{name}: {error}")) from error
 
 
 def _bars(table: Table, timeframe: str, reading: Reading, symbol: str) -> tuple[pd.DataFrame, list[str]]:

@@ -25,13 +25,16 @@ from strategies_app.vocabulary import BAR_COLUMNS, TIMEFRAMES, nearest
 from training.files import sync_folder
 from training.pipeline.coverage import DataError, load_command
 from training.pipeline.frames import bar_frame, bar_times, bar_values, empty_frame, fingerprint, time_text
+from training.pipeline.gaps import habit_of
+from training.pipeline.habits import Habit, unpacked
 from training.pipeline.origins import UNKNOWN, Origin
 from training.pipeline.series_files import locked, series_path
 from training.pipeline.series_names import symbol_of
 
 __all__ = [
     "DataError", "Merge", "bar_frame", "bar_table", "bar_times", "bar_values", "empty_frame", "file_sha256", "fingerprint",
-    "load_command", "locked", "merge_bars", "read_bars", "series_calendar", "series_origin", "series_path", "series_range",
+    "load_command", "locked", "merge_bars", "read_bars", "series_calendar", "series_habit", "series_origin", "series_path",
+    "series_range",
     "stored_series", "time_text", "write_bars",
 ]  # fmt: skip
 
@@ -44,6 +47,8 @@ SCHEMA = pa.schema(
         *(pa.field(column, pa.float64(), nullable=False) for column in BAR_COLUMNS),
     ]
 )
+#: Under this name a file keeps the habit of its series.
+HABIT = b"habit"
 #: Plain pages are read at the speed of memory; checksums tell a damaged file from one that is newer than its record.
 FORMAT: dict[str, Any] = {
     "compression": "none",
@@ -84,6 +89,14 @@ def series_origin(root: Path, symbol: str, timeframe: str) -> Origin:
 def series_calendar(root: Path, symbol: str, timeframe: str) -> str:
     """The exchange calendar that the series was loaded with, "" if none."""
     return series_origin(root, symbol, timeframe).calendar
+
+
+def series_habit(root: Path, symbol: str, timeframe: str) -> Habit:
+    """At which times of the week the whole series has a bar: kept in its file, learned from it where a file has none yet."""
+    with _opened(root, symbol, timeframe) as file:
+        metadata: dict[bytes, bytes] = file.schema_arrow.metadata or {}
+        habit = unpacked(metadata.get(HABIT, b""), timeframe)
+    return habit or habit_of(bar_times(read_bars(root, symbol, timeframe)), timeframe)
 
 
 def read_bars(
@@ -197,7 +210,8 @@ def write_bars(root: Path, symbol: str, timeframe: str, frame: pd.DataFrame, ori
     Where others may write too, call it inside `locked`.
     """
     path = series_path(root, symbol, timeframe)
-    table = bar_table(frame).replace_schema_metadata(origin.metadata() or None)
+    metadata = {HABIT: habit_of(bar_times(frame), timeframe).packed(), **origin.metadata()}
+    table = bar_table(frame).replace_schema_metadata(metadata)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("xb") as file:

@@ -27,14 +27,14 @@ from numpy.typing import NDArray
 
 from strategies_app import schema, vocabulary
 from strategies_app.schema import StrategySpec
-from training.files import sync_folder
+from training.files import naming, sync_folder
 from training.pipeline.dataset import MatrixOf
 from training.pipeline.features import plan_features
 from training.pipeline.labels import weighs_rows
 from training.pipeline.loading import RunBars
 from training.values import Dataset, Rows
 
-FORMAT = 5
+FORMAT = 6
 #: Seconds after which a half-written entry has no writer any more.
 ABANDONED = 3600.0
 LIBRARIES = ("numpy", "pandas", "pyarrow", "TA-Lib", "numba")
@@ -110,8 +110,10 @@ def _read(entry: Path, spec: StrategySpec) -> Dataset:
     if seen != about["arrays"] or arrays["features"].shape[1] != len(plan.names):
         raise ValueError(f"{entry} holds other arrays than it says")
     rows = Rows(**{name: arrays[name] for name in _ROWS if name in arrays})
-    counts = (about["dropped"], about["dropped_by_symbol"])
-    return Dataset(rows, arrays["clock"], spec.symbols, plan.names, plan.normalization, spec.class_names, *counts, plan.window)
+    return Dataset(
+        rows, arrays["clock"], spec.symbols, plan.names, plan.normalization, spec.class_names,
+        about["dropped"], about["dropped_by_symbol"], plan.window, about["without_bar"],
+    )  # fmt: skip
 
 
 def keep(folder: Path, key: str, dataset: Dataset, limit: int) -> bool:
@@ -124,6 +126,7 @@ def keep(folder: Path, key: str, dataset: Dataset, limit: int) -> bool:
         return True
     temporary = folder / f".new-{secrets.token_hex(6)}"
     try:
+        folder.mkdir(exist_ok=True)
         temporary.mkdir()
         _write(temporary, dataset)
         os.rename(temporary, entry)
@@ -141,12 +144,14 @@ def build_in_file(folder: Path, key: str, spec: StrategySpec, build: Callable[[M
     memory-mapped. OSError if the disk has no room for them: it is reserved first, so that no write can fail later.
     """
     entry, temporary = folder / key, folder / f".new-{secrets.token_hex(6)}"
+    folder.mkdir(exist_ok=True)
     temporary.mkdir()
 
     def matrix_of(rows: int, columns: int) -> NDArray[np.float32]:
         path = temporary / "features.npy"
-        matrix = np.lib.format.open_memmap(path, "w+", np.dtype(np.float32), (rows, columns))
-        with path.open("r+b") as file:
+        with naming(path):
+            matrix = np.lib.format.open_memmap(path, "w+", np.dtype(np.float32), (rows, columns))
+        with naming(path), path.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
         return matrix
 
@@ -165,7 +170,7 @@ def build_in_file(folder: Path, key: str, spec: StrategySpec, build: Callable[[M
 
 def _cut(path: Path, rows: int, columns: int) -> None:
     """Shorten a file of float32 to its first rows. Its head keeps its length: numpy leaves room for the longest number."""
-    with path.open("r+b") as file:
+    with naming(path), path.open("r+b") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (rows, columns)})
         file.truncate(file.tell() + rows * columns * 4)
         os.fsync(file.fileno())
@@ -177,14 +182,17 @@ def _write(entry: Path, dataset: Dataset, written: tuple[str, ...] = ()) -> None
     for name, array in arrays.items():
         if name in written:
             continue
-        with (entry / f"{name}.npy").open("xb") as file:
+        with naming(entry / f"{name}.npy"), (entry / f"{name}.npy").open("xb") as file:
             np.save(file, array, allow_pickle=False)
             file.flush()
             os.fsync(file.fileno())
     shapes = {name: [str(array.dtype), list(array.shape)] for name, array in arrays.items()}
-    with (entry / "about.json").open("x") as text:
-        by_symbol = {symbol: dict(reasons) for symbol, reasons in dataset.dropped_by_symbol.items()}
-        json.dump({"dropped": dict(dataset.dropped), "dropped_by_symbol": by_symbol, "arrays": shapes}, text)
+    with naming(entry / "about.json"), (entry / "about.json").open("x") as text:
+        by_symbol = {
+            name: {symbol: dict(counts) for symbol, counts in getattr(dataset, name).items()}
+            for name in ("dropped_by_symbol", "without_bar")
+        }
+        json.dump({"dropped": dict(dataset.dropped), **by_symbol, "arrays": shapes}, text)
         text.flush()
         os.fsync(text.fileno())
 

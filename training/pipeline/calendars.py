@@ -20,7 +20,7 @@ from training.pipeline.finding import INFO, Finding
 from training.pipeline.gaps import Expected, slots_of
 
 PACKAGE = "exchange_calendars"
-INSTALL = "pip install 'ktrdr-train[calendars]'"
+INSTALL = "in the folder of KTRDR Train run: pip install -c constraints.txt -e '.[calendars]'"
 
 
 class Sessions(NamedTuple):

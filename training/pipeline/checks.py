@@ -6,7 +6,7 @@ rows at equal distances: together about 0.1 s for 100,000 rows of 40 features.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from strategies_app.schema import RawInput, StrategySpec
 from training.pipeline.coverage import DataError, named
+from training.pipeline.dataset import MISSING, NO_WINDOW
 from training.pipeline.drift import class_index, drift_word, stability_index
-from training.pipeline.finding import ERROR, INFO, Finding, counted
+from training.pipeline.finding import ERROR, INFO, WARNING, Finding, counted
 from training.values import Dataset, Splits
 
 #: Rows that likeness and drift are taken from, fewer of very many features (SAMPLE_VALUES numbers at most).
@@ -25,6 +26,8 @@ SAMPLE, SAMPLE_VALUES = 10_000, 1 << 20
 FIRES = 0.01
 #: A correlation beyond this makes two features one.
 ALIKE = 0.9999
+#: A warning if more than this share of the base bars has no known bar of a timeframe.
+MANY_LOST = 0.10
 #: A fuzzy set that is silent on more than this share of the rows is worth a word.
 MANY_SILENT = 0.10
 _BLOCK = 8_192
@@ -105,6 +108,34 @@ def check_rows(dataset: Dataset, splits: Splits, sets: Sequence[SetColumns]) -> 
         *_of_likeness(names, seen, like, train), *_of_drift(names, drift, words, label_drift, against),
     ]  # fmt: skip
     return Checked(figures, tuple(findings))
+
+
+def lost_rows(dataset: Dataset, base: str, seen: Mapping[str, int]) -> list[Finding]:
+    """What the joins took of the rows, per symbol and timeframe; seen: base bars of each symbol in the dates."""
+    found = []
+    for symbol, by_timeframe in dataset.without_bar.items():
+        dropped, bars, joins = dataset.dropped_by_symbol[symbol], max(seen[symbol], 1), 0
+        for timeframe, count in by_timeframe.items():
+            joins = max(joins, count)
+            words = f"no {timeframe} bar is known at {_of(count, bars, base)}, since one that should be over is missing"
+            found += _lost(words, count, bars, symbol, timeframe)
+        reached = dropped.get(MISSING, 0) + dropped.get(NO_WINDOW, 0) - joins
+        if joins and reached > 0:
+            found += _lost(
+                f"the lags or the window of {_of(reached, bars, base)} reach back to one of those", reached, bars, symbol, base
+            )
+    return found
+
+
+def _of(count: int, bars: int, base: str) -> str:
+    return f"{count:,} of {bars:,} {base} bars ({count / bars:.1%})"
+
+
+def _lost(words: str, count: int, bars: int, symbol: str, timeframe: str) -> list[Finding]:
+    severity = WARNING if count > MANY_LOST * bars else INFO
+    return (
+        [Finding("lost_rows", f"{words}: these rows are dropped", count, None, severity).of(symbol, timeframe)] if count else []
+    )
 
 
 # --- passes over the rows ----------------------------------------------------------------------

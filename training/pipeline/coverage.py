@@ -22,6 +22,11 @@ EPOCH = dt.date(1970, 1, 1)
 
 #: Fewer bars than these inside the dates train nothing.
 MINIMUM_ROWS = 100
+#: A stored series is used for its own timeframe if it covers at least this share of what a finer one covers of the dates.
+OWN_SHARE = 0.9
+#: Of finer series those that cover this share of the best cover as much as it.
+SAME_SHARE = 0.99
+
 #: More names than these are read by nobody.
 MOST_NAMES = 10
 #: Symbol → stored timeframe → open of the first and the last bar.
@@ -56,6 +61,11 @@ def bucket_start(time: int, timeframe: str) -> int:
     return (time - anchor(timeframe)) // duration(timeframe) * duration(timeframe) + anchor(timeframe)
 
 
+def useful_since(start: int, source: str, timeframe: str) -> int:
+    """The earliest open (µs) in `source` of a bar that may be the latest known bar of `timeframe` at the start of a run."""
+    return start - 2 * duration(timeframe) + 1 if source == timeframe else bucket_start(start, timeframe) - duration(timeframe)
+
+
 def day_start(day: dt.date) -> int:
     """00:00 UTC of a day in µs."""
     return (day - EPOCH).days * DAY
@@ -72,20 +82,40 @@ def load_command(symbol: str, timeframe: str) -> str:
 
 
 def source_of(ranges: Ranges, symbol: str, timeframe: str, start: int | None = None, end: int | None = None) -> str:
-    """The stored timeframe to take a series from: itself, or the finest one below it where that covers much more of the range."""
-    stored = ranges.get(symbol, {})
-    usable = [t for t in stored if TIMEFRAMES[t] <= TIMEFRAMES[timeframe]]
-    if not usable:
+    """The stored timeframe that a series is taken from: its own where that covers at least OWN_SHARE of what any of those
+    that could give it covers of the dates, else the finest of those that cover most."""
+    covered = _covered(ranges, symbol, timeframe, start, end)
+    if not covered:
         raise DataError(_nothing_stored(ranges, symbol, timeframe))
+    best = max(covered.values())
+    if covered.get(timeframe, -1) >= OWN_SHARE * best:
+        return timeframe
+    return min((t for t, overlap in covered.items() if overlap >= SAME_SHARE * best), key=TIMEFRAMES.__getitem__)
 
-    def overlap(candidate: str) -> int:
-        first, last = stored[candidate]
-        until = min(last + duration(candidate), last + duration(candidate) if end is None else end)
-        return max(0, until - max(first, first if start is None else start))
 
-    best = max(overlap(t) for t in usable)
-    whole = [t for t in usable if overlap(t) >= 0.99 * best]
-    return timeframe if timeframe in whole else min(whole, key=lambda t: TIMEFRAMES[t])
+def source_note(ranges: Ranges, symbol: str, timeframe: str, source: str, start: int, end: int) -> str | None:
+    """Where a series comes from and why, if that is not plain: it is resampled, or a finer one would cover more."""
+    covered = _covered(ranges, symbol, timeframe, start, end)
+    share = {t: f"{overlap / (end - start):.1%} of the dates" for t, overlap in covered.items()}
+    if source != timeframe:
+        said = f"{symbol} {timeframe} resampled from {source}"
+        own = timeframe in covered and covered[timeframe] < covered[source]
+        return f"{said}: stored {timeframe} bars cover {share[timeframe]}, {source} bars {share[source]}" if own else said
+    best = max(covered, key=lambda t: (covered[t], TIMEFRAMES[t]))
+    if covered[source] >= SAME_SHARE * covered[best]:
+        return None
+    return f"{symbol} {timeframe} bars are the stored ones: they cover {share[timeframe]}, {best} bars {share[best]}"
+
+
+def _covered(ranges: Ranges, symbol: str, timeframe: str, start: int | None, end: int | None) -> dict[str, int]:
+    """Stored timeframe that could give this one → how much of the dates it covers, µs; None: no bound."""
+    covered = {}
+    for candidate, (first, last) in ranges.get(symbol, {}).items():
+        if TIMEFRAMES[candidate] <= TIMEFRAMES[timeframe]:
+            over = last + duration(candidate)
+            until = over if end is None else min(over, end)
+            covered[candidate] = max(0, until - (first if start is None else max(first, start)))
+    return covered
 
 
 def refuse_missing(spec: StrategySpec, ranges: Ranges) -> None:
@@ -145,7 +175,7 @@ def check_stored(spec: StrategySpec, ranges: Ranges) -> None:
         for timeframe in spec.timeframes:
             source = source_of(ranges, symbol, timeframe, start, end)
             first, last = ranges[symbol][source]
-            if last < bucket_start(start, timeframe) - duration(timeframe) or first >= end:
+            if last < useful_since(start, source, timeframe) or first >= end:
                 outside.setdefault(symbol, (source, first, last))
     absent = [nothing_inside(symbol, *stored, start, end) for symbol, stored in outside.items()]
     if len(absent) == 1:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,13 +46,14 @@ def in_memory(rows: int, columns: int) -> NDArray[np.float32]:
 class SymbolRows:
     """One symbol's base bars from `lead` bars before the start on, as far as stored: times int64 (b,), complete bool (b,):
     every feature is there, whole bool (b,): so it is for all bars of the window that ends there. first: position of the
-    bar at the start among all bars loaded."""
+    bar at the start among all bars loaded. without_bar: timeframe → bars from the start on that have no known bar of it."""
 
     times: NDArray[np.int64]
     complete: NDArray[np.bool_]
     whole: NDArray[np.bool_]
     lead: int
     first: int
+    without_bar: Mapping[str, int] = field(default_factory=dict)
 
 
 class Inputs(NamedTuple):
@@ -66,11 +67,12 @@ class Inputs(NamedTuple):
 @dataclass(frozen=True)
 class _SymbolPart:
     """One symbol's share: bars kept in the matrix, the columns of `Rows` beside the features, what was dropped, by reason,
-    and the most bars in a row with all features (0 where no window needs them)."""
+    the bars without a known bar, by timeframe, and the most bars in a row with all features (0 where no window needs them)."""
 
     kept: int
     columns: dict[str, NDArray[Any]]
     dropped: Counter[str]
+    without_bar: Mapping[str, int]
     stretch: int
 
 
@@ -97,21 +99,21 @@ def build_dataset(
     def told(number: int, stage: str | None) -> None:
         on_stage(stage or STAGES[0], number / len(symbols))
 
-    written, stretch, dropped, columns = 0, 0, {}, _Columns(places[-1])
+    written, stretch, dropped, without_bar, columns = 0, 0, {}, {}, _Columns(places[-1])
     for number, found in enumerate(in_order(one, len(symbols), threads, told)):
         _move(matrix, places[number], written, found.kept)
         if "ends" in found.columns:
             found.columns["ends"][:] += written
         columns.add(found.columns)
         written, stretch = written + found.kept, max(stretch, found.stretch)
-        dropped[symbols[number]] = found.dropped
+        dropped[symbols[number]], without_bar[symbols[number]] = found.dropped, found.without_bar
         for name in STAGES:
             on_stage(name, (number + 1) / len(symbols))
     dataset = Dataset(
         Rows(features=matrix[:written], **columns.whole()),
         sorted_union([bars.clock[s] for s in symbols]),
         symbols, plan.names, plan.normalization, spec.class_names, _total(dropped.values()),
-        {symbol: dict(reasons) for symbol, reasons in dropped.items()}, plan.window,
+        {symbol: dict(reasons) for symbol, reasons in dropped.items()}, plan.window, without_bar,
     )  # fmt: skip
     _refuse_nothing(spec, dataset, max(len(bars.frames[s][spec.base_timeframe]) for s in symbols), stretch)
     return dataset
@@ -157,7 +159,7 @@ def _symbol_part(
     if plan.window > 1:
         columns |= _windows(rows, keep, number)
         keep, stretch = rows.complete, int(_run_lengths(rows.complete).max(initial=0))
-    return _SymbolPart(kernels.compact_rows(block, keep), columns, dropped, stretch)
+    return _SymbolPart(kernels.compact_rows(block, keep), columns, dropped, rows.without_bar, stretch)
 
 
 def matrix_rows(spec: StrategySpec, bars: RunBars) -> int:
@@ -225,12 +227,20 @@ def fill_symbol(
     first = int(np.searchsorted(times, start))
     lead = min(plan.lead, first)
     block = matrix[: len(times) - first + lead]
-    fill_matrix(spec, plan, outputs, frames, first - lead, block, threads)
+    joined = fill_matrix(spec, plan, outputs, frames, first - lead, block, threads)
+    without_bar = {t: _without_bar(spec, frames, t, positions[lead:]) for t, positions in joined.items()}
     stage("features")
     complete = np.empty(len(block), dtype=np.bool_)
     kernels.complete_rows(block, complete)
     whole = complete if plan.window == 1 else _run_lengths(complete) >= plan.window
-    return block, SymbolRows(times[first - lead :], complete, whole, lead, first)
+    return block, SymbolRows(times[first - lead :], complete, whole, lead, first, without_bar)
+
+
+def _without_bar(spec: StrategySpec, frames: Mapping[str, pd.DataFrame], timeframe: str, positions: NDArray[np.int64]) -> int:
+    """How many of these base bars have no known bar of the timeframe; those before the first one only if it begins late."""
+    known = positions >= 0
+    late = bar_times(frames[timeframe])[0] > bar_times(frames[spec.base_timeframe])[0] + duration(timeframe)
+    return int((~known[0 if late else _first(known) :]).sum())
 
 
 def _run_lengths(flags: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -140,20 +140,23 @@ def fill_matrix(
     first: int,
     matrix: NDArray[np.float32],
     threads: int = 1,
-) -> None:
+) -> dict[str, NDArray[np.int64]]:
     """Write the features of one symbol's base rows from position `first` on into matrix float32 (rows, f).
 
     outputs: per timeframe as `indicator_outputs` gave them over frames[timeframe]; the rows before
-    the run's start that lags need are part of the matrix and dropped by the caller.
+    the run's start that lags need are part of the matrix and dropped by the caller. Gives the positions (rows,) of the
+    bars that each timeframe's values are of, −1 where none is known.
     """
-    base_times = bar_times(frames[spec.base_timeframe])
+    base_times, joined = bar_times(frames[spec.base_timeframe]), {}
     for table in plan.timeframes:
         frame = frames[table.timeframe]
         positions = known_positions(base_times, spec.base_timeframe, bar_times(frame), table.timeframe)[first:]
         closes = bar_columns(frame)["close"]
         _fill_rows(table, outputs[table.timeframe], closes, positions, matrix, threads)
+        joined[table.timeframe] = positions
     if plan.lags:
         kernels.fill_lags(matrix, plan.width, plan.lags)
+    return joined
 
 
 def _fill_rows(

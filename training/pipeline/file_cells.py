@@ -25,7 +25,7 @@ from training.pipeline.file_clocks import formatted
 from training.pipeline.file_heads import HEAD, Head, given_by_name, head_of, refuse_unassigned
 from training.pipeline.file_layouts import NUMERIC, PRICES
 from training.pipeline.file_numbers import NOTHING, Marks, decided, marks_given, proven
-from training.pipeline.file_reading import AS_FOUND, Asked, Reading
+from training.pipeline.file_reading import AS_FOUND, Asked, Reading, one_line
 from training.pipeline.file_times import Known
 from training.pipeline.finding import counted
 from training.pipeline.frames import Rows
@@ -59,22 +59,20 @@ class Table:
 def read_cells(path: Path, reading: Reading = AS_FOUND) -> Table:
     """The cells of a CSV or Parquet file, each column in its part; a DataError begins with the file's name."""
     with in_words(path):
-        try:
-            return _parquet(path, reading) if _is_parquet(path) else _text_table(_content(path, reading), reading)
-        except Asked as error:
-            raise Asked(f"{path.name}: {error}", error.option) from error
-        except DataError as error:
-            raise DataError(f"{path.name}: {error}") from error
+        return _parquet(path, reading) if _is_parquet(path) else _text_table(_content(path, reading), reading)
 
 
 def beginning(path: Path, reading: Reading, count: int) -> tuple[Head, Table | str]:
     """The head of a file with its first rows; and the table of these, or the field of Reading that it asks for, "" if none."""
     with in_words(path):
-        content = b"" if _is_parquet(path) else _content(path, reading)
+        try:
+            content = b"" if _is_parquet(path) else _content(path, reading)
+        except Asked as asked:
+            return Head("", (), 0, (), (), (), None), asked.option
         if content[HEAD:]:
             content = content[: max(content.rfind(b"\n", 0, HEAD), content.find(b"\n")) + 1]
+        head = _head(content, reading) if content else _parquet_head(path, reading, count)
         try:
-            head = _head(content, reading) if content else _parquet_head(path, reading, count)
             return head, _text_table(content, reading) if content else _parquet(path, reading, count)
         except Asked as asked:
             return head, asked.option
@@ -91,7 +89,11 @@ def in_words(path: Path) -> Iterator[None]:
         yield
     except MemoryError:  # Arrow's is an ArrowException too, and says nothing of the file
         raise
-    except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
+    except Asked as error:
+        raise Asked(one_line(f"{path.name}: {error}"), error.option) from error
+    except DataError as error:
+        raise DataError(one_line(f"{path.name}: {error}")) from error
+    except (OSError, EOFError, zlib.error, pa.ArrowException, UnicodeDecodeError) as error:
         told = str(error).splitlines()[0] if str(error) else "it is damaged"
         raise DataError(f"{path.name} cannot be read: {told}") from error
 
@@ -160,9 +162,11 @@ def _text_table(content: bytes, reading: Reading) -> Table:
     if not content.strip():
         raise DataError("the file is empty")
     head = _head(content, reading)
-    refuse_unassigned(head)
-    if len(reading.columns) > head.width:
-        raise DataError(f"{len(reading.columns)} columns are given and the rows have {head.width} cells")
+    if not head.symbols:
+        refuse_unassigned(head)
+    widest = max([len(head.names), *(len(row) for row in head.rows[:1])])
+    if len(reading.columns) > widest:
+        raise DataError(f"{len(reading.columns)} columns are given and the rows have {widest} cells")
     chosen = _chosen(head, reading)
     numeric = [position for role, position in chosen.items() if role in NUMERIC]
     marks = marks_given(reading, head.layout.decimal if head.layout else "")
@@ -265,7 +269,9 @@ def _short_rows(content: bytes, head: Head) -> tuple[str, ...]:
     short = [number for number, line in enumerate(body) if line.strip() and line.count(mark) < head.width - 1]
     if not short:
         return ()
-    if short[-1] == len(body) - 1 and body[-1].count(mark) < min(line.count(mark) for line in body[:-1] if line.strip()):
+    if short[-1] == len(body) - 1 and body[-1].count(mark) < min(
+        (line.count(mark) for line in body[:-1] if line.strip()), default=0
+    ):
         told = body[-1].decode("utf-8", errors="replace").strip()[:60]
         if re.match(r"[-\d]", told):
             raise DataError(f"the file ends within line {head.skipped + 1 + short[-1]}: {told}; wanted the whole file")
@@ -278,8 +284,13 @@ def _short_rows(content: bytes, head: Head) -> tuple[str, ...]:
 
 def _parquet_head(path: Path, reading: Reading, count: int) -> Head:
     head = given_by_name([str(name) for name in pq.read_schema(path).names], reading)
-    cells = _parquet_cells(_first_batch(path, None, count)).astype(str)
-    return replace(head, rows=tuple(map(tuple, cells.to_numpy().tolist())))
+    cells = _parquet_cells(_first_batch(path, None, count)).astype(object)
+    return replace(head, rows=tuple(tuple(map(_shown, row)) for row in cells.itertuples(index=False, name=None)))
+
+
+def _shown(cell: object) -> str:
+    missing = cell is None or cell is pd.NaT or (isinstance(cell, float) and cell != cell)
+    return "" if missing else str(cell)
 
 
 def _first_batch(path: Path, columns: list[str] | None, count: int) -> pa.Table:
@@ -321,7 +332,7 @@ def _parquet_cells(table: pa.Table) -> pd.DataFrame:
         if pa.types.is_decimal(field.type):
             table = table.set_column(position, field.name, table.column(position).cast(pa.float64()))
     try:
-        return table.to_pandas(ignore_metadata=True)
+        return table.replace_schema_metadata(None).to_pandas()
     except (ValueError, LookupError, TypeError, OverflowError, AttributeError) as error:  # a zone that is none, a year 300000
         raise DataError(f"its columns cannot be read: {str(error).splitlines()[0] if str(error) else error!r}") from error
 

@@ -32,7 +32,8 @@ class Reading:
     EURUSD). adjust: multiply prices by adjusted close / close, divide volume by the factor of the splits in it.
     columns: the meaning of each column by position, of MEANINGS. date_format: as strptime has it, such as %d/%m/%Y.
     thousands, decimal: what stands between thousands and before decimals. only: the one symbol whose rows are taken.
-    drop_impossible: leave out bars that no bar can be, such as a high below its low.
+    drop_impossible: leave out bars that no bar can be, such as a high below its low. timeframe_is_right: each bar lasts no
+    longer than its timeframe, though the distances between the bars do not show it.
     """
 
     tz: str | None = None
@@ -45,6 +46,7 @@ class Reading:
     decimal: str = ""
     only: str = ""
     drop_impossible: bool = False
+    timeframe_is_right: bool = False
 
 
 #: Nothing is said of the file.
@@ -57,6 +59,11 @@ class Asked(DataError):
     def __init__(self, message: str, option: str) -> None:
         super().__init__(message)
         self.option = option
+
+
+def one_line(text: str) -> str:
+    """A sentence that shows what a file holds, which may be anything, on one line."""
+    return " ".join(text.split())
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ _FIRST_YEAR = 1900
 _UNITS = (1_000_000, 1000, 1)
 #: Smaller numbers are no seconds since 1970 that a bar would have: what counts days, or rows, is below.
 _FEW = 10_000_000
+#: 1973 in each unit.
+_LATER = (1e8, 1e11, 1e14, 1e17)
 #: Excel's day 0, and the first of its days that is taken for one: before, it may as well be a day since 1970.
 _EXCEL = -25_569 * DAY
 _EXCEL_FIRST = 25_569
@@ -102,22 +104,31 @@ def _index(times: Times) -> pd.DatetimeIndex:
 
 def _refuse_far(wall: Times, rows: Rows) -> None:
     """DataError for a year in which no bar can be: a wrong unit, a wrong column, a cipher too many."""
-    last = dt.datetime.now(dt.UTC).year + 1
-    far = np.flatnonzero((wall < day_start(dt.date(_FIRST_YEAR, 1, 1))) | (wall >= day_start(dt.date(last + 1, 1, 1))))
+    far = np.flatnonzero((wall < day_start(dt.date(_FIRST_YEAR, 1, 1))) | (wall >= day_start(dt.date(_last_year() + 1, 1, 1))))
     if len(far):
-        raise DataError(
-            f"{rows.named(far)}: {time_text(wall[far[0]])} cannot be the time of a bar, wanted years from {_FIRST_YEAR} to {last}"
-        )
+        raise _cannot_be(time_text(wall[far[0]]), far, rows)
+
+
+def _last_year() -> int:
+    return dt.datetime.now(dt.UTC).year + 1
+
+
+def _cannot_be(shown: str, where: NDArray[np.int64], rows: Rows) -> DataError:
+    return DataError(
+        f"{rows.named(where)}: {shown} cannot be the time of a bar, wanted years from {_FIRST_YEAR} to {_last_year()}"
+    )
 
 
 # --- from cells to clocks ----------------------------------------------------------------------
 
 
 def _stamps(column: pd.Series, rows: Rows, known: Known) -> Stamps:
-    if isinstance(column.dtype, pd.DatetimeTZDtype):
-        return Stamps(microseconds(column.dt.tz_localize(None)), microseconds(column.dt.tz_convert("UTC")))
-    if pd.api.types.is_datetime64_dtype(column.dtype):
-        return Stamps(microseconds(column), None)
+    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+        far = np.flatnonzero((column.dt.year < _FIRST_YEAR) | (column.dt.year > _last_year()))
+        if len(far):  # before the unit of it is made ours, which not every year bears
+            raise _cannot_be(str(column.iloc[int(far[0])]), far, rows)
+        zoned = isinstance(column.dtype, pd.DatetimeTZDtype)
+        return _zoned(column) if zoned else Stamps(microseconds(column), None)
     if pd.api.types.is_bool_dtype(column.dtype):
         raise DataError(f"{rows.named(np.array([0]))}: '{column.iloc[0]}' is not a time")
     if pd.api.types.is_numeric_dtype(column.dtype):
@@ -125,10 +136,23 @@ def _stamps(column: pd.Series, rows: Rows, known: Known) -> Stamps:
     text = column.astype(str).str.strip()
     if known.date_format:
         return formatted(text, known.date_format, rows)
-    if re.fullmatch(_NUMBER, text.iloc[0]) and text.str.fullmatch(_NUMBER).all():
+    if re.fullmatch(_NUMBER, text.iloc[0]) and _all_numbers(text, rows):
         whole = text.str.fullmatch(r"-?\d{1,18}").all()
         return _numbered(text.astype(np.int64 if whole else np.float64).to_numpy(), text, rows)
     return _iso_stamps(text) or stamps_of(text, rows, month_first=known.month_first)
+
+
+def _zoned(column: pd.Series) -> Stamps:
+    return Stamps(microseconds(column.dt.tz_localize(None)), microseconds(column.dt.tz_convert("UTC")))
+
+
+def _all_numbers(text: pd.Series, rows: Rows) -> bool:
+    """Whether every text is a number; DataError where most are, and one is not."""
+    numbers = text.str.fullmatch(_NUMBER).to_numpy(bool)
+    if not numbers.all() and numbers.mean() > 0.5:
+        other = np.flatnonzero(~numbers)
+        raise DataError(f"{rows.named(other)}: '{text.iloc[int(other[0])]}' is not a time as the other rows have it, a number")
+    return bool(numbers.all())
 
 
 def _iso_stamps(text: pd.Series) -> Stamps | None:
@@ -141,7 +165,7 @@ def _iso_stamps(text: pd.Series) -> Stamps | None:
     except (ValueError, OverflowError):
         return None
     if isinstance(stamps.dtype, pd.DatetimeTZDtype):
-        return Stamps(microseconds(stamps.dt.tz_localize(None)), microseconds(stamps.dt.tz_convert("UTC")))
+        return _zoned(stamps)
     return Stamps(microseconds(stamps), None) if pd.api.types.is_datetime64_dtype(stamps.dtype) else None
 
 
@@ -181,11 +205,11 @@ def _unmarked_dates(numbers: NDArray[np.int64] | NDArray[np.float64], cells: pd.
     iso = text.str.replace(parts, rf"\1-\2-\3 {clock}".strip(), regex=True).where(text.str.len() == digits, "")
     wall = iso_wall(iso) if (iso != "").all() else None
     if wall is not None:
-        plausible = (wall >= day_start(dt.date(_FIRST_YEAR, 1, 1))) & (wall < day_start(dt.date(dt.date.today().year + 2, 1, 1)))
+        plausible = (wall >= day_start(dt.date(_FIRST_YEAR, 1, 1))) & (wall < day_start(dt.date(_last_year() + 1, 1, 1)))
         return Stamps(wall, None) if plausible.all() or digits == 8 else None
     read = pd.to_datetime(iso, format="ISO8601", errors="coerce")
     years = read.dt.year
-    dated = (read.notna() & (years >= _FIRST_YEAR) & (years <= dt.date.today().year + 1)).to_numpy(bool)
+    dated = (read.notna() & (years >= _FIRST_YEAR) & (years <= _last_year())).to_numpy(bool)
     if dated.mean() <= 0.5:
         return None
     wrong = np.flatnonzero(~dated)
@@ -195,8 +219,8 @@ def _unmarked_dates(numbers: NDArray[np.int64] | NDArray[np.float64], cells: pd.
 
 
 def _excel(numbers: NDArray[np.int64] | NDArray[np.float64], cells: pd.Series, rows: Rows) -> Stamps:
-    """Days since 1899-12-30, with the time of day as their fraction: to the second, which is as fine as they are kept."""
-    beyond = (dt.date.today().year + 2 - 1970) * 366 + _EXCEL_FIRST
+    """Days since 1899-12-30, with the time of day as their fraction: to the second, since exports cut the fraction off."""
+    beyond = (_last_year() + 1 - 1970) * 366 + _EXCEL_FIRST
     other = np.flatnonzero((numbers < _EXCEL_FIRST) | (numbers > beyond))
     if len(other):
         raise DataError(
@@ -204,15 +228,12 @@ def _excel(numbers: NDArray[np.int64] | NDArray[np.float64], cells: pd.Series, r
             " neither a date nor seconds since 1970, and no day of Excel's from 1970 on; wanted such as 2020-01-31 09:30"
         )
     seconds = np.round(numbers.astype(np.float64) * 86_400).astype(np.int64)
-    # Exports cut the fraction to six digits, a twelfth of a second: a minute is met to the second.
-    near = (seconds + 30) // 60 * 60
-    seconds = np.where(np.abs(seconds - near) <= 1, near, seconds)
     return Stamps(seconds * 1_000_000 + _EXCEL, None, "", ("times are Excel's serial days",))
 
 
 def _since_1970(numbers: NDArray[np.int64] | NDArray[np.float64], cells: pd.Series, rows: Rows) -> Stamps:
     """Each row in the unit that gives it a year of bars, one for the file or, in a file that changed it, one per row."""
-    first, last = (day_start(dt.date(year, 1, 1)) for year in (_FIRST_YEAR, dt.date.today().year + 2))
+    first, last = (day_start(dt.date(year, 1, 1)) for year in (_FIRST_YEAR, _last_year() + 1))
     bounds = [(first / factor, last / factor) for factor in (*_UNITS, 0.001)]
     unit = np.full(len(numbers), len(bounds))
     for position, (low, high) in reversed(list(enumerate(bounds))):
@@ -233,23 +254,27 @@ def _since_1970(numbers: NDArray[np.int64] | NDArray[np.float64], cells: pd.Seri
                 f"times are in {names[unit[0]]} and from {line} on in {names[unit[changed]]}: each row is read in its own unit",
             )
         else:
+            _refuse_two_units(np.abs(numbers.astype(np.float64)), unit, cells, rows)
             unit[:] = unit.max()
-            size = np.abs(numbers.astype(np.float64))
-            leap = np.flatnonzero(
-                (np.minimum(size[1:], size[:-1]) * 500 < np.maximum(size[1:], size[:-1]))
-                & (np.minimum(size[1:], size[:-1]) >= 1e8)
-            )
-            if len(leap):
-                raise DataError(
-                    f"{rows.named(leap[:1] + 1)}: '{cells.iloc[int(leap[0]) + 1]}' is in another unit than"
-                    f" '{cells.iloc[int(leap[0])]}' before it, wanted one unit in all rows"
-                )
     times = np.empty(len(numbers), np.int64)
     for position, factor in enumerate(_UNITS):
         times[unit == position] = np.round(numbers[unit == position] * factor).astype(np.int64)
     nano = unit == len(_UNITS)
     times[nano] = (numbers[nano] // 1000).astype(np.int64)
     return Stamps(times, times, "", notes)
+
+
+def _refuse_two_units(sizes: NDArray[np.float64], unit: NDArray[np.int64], cells: pd.Series, rows: Rows) -> None:
+    """DataError unless numbers that fit several units are one series in the coarsest of them: it begins in the first days of
+    1970, goes on without a leap, and reaches years that no other unit would give."""
+    one, other = np.minimum(sizes[1:], sizes[:-1]), np.maximum(sizes[1:], sizes[:-1])
+    leaps = np.flatnonzero((one * 10 < other) & (one >= 1e8)) + 1
+    if len(leaps) or sizes.max() < _LATER[unit.max()]:
+        where = int(leaps[0]) if len(leaps) else int(np.flatnonzero(unit != unit[0])[0])
+        raise DataError(
+            f"{rows.named(np.array([where]))}: '{cells.iloc[where]}' is in another unit than '{cells.iloc[where - 1]}' before it,"
+            " or no time at all; wanted times since 1970 in one unit"
+        )
 
 
 # --- from clocks to opens ----------------------------------------------------------------------

@@ -14,12 +14,10 @@ from numpy.typing import NDArray
 
 from strategies_app.vocabulary import TIMEFRAMES
 from training.pipeline.frames import bar_times
+from training.pipeline.habits import Habit, learn
 
 #: A single missing weekday of daily bars is a holiday, unless a calendar says better.
 SHORTEST_GAP = {"1d": 2}
-#: A time of the week belongs to the trading session if it has a bar in this share of the weeks. Opening hours that
-#: move with daylight saving are there in at most two weeks of three, ordinary ones in nearly all.
-USUAL = 0.8
 
 #: 1970-01-01 was a Thursday: adding three days makes weeks begin on Monday.
 _TO_MONDAY = 3 * 86_400_000_000
@@ -48,20 +46,30 @@ def slots_of(times: NDArray[np.int64], timeframe: str) -> tuple[NDArray[np.int64
     return slots, np.flatnonzero(slots * step != since_monday)
 
 
-def gaps_of(times: NDArray[np.int64], slots: NDArray[np.int64], timeframe: str, expected: Expected = None) -> Stretches:
+def habit_of(times: NDArray[np.int64], timeframe: str) -> Habit:
+    """At which times of the week a series with bars at these times (µs) has a bar."""
+    return learn(slots_of(times, timeframe)[0], timeframe)
+
+
+def gaps_of(
+    times: NDArray[np.int64], slots: NDArray[np.int64], timeframe: str, expected: Expected = None, habit: Habit | None = None
+) -> Stretches:
     """Holes in which bars are missing at times of the week at which this series usually has one.
 
     So nights, weekends and lunch breaks are no gaps for a series that never trades then, and are for one that does.
     Length and sum are in missing bars. Holidays of sub-daily series count, unless `expected` leaves them out.
+    habit: of the whole series that these bars are of; None: learned from the bars.
     """
-    positions, lengths = _holes(slots, timeframe, expected)
+    positions, lengths = _holes(slots, timeframe, expected, habit)
     return summary(times[positions], lengths)
 
 
-def holes(frame: pd.DataFrame, timeframe: str, most: int = 60, expected: Expected = None) -> list[dict[str, Any]]:
+def holes(
+    frame: pd.DataFrame, timeframe: str, most: int = 60, expected: Expected = None, habit: Habit | None = None
+) -> list[dict[str, Any]]:
     """The longest gaps in order of time, as JSON: the last bar before, the first bar after, bars missing between."""
     times = bar_times(frame)
-    positions, lengths = _holes(slots_of(times, timeframe)[0], timeframe, expected)
+    positions, lengths = _holes(slots_of(times, timeframe)[0], timeframe, expected, habit)
     longest = np.sort(np.argsort(-lengths, kind="stable")[:most])
     text = np.datetime_as_string(times.view("M8[us]").astype("M8[s]")[np.stack([positions, positions + 1])[:, longest]])
     return [
@@ -70,7 +78,9 @@ def holes(frame: pd.DataFrame, timeframe: str, most: int = 60, expected: Expecte
     ]
 
 
-def _holes(slots: NDArray[np.int64], timeframe: str, expected: Expected) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _holes(
+    slots: NDArray[np.int64], timeframe: str, expected: Expected, habit: Habit | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Position of the bar before each gap, and the gap's length in missing bars."""
     holes = np.flatnonzero(np.diff(slots) > 1)
     if not len(holes):
@@ -78,33 +88,10 @@ def _holes(slots: NDArray[np.int64], timeframe: str, expected: Expected) -> tupl
     if expected is not None:
         lengths = np.searchsorted(expected, slots[holes + 1]) - np.searchsorted(expected, slots[holes], side="right")
         return holes[lengths > 0], lengths[lengths > 0]
-    usual = _usual(slots, 7 * 86_400 // TIMEFRAMES[timeframe])
-    before = np.concatenate([[0], np.cumsum(usual)])
-
-    def usual_until(slot: NDArray[np.int64]) -> NDArray[np.int64]:
-        week, rest = np.divmod(slot, len(usual))
-        counts: NDArray[np.int64] = week * before[-1] + before[rest]
-        return counts
-
-    lengths = usual_until(slots[holes + 1]) - usual_until(slots[holes] + 1)
+    habit = habit or learn(slots, timeframe)
+    lengths = habit.until(slots[holes + 1]) - habit.until(slots[holes] + 1)
     real = lengths >= SHORTEST_GAP.get(timeframe, 1)
     return holes[real], lengths[real]
-
-
-def _usual(slots: NDArray[np.int64], per_week: int) -> NDArray[np.bool_]:
-    """Which times of the week have a bar as a rule: bool (per_week,).
-
-    Weeks without any bar do not count. Below ten weeks the five working days are taken together.
-    """
-    weeks = slots // per_week
-    counts = np.bincount(slots - weeks * per_week, minlength=per_week)
-    number = 1 + np.count_nonzero(np.diff(weeks))
-    if number >= 10 or per_week < 7:
-        return counts >= USUAL * number
-    counts = counts.reshape(7, -1)
-    days = np.bincount(np.unique(slots // counts.shape[1]) % 7, minlength=7)
-    working = np.tile(counts[:5].sum(axis=0) > USUAL * days[:5].sum(), 5)
-    return np.concatenate([working, (counts[5:] > USUAL * days[5:, None]).ravel()])
 
 
 def outside(slots: NDArray[np.int64], expected: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -140,7 +140,7 @@ def known_at(base_times, base_duration, times, duration, anchor, positions):  # 
     gridded = True  # every known bar so far stands on the grid
     over = 0  # the end of that bar
     after = 0  # the first base bar at or behind that end, among the rows so far
-    overdue = np.int64(0)  # when the bar that should hold it is over
+    overdue = 0  # when the bar that should hold it is over
     for row in range(base_times.shape[0]):
         now = base_times[row] + base_duration
         if bar + 1 < times.shape[0] and times[bar + 1] + duration <= now:

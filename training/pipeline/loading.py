@@ -16,23 +16,28 @@ from numpy.typing import NDArray
 
 from strategies_app.schema import RawInput, StrategySpec, output_of
 from strategies_app.vocabulary import PRICE_COLUMNS
-from training.pipeline.bars import read_bars, series_origin, series_range, stored_series
+from training.pipeline.arguments import require, require_call, require_spec, require_threads
+from training.pipeline.bars import read_bars, series_habit, series_origin, series_range, stored_series
 from training.pipeline.coverage import (
     DAY,
     DataError,
     Ranges,
+    anchor,
     bucket_start,
     day_of,
     day_start,
     duration,
     nothing_inside,
     resolve_dates,
+    source_note,
     source_of,
+    useful_since,
 )  # fmt: skip
 from training.pipeline.finding import ERROR, Finding, iso, refused
-from training.pipeline.frames import bar_times, bar_values, fingerprint
+from training.pipeline.frames import bar_times, bar_values, fingerprint, time_text
 from training.pipeline.labels import label_warm_up
 from training.pipeline.quality import validate_bars
+from training.pipeline.spacing import TOLD
 from training.pipeline.timeframes import resample
 from training.pipeline.together import Step, in_order
 
@@ -48,7 +53,8 @@ class RunBars:
     frames: bars without missing values, warm-up included; clock: base-bar times in [start, end] before
     any bar was taken out; first_bars: open of the first bar used (µs); sources: the stored timeframe that
     a series was read or resampled from; fingerprints: of exactly the stored rows used; findings: what the data gate
-    saw in the bars, whose sentences are among the notes.
+    saw in the bars, whose sentences are among the notes; loaded: shallow copies of the frames, by which it is seen
+    whether they were changed since.
     """
 
     frames: Mapping[str, Mapping[str, pd.DataFrame]]
@@ -61,6 +67,7 @@ class RunBars:
     notes: tuple[str, ...] = ()
     missing: Mapping[str, int] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
+    loaded: Mapping[str, Mapping[str, pd.DataFrame]] = field(default_factory=dict)
 
 
 def stored_ranges(root: Path, symbols: Iterable[str], on_file: Callable[[], None] = lambda: None) -> Ranges:
@@ -118,6 +125,13 @@ def load_bars(
     So many symbols are read at a time as there are threads; what is read does not depend on it.
     Raises DataError for bars that are not stored, too few, or not plausible.
     """
+    require_spec(spec)
+    require("the folder of stored bars", root, (str, Path), "a path")
+    require_call("on_stage", on_stage)
+    require_threads("threads", threads)
+    require("first_bars", first_bars, (Mapping, type(None)), "those of a bundle or None")
+    require("sources", sources, (Mapping, type(None)), "those of a bundle or None")
+    root = Path(root)
     ranges = stored_ranges(root, spec.symbols, lambda: on_stage("load", 0.0))
     first_day, last_day = resolve_dates(spec, ranges)
     start, end = day_start(first_day), day_start(last_day) + DAY
@@ -164,6 +178,7 @@ def _gathered(readers: list[_Reader], start: int, end: int) -> RunBars:
         tuple(dict.fromkeys(notes)),
         {name: count for reader in readers for name, count in reader.missing.items()},
         tuple(dict.fromkeys(finding for reader in readers for finding in reader.findings)),
+        {reader.symbol: reader.loaded for reader in readers},
     )
 
 
@@ -189,6 +204,7 @@ class _Reader:
         self.first_bars: dict[str, int] = {}
         self.sources: dict[str, str] = {}
         self.fingerprints: dict[str, str] = {}
+        self.loaded: dict[str, pd.DataFrame] = {}
         self.notes: list[str] = []
         self.odd: list[str] = []
         self.findings: list[Finding] = []
@@ -219,13 +235,18 @@ class _Reader:
             source = source_of(self.ranges, symbol, timeframe, self.start, self.end)
         first = self.known_first.get(timeframe)
         if first is not None:
-            stored = self._read(source, bucket_start(first, timeframe), self._until(timeframe))
+            since = first if source == timeframe else bucket_start(first, timeframe) - _lasting(source)
+            stored = self._read(source, since, self._until(source, timeframe))
         else:
             stored = self._with_warm_up(source, timeframe)
-        frame = stored if source == timeframe else resample(stored, timeframe)
+        frame = stored if source == timeframe else resample(stored, timeframe, source)
         self._refuse_no_bars(source, timeframe, frame)
+        taken = source_note(self.ranges, symbol, timeframe, source, self.start, self.end)
+        self.notes += [taken] if taken else []
         if source != timeframe:
             self._resampled(source, timeframe, stored)
+        elif timeframe != self.spec.base_timeframe:
+            self._on_its_clock(timeframe, bar_times(frame))
         self.fingerprints[timeframe] = self._fingerprint(stored)
         self.first_bars[timeframe] = int(bar_times(frame)[0])
         self.sources[timeframe] = source
@@ -245,13 +266,22 @@ class _Reader:
         self.last = (asked, frame, known or fingerprint(frame))
         return self.last[2]
 
-    def _until(self, timeframe: str) -> int:
+    def _until(self, source: str, timeframe: str) -> int:
         """Where reading ends (µs, exclusive): a bar that is not whole at the end is not known inside the dates."""
-        return bucket_start(self.end, timeframe)
+        end = self.end if source == timeframe else bucket_start(self.end, timeframe)
+        return end - _lasting(source)
+
+    def _on_its_clock(self, timeframe: str, times: NDArray[np.int64]) -> None:
+        off = np.flatnonzero((times - anchor(timeframe)) % duration(timeframe))
+        if len(off):
+            first = time_text(int(times[off[0]]))
+            self.notes.append(
+                f"{self.symbol} {timeframe} bars open on a clock of their own, such as {first}, not where resampled ones would: "
+                f"each is known {timeframe} after its own open"
+            )
 
     def _resampled(self, source: str, timeframe: str, stored: pd.DataFrame) -> None:
         symbol = self.symbol
-        self.notes.append(f"{symbol} {timeframe} resampled from {source}")
         if self.sources.get(source) != source:
             self.notes += self._inspect(stored, source, source, needs_volume=True)
         gone = int(stored[list(PRICE_COLUMNS)].isna().any(axis=1).sum())
@@ -266,22 +296,27 @@ class _Reader:
         while True:
             # Nights, weekends and holidays have no bars: reach further back until there are enough.
             since = bucket_start(max(self.start - reach, oldest), timeframe)
-            stored = self._read(source, since, self._until(timeframe))
-            times = bar_times(stored)
-            buckets = _bucket_starts(times[: np.searchsorted(times, bucket_start(self.start, timeframe))], timeframe)
-            if len(buckets) >= wanted or since <= oldest:
+            stored = self._read(source, since - (_lasting(source) if source != timeframe else 0), self._until(source, timeframe))
+            last_moments = bar_times(stored) + _lasting(source)
+            if source == timeframe:  # whose bars need not stand on the grid
+                begins = last_moments[: np.searchsorted(last_moments, self.start)]
+            else:
+                begins = _bucket_starts(
+                    last_moments[: np.searchsorted(last_moments, bucket_start(self.start, timeframe))], timeframe
+                )
+            if len(begins) >= wanted or since <= oldest:
                 break
             reach *= 2
-        if len(buckets) <= wanted:
+        if len(begins) <= wanted:
             return stored
-        return stored.iloc[int(np.searchsorted(times, buckets[-wanted])) :]
+        return stored.iloc[int(np.searchsorted(last_moments, begins[-wanted])) :]
 
     def _refuse_no_bars(self, source: str, timeframe: str, frame: pd.DataFrame) -> None:
         symbol = self.symbol
         first, last = self.ranges[symbol][source]
         # On the first days of a higher timeframe's bucket its bar of before is the one that is known.
         base = timeframe == self.spec.base_timeframe
-        since = self.start if base else bucket_start(self.start, timeframe) - duration(timeframe)
+        since = self.start if base else useful_since(self.start, timeframe, timeframe)
         if not (bar_times(frame) >= since).any():
             absent = nothing_inside(symbol, source, first, last, self.start, self.end)
             raise DataError(absent.sentence, [absent])
@@ -291,9 +326,11 @@ class _Reader:
 
     def _inspect(self, frame: pd.DataFrame, timeframe: str, source: str, *, needs_volume: bool) -> list[str]:
         """The data gate: what it finds is kept, and given in words; DataError for bars that nothing can be trained on."""
-        origin = series_origin(self.root, self.symbol, source)
+        origin, habit = series_origin(self.root, self.symbol, source), series_habit(self.root, self.symbol, source)
+        if source != timeframe:
+            habit = habit.coarser(timeframe)
         found = validate_bars(
-            frame, self.symbol, timeframe, needs_volume=needs_volume, calendar=origin.calendar,
+            frame, self.symbol, timeframe, needs_volume=needs_volume, calendar=origin.calendar, habit=habit,
             timeframe_is_right=origin.timeframe_is_right, is_resampled=source != timeframe,
         )  # fmt: skip
         self.findings += found
@@ -321,7 +358,15 @@ class _Reader:
             self.findings.append(taken)
             self.odd.append(taken.sentence)
             frame = frame[whole]
+        told = any(f.kind == "timeframe_told" and f.timeframe == timeframe for f in self.findings)
+        frame.attrs[TOLD] = told or self.sources[timeframe] != timeframe
         self.frames[timeframe] = frame
+        self.loaded[timeframe] = frame.copy(deep=False)
+
+
+def _lasting(timeframe: str) -> int:
+    """From a bar's open to its last moment, in µs."""
+    return duration(timeframe) - 1
 
 
 def _bucket_starts(times: NDArray[np.int64], timeframe: str) -> NDArray[np.int64]:

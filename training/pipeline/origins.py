@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 
+from training.pipeline.file_reading import Reading
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -30,6 +32,25 @@ class Origin:
             "adjusted" in known, "timeframe_is_right" in known,
         )  # fmt: skip
 
+    def words(self) -> list[str]:
+        """What people should know of it, the calendar aside."""
+        words = [f"times read as {self.tz}"] if self.tz else []
+        words += [f"prices divided by {self.price_scale:,.12g}"] if self.price_scale != 1 else []
+        words += ["adjusted by the file's adjusted close"] if self.adjusted else []
+        return words + (["further apart than the timeframe, as was said at load"] if self.timeframe_is_right else [])
+
+    def against(self, now: Origin) -> list[str]:
+        """Notes on bars that are read otherwise than the stored ones were."""
+        notes = []
+        if self.tz and now.tz and self.tz != now.tz:
+            notes.append(f"the times were read as {now.tz}, last time as {self.tz}")
+        if self.price_scale != now.price_scale:
+            notes.append(f"the prices were divided by {now.price_scale:,.12g}, last time by {self.price_scale:,.12g}")
+        if self.adjusted != now.adjusted:
+            which = ("are not adjusted, the stored ones were", "are adjusted, the stored ones were not")[now.adjusted]
+            notes.append(f"the new prices {which} (--adjust)")
+        return notes
+
     def metadata(self) -> dict[bytes, bytes]:
         """As a file keeps it: only what differs from nothing named."""
         plain = asdict(UNKNOWN)
@@ -38,3 +59,11 @@ class Origin:
 
 #: Of a series of which nothing is known but its bars.
 UNKNOWN = Origin()
+
+
+def origin_after(before: Origin, reading: Reading) -> Origin:
+    """That of a series after bars were loaded so; what a load does not name of the times and the timeframe stays."""
+    return Origin(
+        before.calendar, reading.tz or before.tz, reading.price_scale, reading.adjust,
+        reading.timeframe_is_right or before.timeframe_is_right,
+    )  # fmt: skip

@@ -32,6 +32,8 @@ MULTIPLES = 0.95
 ALIKE = 0.4
 #: With this a person says that bars last as long as their timeframe, where distances cannot show it.
 OPTION = "--timeframe-is-right"
+#: And with this a frame says it, in its `attrs`.
+TOLD = "timeframe_is_right"
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,18 @@ from training.pipeline.frames import bar_frame, bar_times, bar_values
 __all__ = ["DAY", "SECOND", "WEEK_ANCHOR", "anchor", "bucket_start", "duration", "known_positions", "resample"]
 
 
-def resample(frame: pd.DataFrame, timeframe: str) -> pd.DataFrame:
-    """Bars of a lower timeframe gathered into buckets of `timeframe`: left-closed, left-labelled, weeks from Monday."""
+def resample(frame: pd.DataFrame, timeframe: str, source: str | None = None) -> pd.DataFrame:
+    """Bars of a lower timeframe gathered into buckets of `timeframe`: left-closed, left-labelled, weeks from Monday.
+
+    source: the timeframe of the bars, if they may stand off its grid. One that reaches over a bucket's end belongs to
+    the bucket in which it ends: else the bucket would be known before its last bar is.
+    """
     times, bars = bar_times(frame), bar_values(frame)
     bucket_times = np.empty(len(times), dtype=np.int64)
     buckets = np.empty((5, len(times)), dtype=np.float64)
-    count = kernels.resample(times, bars, duration(timeframe), anchor(timeframe), bucket_times, buckets)
+    lasting = duration(source) - 1 if source else 0
+    count = kernels.resample(times, bars, duration(timeframe), anchor(timeframe) - lasting, bucket_times, buckets)
+    bucket_times += lasting
     return bar_frame(bucket_times[:count].copy(), np.ascontiguousarray(buckets[:, :count]))
 
 

@@ -34,4 +34,7 @@ def open_source(name: str, folder: Path, keys: Mapping[str, tuple[str, str]] | N
     except ImportError as error:
         if (error.name or "").partition(".")[0] != SOURCES[kind]:
             raise
-        raise WrongRequest(f"the package {SOURCES[kind]} is not installed: pip install ktrdr-train[{kind}]") from None
+        raise WrongRequest(
+            f"the package {SOURCES[kind]} is not installed: in the folder of KTRDR Train run: "
+            f"pip install -c constraints.txt -e '.[{kind}]'"
+        ) from None

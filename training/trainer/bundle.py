@@ -107,8 +107,11 @@ def save_bundle(bundle: Bundle, folder: Path) -> str:
         raise BundleError(f"the bundle {folder} cannot be written: {problem.strerror or problem}") from problem
 
 
-def load_bundle(folder: Path) -> Bundle:
-    """Read a bundle back; needs nothing but the folder. BundleError if any byte of it was changed."""
+def read_document(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """What a bundle says of itself, which needs no package that its network needs, and the bytes of its files.
+
+    BundleError if any byte of it was changed.
+    """
     try:
         contents = read_folder(folder, FILES)
     except FolderError as problem:
@@ -118,6 +121,21 @@ def load_bundle(folder: Path) -> Bundle:
         if document["format"] != FORMAT:
             raise BundleError(f"the bundle {folder} has format {document['format']}, this version reads {FORMAT}")
         document.setdefault("plugins", {})
+        return _defaults() | document, contents
+    except (KeyError, TypeError, ValueError) as problem:
+        raise BundleError(f"the bundle {folder} does not describe a model: {str(problem).splitlines()[0]}") from problem
+
+
+def _defaults() -> dict[str, Any]:
+    """Of fields that bundles of an earlier version do not have."""
+    plain = {f.name: f.default for f in fields(Bundle) if f.default is not MISSING}
+    return plain | {f.name: f.default_factory() for f in fields(Bundle) if f.default_factory is not MISSING}
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """Read a bundle back; needs nothing but the folder. BundleError if any byte of it was changed."""
+    document, contents = read_document(folder)
+    try:
         if absent := plugins.missing(document["plugins"]):
             raise PackageMissing(f"the bundle {folder} needs {'; '.join(absent)}")
         spec = StrategySpec.model_validate(document["spec"])

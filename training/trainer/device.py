@@ -20,6 +20,12 @@ def choose_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def devices() -> tuple[str, ...]:
+    """What may be trained on here, by name."""
+    cards = ("cuda", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))) if torch.cuda.is_available() else ()
+    return ("cpu", *cards, *(("mps",) if torch.backends.mps.is_available() else ()))
+
+
 def device_name(device: str) -> str:
     """The device's own name: the graphics card's or the processor's."""
     if device.startswith("cuda"):

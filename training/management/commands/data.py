@@ -103,6 +103,8 @@ class Command(BaseCommand):
         return found
 
     def _table(self, stored: Sequence[BarSeries]) -> None:
+        from training.pipeline.finding import counted
+
         rows = [("symbol", "timeframe", "from (UTC)", "to (UTC)", "bars", "missing values", "gaps", "longest gap", "warnings")]
         for series in stored:
             quality = series.quality
@@ -116,7 +118,7 @@ class Command(BaseCommand):
                     f"{series.rows:,}",
                     f"{sum(quality['missing'].values()):,}",
                     f"{gaps['count']:,}",
-                    f"{gaps['longest']:,} bars" if gaps["count"] else "–",
+                    counted(gaps["longest"], "bar") if gaps["count"] else "–",
                     f"{len(quality['warnings'])}",
                 )
             )
@@ -126,15 +128,18 @@ class Command(BaseCommand):
             self.stdout.write("  ".join(cells).rstrip())
 
     def _details(self, series: BarSeries) -> None:
+        from training.pipeline.finding import counted
+
         quality = series.quality
         missing = ", ".join(f"{count:,} {column}" for column, count in quality["missing"].items() if count) or "none"
         gaps = quality["gaps"]
         lines = {
             "bars": f"{series.rows:,}, {series.first:%Y-%m-%d %H:%M} to {series.last:%Y-%m-%d %H:%M} UTC",
             "missing values": missing,
-            "gaps": f"{gaps['count']:,} ({gaps['bars']:,} bars missing)"
+            "gaps": f"{gaps['count']:,} ({counted(gaps['bars'], 'bar')} missing)"
             + (f", after {_times(gaps['first'])}" if gaps["count"] else ""),
             "calendar": quality.get("calendar") or "none: gaps are counted by the usual hours of the bars",
+            "read with": "; ".join((quality.get("origin") or {}).get("words") or ["no options"]),
             "loaded from": f"{series.source or 'unknown'}, {series.updated:%Y-%m-%d %H:%M} UTC",
             "sha256 of the file": series.sha256,
         }

@@ -23,7 +23,6 @@ OF_FILE = (
     "timeframe_is_right",
 )
 OF_SOURCE = ("exchange", "market", "since", "until")
-_UNSAID = (None, False, 1.0, "", ())
 _MARKS = {"comma": ",", "point": ".", "dot": ".", "space": " ", "apostrophe": "'"}
 
 
@@ -111,8 +110,8 @@ class Command(BaseCommand):
                 self._update(symbol, timeframe)
 
     def _refuse_other(self, options: dict[str, Any]) -> None:
-        wrong = [name for name in (OF_SOURCE if options["files"] else OF_FILE) if options[name] not in _UNSAID]
-        wrong += [name for name in (*OF_SOURCE, "replace", "calendar") if options["update"] and options[name] not in _UNSAID]
+        wrong = [name for name in (OF_SOURCE if options["files"] else OF_FILE) if _said(options, name)]
+        wrong += [name for name in (*OF_SOURCE, "replace", "calendar") if options["update"] and _said(options, name)]
         if wrong:
             how = "--from" if options["files"] else "--source" if options["source"] else "--update"
             raise CommandError(f"--{wrong[0].replace('_', '-')} does not go with {how}", returncode=2)
@@ -125,7 +124,7 @@ class Command(BaseCommand):
         from training.pipeline.file_reading import Reading
         from training.values import Refusal
 
-        reading = Reading(**{name: options[name] for name in OF_FILE if name != "timeframe_is_right"})
+        reading = Reading(**{name: options[name] for name in OF_FILE})
         files = bar_files(options["files"])
         failed = done = 0
         try:
@@ -163,10 +162,7 @@ class Command(BaseCommand):
 
         symbol, timeframe = _series_of(file, symbol, timeframe, several)
         with file.opened() as path:
-            loaded = load_file(
-                symbol, timeframe, path, reading, replace=options["replace"], calendar=_calendar(options),
-                timeframe_is_right=options["timeframe_is_right"],
-            )  # fmt: skip
+            loaded = load_file(symbol, timeframe, path, reading, replace=options["replace"], calendar=_calendar(options))
         self.stdout.write(f"{file.shown}: {loaded_line(loaded)}" if several else loaded_line(loaded))
         for note in loaded.notes:
             self.stdout.write(f"  note: {note}")
@@ -197,6 +193,7 @@ class Command(BaseCommand):
         from training import fetching
         from training.bar_series import store_frame
         from training.models import BarSeries
+        from training.pipeline.finding import counted
         from training.pipeline.frames import empty_frame
 
         try:
@@ -213,7 +210,7 @@ class Command(BaseCommand):
             store_frame(fetch.symbol, fetch.timeframe, empty_frame(), source=fetch.label, calendar=calendar)
         series = BarSeries.objects.get(symbol=fetch.symbol, timeframe=fetch.timeframe)
         self.stdout.write(
-            f"{series}: {series.rows:,} bars from {series.first:%Y-%m-%d %H:%M} to {series.last:%Y-%m-%d %H:%M} UTC"
+            f"{series}: {counted(series.rows, 'bar')} from {series.first:%Y-%m-%d %H:%M} to {series.last:%Y-%m-%d %H:%M} UTC"
             f" ({fetch.added:,} {'fetched anew' if fetch.anew else 'added'} from {fetch.label})"
         )
         for warning in series.quality.get("warnings") or ():
@@ -239,6 +236,10 @@ def _series_of(file: BarFile, symbol: str | None, timeframe: str | None, several
         told = f"the name {file.name} does not say the {lacking}, {wanted}"
         raise DataError(told) if several else CommandError(told, returncode=2)
     return symbol, timeframe
+
+
+def _said(options: dict[str, Any], name: str) -> bool:
+    return bool(options[name] != 1) if name == "price_scale" else bool(options[name])
 
 
 def _calendar(options: dict[str, Any]) -> str | None:

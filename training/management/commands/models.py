@@ -46,8 +46,10 @@ class Command(BaseCommand):
 
     def _show(self, console: Any, name: str) -> None:
         from training.report import provenance_table, result_tables
-        from training.trained import open_model
+        from training.trained import describe_model
 
-        bundle = open_model(name)
-        console.print(result_tables(bundle.metrics, bundle.split))
-        console.print(provenance_table(bundle))
+        told, missing = describe_model(name)
+        console.print(result_tables(told.metrics, told.split))
+        console.print(provenance_table(told))
+        for sentence in missing:
+            console.print(f"It cannot predict here: it needs {sentence}.", markup=False)

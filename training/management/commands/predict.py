@@ -55,6 +55,8 @@ class Command(BaseCommand):
         from django.conf import settings
         from django.core.management.base import CommandError
 
+        from training.pipeline.finding import counted
+
         is_new = not os.path.exists(path)
         try:
             with open(path, "w", newline="", encoding="utf-8") as file:
@@ -63,7 +65,7 @@ class Command(BaseCommand):
                 _write_csv(file, predictions)
         except OSError as error:
             raise CommandError(f"{path} cannot be written: {error.strerror}") from None
-        self.stdout.write(f"{len(predictions.times):,} bars written to {path}")
+        self.stdout.write(f"{counted(len(predictions.times), 'bar')} written to {path}")
 
     def _print_table(self, predictions: Any) -> None:
         from rich.table import Table

@@ -54,10 +54,10 @@ class Command(BaseCommand):
 
     def _list(self, options: dict[str, Any]) -> None:
         from django.utils import timezone
-        from rich.console import Console
         from rich.table import Table
 
         from training.models import ApiToken
+        from training.terminal import Output
 
         rows = ApiToken.objects.filter(revoked=None).select_related("user")
         if not rows:
@@ -71,7 +71,7 @@ class Command(BaseCommand):
             expires = "expired" if is_over else f"{row.expires:%Y-%m-%d %H:%M}" if row.expires else "never"
             used = f"{row.last_used:%Y-%m-%d %H:%M}" if row.last_used else "never"
             table.add_row(f"{row.prefix}…", row.user.get_username(), row.name, row.scope, expires, used)
-        Console(file=self.stdout._out, highlight=False, soft_wrap=True, markup=False).print(table)
+        Output(file=self.stdout._out, highlight=False, soft_wrap=True, markup=False).print(table)
 
     def _revoke(self, options: dict[str, Any]) -> None:
         from training import tokens

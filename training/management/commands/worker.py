@@ -19,7 +19,7 @@ class Command(BaseCommand):
         parser.add_argument("--burst", action="store_true", help="end once the queue is empty")
 
     def handle(self, *args: Any, tag: str, burst: bool, **options: Any) -> None:
-        from training import queues
+        from training import homes, queues
         from training.devices import device_for, worker_environment
         from training.management.refusals import refusals
         from training.worker import make_worker, preload
@@ -27,6 +27,7 @@ class Command(BaseCommand):
         logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.INFO)
         with refusals():
             queues.ping()
+            homes.require_all()
             if tag != "gpu":  # whose parent must not touch torch
                 preload()
             environment = worker_environment(device_for(tag))

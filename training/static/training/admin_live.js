@@ -2,8 +2,8 @@
 "use strict";
 
 (() => {
-  const INTERVAL = 2000;
-  let since = null;
+  const INTERVAL = 2000, LONGEST = 20000;
+  let since = null, wait = INTERVAL;
 
   const root = () => document.querySelector("[data-live-address]");
   const fields = (id) => document.querySelectorAll(`[data-operation="${CSS.escape(id)}"]`);
@@ -78,12 +78,14 @@
     if (!document.hidden && isOpen()) {
       try {
         await look();
+        wait = INTERVAL;
         tellStale("");
       } catch (error) {
+        wait = Math.min(wait * 2, LONGEST);
         tellStale(error instanceof TypeError ? "No answer from the server" : error.message);
       }
     }
-    setTimeout(turn, INTERVAL);
+    setTimeout(turn, wait === INTERVAL ? INTERVAL : wait * (0.5 + Math.random())); // a server that is away is asked ever more seldom
   }
 
   document.addEventListener("DOMContentLoaded", () => {

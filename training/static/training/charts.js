@@ -81,6 +81,35 @@ ktrdr.charts = (() => {
   const show = (element, figure) => update(element, figure).catch((error) => { element.textContent = `This picture could not be drawn: ${error.message}`; });
   const recolour = () => { for (const [element, figure] of drawn) if (element.isConnected) show(element, figure); else drawn.delete(element); };
 
+  // --- on paper ---
+
+  // Nobody scrolls there: before a page is printed every picture is drawn, at the paper's width and on white, and what is
+  // folded is unfolded; afterwards all is as it was. Everything up to Plotly's own drawing happens at once, since printing
+  // does not wait; a page whose drawing program is not loaded yet prints its words.
+  let before = null;
+  const toPaper = () => {
+    if (before) return;
+    const root = document.documentElement;
+    before = { theme: root.dataset.theme, folded: [...document.querySelectorAll("details:not([open])")] };
+    for (const details of before.folded) details.open = true;
+    root.dataset.theme = "light";
+    root.classList.add("printing");
+    if (!window.Plotly) return;
+    for (const element of document.querySelectorAll(".chart[data-figure]")) if (!drawn.has(element)) { seen.unobserve(element); load(element).catch((error) => { element.textContent = error.message; }); }
+    recolour();
+  };
+  const fromPaper = () => {
+    if (!before) return;
+    const root = document.documentElement;
+    root.classList.remove("printing");
+    if (before.theme) root.dataset.theme = before.theme; else delete root.dataset.theme;
+    for (const details of before.folded) details.open = false;
+    before = null;
+    if (window.Plotly) recolour();
+  };
+  window.addEventListener("beforeprint", toPaper);
+  window.addEventListener("afterprint", fromPaper);
+
   document.addEventListener("DOMContentLoaded", () => {
     scan(document);
     document.addEventListener("theme", recolour);

@@ -3,7 +3,7 @@
 window.ktrdr = window.ktrdr || {};
 
 ktrdr.live = (() => {
-  const QUIET_MS = 12000, POLL_MS = 2000, FIRST_RETRY_MS = 500, LAST_RETRY_MS = 10000;
+  const QUIET_MS = 12000, POLL_MS = 2000, FIRST_RETRY_MS = 1000, LAST_RETRY_MS = 15000;
   let socket = null, ids = [], handlers = {}, retry = FIRST_RETRY_MS, heard = Date.now(), polling = false, timer = null;
 
   const stale = (text) => {
@@ -39,14 +39,14 @@ ktrdr.live = (() => {
       socket = null;
       if (event.code === 4401) { location.reload(); return; }
       if (event.code === 4403 || event.code === 4400) { stale("You may no longer look at this."); return; }
-      timer = setTimeout(connect, retry * (0.75 + Math.random() / 2));
+      timer = setTimeout(connect, retry * (0.2 + 1.6 * Math.random())); // a crowd does not come back in one moment
       retry = Math.min(retry * 2, LAST_RETRY_MS);
     };
   };
 
   /** While there is no socket the API tells, as long as the server answers at all. */
   const poll = async () => {
-    if (!ids.length || open() || polling || document.hidden) return;
+    if (!ids.length || open() || polling || document.hidden || !ktrdr.outage.mayAsk()) return;
     polling = true;
     try {
       for (const id of ids.slice(0, 6)) {
@@ -55,11 +55,13 @@ ktrdr.live = (() => {
         if (!answer.ok) throw new Error(String(answer.status));
         const told = await answer.json();
         heard = Date.now();
+        ktrdr.outage.over();
         handlers.row?.({ operation: id, status: told.state, attempt: told.attempt, stage: told.stage, percent: told.percent, epoch: told.epoch, notes: told.warnings, error: told.error });
       }
       handlers.catchUp?.();
       stale("Live messages do not come through. This page asks every two seconds instead.");
     } catch {
+      ktrdr.outage.failed();
       stale(`Nothing was heard from the server since ${since()}. Trying again. Trainings go on without this page.`);
     } finally { polling = false; }
   };
@@ -87,7 +89,7 @@ ktrdr.live = (() => {
   };
 
   setInterval(watch, POLL_MS);
-  document.addEventListener("visibilitychange", () => { if (!document.hidden) { if (open()) handlers.catchUp?.(); else { retry = FIRST_RETRY_MS; connect(); } watch(); } });
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) { ktrdr.outage.over(); if (open()) handlers.catchUp?.(); else { retry = FIRST_RETRY_MS; connect(); } watch(); } });
   addEventListener("online", () => { retry = FIRST_RETRY_MS; if (!open()) connect(); });
   addEventListener("pagehide", drop);
   addEventListener("pageshow", (event) => { if (event.persisted) connect(); });

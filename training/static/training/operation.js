@@ -49,6 +49,7 @@
       ktrdr.announce(`${word(m.status)}${m.error ? `: ${m.error}` : ""}`);
       document.body.dispatchEvent(new Event("operation-changed"));
     } else if (!now || now.percent < m.percent) { bar(m.percent); }
+    if (m.device) tile("device", m.device); // a worker chooses it after the page was loaded
   };
 
   // --- what is shown ---

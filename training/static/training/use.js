@@ -7,11 +7,14 @@
   const show = async (card) => {
     clearTimeout(timer);
     let told;
+    if (!ktrdr.outage.mayAsk()) { timer = setTimeout(() => { if (card.isConnected) show(card); }, EVERY); return; }
     try {
       const answer = await fetch(card.dataset.use, { headers: { Accept: "application/json" } });
       if (!answer.ok) throw new Error(String(answer.status));
       told = await answer.json();
+      ktrdr.outage.over();
     } catch (error) {
+      ktrdr.outage.failed();
       card.querySelector("[data-use-told]").textContent = `It could not be read just now (${error.message}).`;
       told = { is_open: true };
     }
