@@ -204,10 +204,8 @@ class AuditEntryAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[AuditEntry]:
         """Who signed in from where, and which names were tried, is for admins: somebody may have typed a password there."""
-        if not hasattr(request, "sees_sign_ins"):  # the admin asks for the rows five times a page
-            request.sees_sign_ins = is_admin(request.user)  # type: ignore[attr-defined]
         rows = super().get_queryset(request)
-        return rows if request.sees_sign_ins else rows.exclude(action__in=OF_ADMINS)  # type: ignore[attr-defined]
+        return rows if is_admin(request.user) else rows.exclude(action__in=OF_ADMINS)
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm(MAY_READ)
