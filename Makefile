@@ -37,6 +37,7 @@ test: setup
 # Draws other examples than `make test`, which always draws the same, in each of N rounds.
 fuzz: setup
 	@for round in $$(seq $(N)); do $(RUN) -m pytest -n 2 -q -m hypothesis --hypothesis-profile=search || exit 1; done
+	@$(RUN) -m tests.file_fuzz $$((200 * $(N))) $$(date +%s)
 
 lint: setup
 	@$(RUN) -m ruff check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import os
 import re
@@ -448,5 +449,7 @@ LOGGING = {
         **{f"training.{name}": {"filters": ["once"]} for name in ("pulse", "progress", "machine_use")},
     },
 }
+# Of a record that cannot be written (a full disk) logging would print a traceback of its own, every time.
+logging.raiseExceptions = DEBUG
 SESSION_COOKIE_HTTPONLY = True
 CSRF_COOKIE_SAMESITE = SESSION_COOKIE_SAMESITE = "Lax"

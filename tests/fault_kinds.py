@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 
 #: Freezes: longer than the reaper waits for a sign of life, and longer than RQ does.
-FREEZES = (8.0, 50.0)
+FREEZES = (15.0, 50.0)
 AWAY_SECONDS, FULL_SECONDS = 6.0, 8.0
 #: Two runs at once must not take the same folder away.
 _folders = threading.Lock()

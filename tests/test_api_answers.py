@@ -59,14 +59,18 @@ def test_a_status_tells_stage_epoch_and_warnings(examples: Examples, viewer: Cli
     Operation.objects.filter(pk=examples.own.pk).update(
         status=Status.RUNNING, stage="train", percent=50.0, epoch=3, notes=["few rows"], started=timezone.now() - timezone.timedelta(seconds=10)
     )  # fmt: skip
-    for attempt, epoch, loss in ((1, 2, 1.5), (1, 3, 1.25)):
+    spec = json.loads(examples.own.spec)
+    spec["training"]["epochs"] = 14
+    Operation.objects.filter(pk=examples.own.pk).update(spec=json.dumps(spec))
+    for epoch, loss, seconds in ((2, 1.5, 60.0), (3, 1.25, 1.0)):  # the first one of this process compiled
+        measured = {"val_loss": loss, "seconds": seconds}
         EpochMetric.objects.create(
-            operation=examples.own, attempt=attempt, epoch=epoch, train_loss=loss, val_loss=loss, metrics={"val_loss": loss}
+            operation=examples.own, attempt=1, epoch=epoch, train_loss=loss, val_loss=loss, metrics=measured
         )
     told = send(viewer, "get", f"/trainings/{examples.own.pk}/status").json()
-    assert (told["state"], told["stage"], told["percent"], told["epoch"]) == ("running", "train", 50.0, 3)
-    assert told["metrics"] == {"val_loss": 1.25} and told["warnings"] == ["few rows"]
-    assert told["eta_seconds"] == pytest.approx(10, abs=2)
+    assert (told["status"], told["stage"], told["percent"], told["epoch"]) == ("running", "train", 50.0, 3)
+    assert told["metrics"] == {"val_loss": 1.25, "seconds": 1.0} and told["warnings"] == ["few rows"]
+    assert told["eta_seconds"] == 10.0, "ten epochs at the pace of those after the first"
     assert told["batch"] is None, "nothing is published"
 
 

@@ -15,6 +15,7 @@ from training.models import BarSeries
 from training.pipeline import calendars
 from training.pipeline.bars import bar_frame, bar_times, bar_values, fingerprint, read_bars, series_calendar, write_bars
 from training.pipeline.coverage import DataError
+from training.pipeline.origins import Origin
 from training.pipeline.quality import validate_bars
 from training.pipeline.synthetic import make_bars
 
@@ -124,7 +125,7 @@ def test_the_gate_asks_the_file_for_its_calendar(tmp_path: Path) -> None:
 
     text = text_of(training_data__symbols={"mode": "multi_symbol", "list": ["IBM"]}, training_data__start_date="2001-01-02")
     for calendar, kinds in (("", {"gaps"}), ("XNYS", set[str]())):
-        write_bars(tmp_path, "IBM", "1d", read_bars(SAMPLE_BARS, "IBM", "1d"), calendar)
+        write_bars(tmp_path, "IBM", "1d", read_bars(SAMPLE_BARS, "IBM", "1d"), Origin(calendar))
         bars = load_bars(read_strategy(text), tmp_path)
         assert {finding.kind for finding in bars.findings if finding.timeframe == "1d"} == kinds
     assert bar_times(bars.frames["IBM"]["1d"])[0] > 0

@@ -16,6 +16,7 @@ from training.pipeline.frames import bar_frame, bar_times, bar_values
 from training.pipeline.loading import load_bars
 from training.pipeline.timeframes import bucket_start, duration, resample
 from training.prepared import FeatureCache, prepare
+from training.previews import _shown
 
 HOUR = 3_600_000_000
 SERVER = "a server on New York's close"
@@ -74,6 +75,16 @@ def test_a_higher_series_on_a_clock_of_its_own_is_noted(tmp_path: Path) -> None:
     (note,) = [note for note in load_bars(spec, tmp_path).notes if "clock" in note]
     assert note.startswith("AAA 4h bars open on a clock of their own, such as 2015-0")
     assert note.endswith("not where resampled ones would: each is known 4h after its own open")
+
+
+def test_a_preview_begins_with_the_higher_bar_that_holds_its_first_base_bar(tmp_path: Path) -> None:
+    for timeframe in ("1h", "1w"):
+        write_bars(tmp_path, "AAA", timeframe, on_clock(SERVER, timeframe, 900))
+    bars = load_bars(strategy(RSI, ("1h", "1w"), start_date=day(300), end_date=day(860), history_required=50), tmp_path)
+    times = bar_times(bars.frames["AAA"]["1w"])
+    for begin in (MONDAY + 602 * DAY, MONDAY + 602 * DAY - 3 * HOUR, int(times[-2]), int(times[-2]) - 1):
+        first = times[_shown(bars, "AAA", "1w", begin).first]
+        assert first <= begin < first + duration("1w")
 
 
 # --- resampling --------------------------------------------------------------------------------

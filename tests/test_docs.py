@@ -105,6 +105,14 @@ def test_nothing_says_to_install_a_name_that_the_public_index_does_not_have_as_o
     assert advice == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(PROJECT)))
+def test_no_table_of_two_columns_explains_a_word_twice(page: Path) -> None:
+    for table in re.findall(r"(?:^\|.*\n)+", page.read_text(encoding="utf-8"), re.MULTILINE):
+        lines = [line.strip().strip("|").split("|") for line in table.splitlines()[2:]]
+        words = [line[0].strip() for line in lines if len(line) == 2]
+        assert sorted(words) == sorted(set(words))
+
+
 @pytest.mark.parametrize("path", sorted((PROJECT / "docs" / "decisions").glob("*.md")), ids=lambda p: p.stem)
 def test_a_decision_is_short_and_says_why(path: Path) -> None:
     text = path.read_text(encoding="utf-8")

@@ -51,17 +51,17 @@ def test_it_is_cancelled_and_the_worker_takes_the_next_one(home: Home) -> None:
     path.write_text(text)
     worker = home.begin("worker", "--tag", "cpu", **SETTINGS, **package)
     try:
-        until(lambda: connection.smembers("rq:workers"), "the worker", 90)
+        until(lambda: connection.smembers("rq:workers"), "the worker", 240)
         done = home.run("train", str(path), **package)
         assert done.returncode == 0, done.stdout + done.stderr
         operation = operation_in(done.stdout)
-        until((site / "computes").exists, "the long call")
+        until((site / "computes").exists, "the long call", 120)
         home.run("operations", "cancel", operation)
         until(lambda: home.value(operation, "status") == "cancelled", "the end of the training")
         assert home.value(operation, "error") == "stopped on request (cancellation)"
 
         after = operation_in(home.run("train", home.strategy("after", 2)).stdout)
-        until(lambda: home.value(after, "status") == "completed", "the next training", 60)
+        until(lambda: home.value(after, "status") == "completed", "the next training", 120)
         assert not connection.keys(f"rq:job:{operation}*") and not connection.zrange("rq:wip:cpu", 0, -1)
     finally:
         worker.terminate()

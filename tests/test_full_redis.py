@@ -57,10 +57,12 @@ def test_a_start_while_it_is_full_is_refused_and_nothing_is_stored(ready: Exampl
     with full(empty_redis):
         answer = send(trainer, "post", "/trainings/start", {"strategy_name": "stored", "task_id": "once"})
         health = send(trainer, "get", "/healthz")
+        scraped = trainer.get("/metrics").content.decode()
     error = answer.json()["error"]
     assert (answer.status_code, error["code"]) == (503, "redis_full")
     assert error["message"] == queues.FULL
     assert Operation.objects.count() == before
+    assert "ktrdr_redis_up 1.0" in scraped and "ktrdr_redis_full 1.0" in scraped
     assert (health.status_code, health.json()["redis_state"], health.json()["redis"]) == (503, "full", queues.FULL)
     assert send(trainer, "post", "/trainings/start", {"strategy_name": "stored", "task_id": "once"}).status_code == 202
 
@@ -169,7 +171,7 @@ def test_a_worker_says_it_in_one_sentence_and_goes_on_when_there_is_room(own: tu
     quick = {"HEARTBEAT_SECONDS": 0.5, "ORPHAN_CHECK_INTERVAL_SECONDS": 1}
     worker = home.begin("worker", "--tag", "cpu", **quick)
     try:
-        until(lambda: connection.smembers("rq:workers"), "the worker", 90)
+        until(lambda: connection.smembers("rq:workers"), "the worker", 240)
         running = operation_in(home.run("train", home.strategy("running", 40, 32)).stdout)
         until(lambda: "epoch 1:" in home.log(running), "its first epoch")
         with full(connection):

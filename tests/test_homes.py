@@ -223,6 +223,16 @@ def test_a_disk_taken_away_while_a_checkpoint_is_written_is_noticed(
     assert not Checkpoint.objects.exists()
 
 
+def test_a_model_whose_folder_is_away_is_not_called_damaged(folders: Path, examples: Any) -> None:
+    client, address = examples.signed_in("viewer"), f"/api/v1/models/{examples.model.name}/download"
+    with unmounted(Home(folders), "bundles"):
+        answer = client.get(address)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "folder_away")
+    assert client.get(address).status_code == 200
+    (folders / "bundles" / examples.model.folder / "weights.safetensors").write_bytes(b"others")
+    assert client.get(address).json()["error"]["code"] == "damaged"
+
+
 def test_health_names_the_folder_to_who_may_look(folders: Path, examples: Any, empty_redis: Any) -> None:
     client = examples.signed_in("viewer")
     with unmounted(Home(folders), "bundles"):

@@ -25,7 +25,7 @@ WEB = ("django", "rq", "django_rq", "redis", "channels", "ninja")
 JOBS = ["models", "operations", "checkpoints", "progress", "recording"]
 PAGES = ["api", "api_bodies", "api_errors", "api_library", "api_pages", "api_shapes", "api_shapes_checks", "api_shapes_library",
          "api_shapes_operations", "api_shapes_trainings", "authentication", "estimates", "questions", "sign_ins",
-         "standing", "tokens", "views", "websockets", "plain_requests", "modes", "admin", "urls", "apps",
+         "standing", "waiting", "tokens", "views", "websockets", "plain_requests", "modes", "admin", "urls", "apps",
          "admin_access", "admin_kept", "admin_operations", "admin_operations_list", "admin_operations_values",
          "admin_operations_verbs", "admin_parts", "admin_site", "admin_verbs", "admin_workers",
          "bundles", "deletions", "logs", "audience", "broadcast", "verdict", "kept", "comparing", "pairs", "database_words", "annotations", "uploads", "measure_words", "signals",
@@ -58,7 +58,7 @@ NEVER = {
 LAZY = [
     "training/workers.py", "training/continuing.py", "training/endings.py",
     "training/worker.py", "training/devices.py", "training/supervisor.py", "training/caretaker.py",
-    "training/everything.py", "training/processes.py", "training/quick.py", "training/plans.py", "training/explain.py",
+    "training/everything.py", "training/roll_call.py", "training/processes.py", "training/quick.py", "training/plans.py", "training/explain.py",
     "training/previews.py", "training/upload_answers.py", "training/fetch_job.py", "training/machine_use.py", "training/management",
     "strategies_app/management", "ktrdr_site",
 ]  # fmt: skip

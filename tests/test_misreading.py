@@ -28,6 +28,7 @@ BARS = make_bars(600, "1h", 3, start="2024-01-08")
 @pytest.fixture(autouse=True)
 def store(tmp_path: Path, settings: Any) -> Path:
     settings.STORE_DIR = tmp_path / "store"
+    (tmp_path / "store").mkdir()
     return tmp_path / "store"
 
 
@@ -187,10 +188,12 @@ def test_an_upload_is_told_the_same(tmp_path: Path) -> None:
     user = get_user_model().objects.create_user("uploader")
 
     def told(path: Path, **options: Any) -> dict[str, Any]:
-        kept = uploads.store(SimpleUploadedFile("EURUSD_1h.csv", path.read_bytes()), user.pk)
+        (kept,), _ = uploads.store(SimpleUploadedFile("EURUSD_1h.csv", path.read_bytes()), user.pk)
         return inspect_upload(uploads.change(kept, {"symbol": "EURUSD", "timeframe": "1h", **options}).key)
 
-    assert "give --price-scale 1000, as last time" in told(file(tmp_path, BARS, factor=1000))["problem"]
+    whole = told(file(tmp_path, BARS, factor=1000))
+    assert whole["problem"] == "" and "give --price-scale 1000, as last time" in whole["conflict"]  # which may replace all
+    assert "give --price-scale 1000, as last time" in told(file(tmp_path, BARS.iloc[50:], factor=1000))["problem"]
     assert "5 h later" in told(file(tmp_path, BARS.iloc[50:], factor=1000, hours=5), price_scale=1000)["problem"]
     weeks = bar_frame(bar_times(BARS)[0] + np.arange(100, dtype=np.int64) * 168 * HOUR, bar_values(BARS)[:, :100].copy())
     assert "the bars are 7 d apart, not 1 h; load them as 1w" in told(file(tmp_path, weeks), symbol="NEW")["problem"]

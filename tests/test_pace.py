@@ -33,6 +33,19 @@ def test_epochs_of_an_earlier_attempt_do_not_hurry_a_resumed_one() -> None:
     assert pace.told(61.0, 11.1)["eta"] == pytest.approx(390.0)
 
 
+def test_imports_and_compilation_are_no_pace() -> None:
+    """The first stages of a process take long and are a small part of the run; so is its first epoch's beginning."""
+    pace = Pace(0.0)
+    pace.enter("load", 0.0, 0.0)
+    assert pace.told(3.0, 16.0)["eta"] is None, "16 s for 3 % would be eight minutes"
+    pace.enter("train", 15.0, 17.0)
+    pace.batch(15.0, 18.0)
+    pace.epoch(23.0, 28.0)  # ten seconds for the first of ten epochs
+    assert pace.told(23.0, 28.1)["eta"] is None
+    pace.epoch(31.0, 29.0)
+    assert pace.told(31.0, 29.0)["eta"] == pytest.approx(69.0 / 8.0, abs=0.1), "one second for each after it"
+
+
 @pytest.fixture
 def earlier(examples: Examples) -> Operation:
     """One completed run: 10 epochs in 20 seconds."""

@@ -63,7 +63,7 @@ def test_runs_of_the_same_rows_may_be_compared(viewer: Client) -> None:
         ({"training__data_split": {"train": 0.6, "validation": 0.2, "test": 0.2}}, "Other split:"),
         ({"training_data__end_date": "2008-12-31"}, "Other dates:"),
         ({"training_data__symbols": {"mode": "single", "symbol": "AAPL"}}, "Other symbols: AAPL, MSFT; AAPL"),
-        ({"training__data_split": {"train": 0.8, "validation": 0.2, "test": 0.0}}, "Judged on test and validation rows"),
+        ({"training__data_split": {"train": 0.8, "validation": 0.2, "test": 0.0}}, "Judged on test and validation sets"),
     ],
 )
 def test_what_makes_figures_incomparable_is_named(viewer: Client, changes: dict[str, Any], reason: str) -> None:

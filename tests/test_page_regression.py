@@ -143,7 +143,7 @@ def test_returns_are_compared_with_returns_only(shown: tuple[Examples, Operation
         and '<th class="number">MCC</th>' not in both.partition("Choose runs")[0]
     )
     mixed = page_of(examples, f"/compare/?runs={one.pk},{classes.pk}")
-    assert "Some of these call classes and some predict returns" in mixed and "they can be compared" not in mixed
+    assert "Some of these predict classes and some returns" in mixed and "they can be compared" not in mixed
 
 
 def test_the_admin_shows_them_beside_their_baselines(shown: tuple[Examples, Operation]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import socket
 import sys
 from io import StringIO
 from pathlib import Path
@@ -15,7 +16,7 @@ from django.core.management.base import CommandError
 
 from tests.bar_servers import BEGIN, DAY, HOUR, NOW, BarServer
 from training import fetching
-from training.fetching import MOST_PAUSE, PAUSES, Fetch, run, step
+from training.fetching import FIRST_PAUSES, MOST_PAUSE, PAUSES, Fetch, run, step
 from training.models import BarSeries
 from training.pipeline.bars import bar_frame, bar_times, read_bars, series_calendar, write_bars
 from training.sources.opening import open_source
@@ -183,9 +184,39 @@ def test_a_server_that_stays_broken_is_given_up_in_one_sentence(
     server.faults = [200] + [500] * 20 if symbol == "BTC-USDT" else [500] * 20
     arguments = COIN if symbol == "BTC-USDT" else ("AAPL", "1d", "--source", "yahoo")
     said = fails(*arguments)
-    assert "asked 7 times in 63 s; what came is kept" in said and "\n" not in said
+    assert "asked 7 times, with pauses of 63 s; what came is kept" in said and "\n" not in said
     assert slept == list(PAUSES)
     assert len(stored()) == 1000 if symbol == "BTC-USDT" else not BarSeries.objects.exists()
+
+
+@pytest.mark.parametrize("symbol", ["BTC-USDT", "AAPL"])
+def test_without_a_network_it_is_given_up_soon(server: BarServer, symbol: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody listens where the source is said to be, and nothing has come yet."""
+    slept: list[float] = []
+    monkeypatch.setattr(fetching, "rest", slept.append)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        server.url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    arguments = COIN if symbol == "BTC-USDT" else ("AAPL", "1d", "--source", "yahoo")
+    said = fails(*arguments)
+    assert said.endswith("asked 3 times, with pauses of 3 s; is there a network here?") and "\n" not in said
+    assert slept == list(FIRST_PAUSES)
+
+
+def test_a_network_that_fails_in_the_middle_is_waited_for(server: BarServer) -> None:
+    fetch, source = coin_fetch(), fetching.opened("ccxt:binance")
+    for _ in range(2):
+        step(fetch, source)
+    assert fetch.pages == 1
+
+    def silent(*asked: Any) -> Any:
+        raise Unavailable("nothing came", silent=True)
+
+    source.page = silent
+    for pause in PAUSES:
+        step(fetch, source)
+        assert fetch.pause == pause
+    with pytest.raises(SourceError, match="asked 7 times"):
+        step(fetch, source)
 
 
 def test_stopped_in_the_middle_it_goes_on_where_the_store_ends(server: BarServer) -> None:

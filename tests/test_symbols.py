@@ -11,13 +11,14 @@ from django.urls import resolve, reverse
 
 from strategies_app.reader import read_strategy
 from strategies_app.symbol_lists import BadList, symbols_in
-from tests.api_examples import TEXT, Examples, send
+from tests.api_examples import TEXT, Examples, register_worker, send
 from tests.homes import made_home
 from training.bar_series import check_store, store_frame
 from training.models import BarSeries
 from training.pipeline.bars import read_bars, stored_series
 from training.pipeline.synthetic import make_bars
 
+COUNT = 300
 NAMES = ["BTC/USDT", "BTC/USDT:USDT", "^GSPC", ".DJI", "BRK.B", "btc/usdt", "A/1d"]
 
 
@@ -25,7 +26,7 @@ NAMES = ["BTC/USDT", "BTC/USDT:USDT", "^GSPC", ".DJI", "BRK.B", "btc/usdt", "A/1
 def stored(examples: Examples, tmp_path: Path, settings: Any) -> Examples:
     settings.STORE_DIR = tmp_path / "bars"
     for number, symbol in enumerate(NAMES):
-        store_frame(symbol, "1d", make_bars(60, "1d", seed=number), source="test")
+        store_frame(symbol, "1d", make_bars(COUNT, "1d", seed=number), source="test")
     return examples
 
 
@@ -38,14 +39,14 @@ def test_each_has_a_file_of_its_own_that_names_it(stored: Examples) -> None:
     assert sorted(symbol for symbol, _ in stored_series(Path(settings.STORE_DIR))) == sorted(NAMES)
     assert all(series.sound for series in check_store())
     for number, symbol in enumerate(NAMES):
-        assert read_bars(Path(settings.STORE_DIR), symbol, "1d").equals(make_bars(60, "1d", seed=number)), symbol
+        assert read_bars(Path(settings.STORE_DIR), symbol, "1d").equals(make_bars(COUNT, "1d", seed=number)), symbol
 
 
 @pytest.mark.parametrize("symbol", NAMES)
 def test_pages_and_api_have_an_address_for_each(stored: Examples, symbol: str) -> None:
     client = stored.signed_in("trainer")
     assert client.get(reverse("site:series", args=[symbol, "1d"])).context["series"].symbol == symbol
-    assert client.get(reverse("site:candles", args=[symbol, "1d"])).json()["bars"] == 60
+    assert client.get(reverse("site:candles", args=[symbol, "1d"])).json()["bars"] == COUNT
     assert client.get(reverse("site:series-download", args=[symbol, "1d", "csv"])).status_code == 200
     for address in (f"/data/{symbol}/1d", f"/data/{symbol.replace('/', '%2F')}/1d"):
         assert send(client, "get", address).json()["coverage"]["symbol"] == symbol
@@ -53,6 +54,35 @@ def test_pages_and_api_have_an_address_for_each(stored: Examples, symbol: str) -
     assert f'href="{reverse("site:series", args=[symbol, "1d"])}"' in client.get("/data/").content.decode()
     assert send(client, "delete", f"/data/{symbol}/1d").status_code == 204
     assert BarSeries.objects.count() == len(NAMES) - 1 and not BarSeries.objects.filter(symbol=symbol).exists()
+
+
+def test_a_training_is_started_on_one_by_form_and_api(stored: Examples, empty_redis: Any) -> None:
+    register_worker("cpu")
+    client = stored.signed_in("trainer")
+    days = {"start": "2015-01-05", "end": "2015-10-20"}
+    page = client.get("/train/", {"strategy": "stored"}).content.decode()
+    assert 'value="BTC/USDT:USDT"' in page
+    form = {
+        "strategy": "stored",
+        "symbols": ["BTC/USDT:USDT"],
+        "timeframes": ["1d"],
+        **days,
+        "validation_split": "0.15",
+        "task_id": "b" * 32,
+    }
+    answer = client.post("/train/", form)
+    assert answer.status_code == 302, answer.content.decode()
+    body = {
+        "strategy_name": "stored",
+        "symbols": ["^GSPC", ".DJI"],
+        "timeframes": ["1d"],
+        "start_date": days["start"],
+        "end_date": days["end"],
+    }
+    answer = send(client, "post", "/trainings/start", body)
+    assert answer.status_code == 202 and answer.json()["symbols"] == ["^GSPC", ".DJI"], answer.content
+    for wrong in ("../x", "A//B", "x" * 33):
+        assert send(client, "post", "/trainings/start", body | {"symbols": [wrong]}).status_code == 422
 
 
 @pytest.mark.parametrize("symbol", ["../../etc/passwd", "..", "A/../B", "%2e%2e", "a\\b", "A" * 500, "A/B/../../C"])

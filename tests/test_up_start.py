@@ -80,7 +80,7 @@ def test_in_a_home_with_a_space_and_an_equals_sign_everything_starts_and_trains(
         assert (inside / "ktrdr.sqlite3").is_file()
         done = home.run("train", home.strategy("anywhere", 2))
         assert done.returncode == 0, done.stdout + done.stderr
-        until(lambda: home.value(operation_in(done.stdout), "status") == "completed", "the training", 60)
+        until(lambda: home.value(operation_in(done.stdout), "status") == "completed", "the training", 120)
         (socket,) = {c.laddr for c in psutil.Process(up.member("valkey|redis").pid).net_connections("unix") if c.laddr}
         assert re.fullmatch(r"/tmp/ktrdr-[0-9a-f]{16}/redis\.sock", socket)
         assert Path(socket).parent.stat().st_mode & 0o777 == 0o700
@@ -95,7 +95,7 @@ def test_what_is_clicked_while_workers_start_waits_for_them(folder: Path) -> Non
     (folder / "sitecustomize.py").write_text(HELD.format(held=str(held)))
     up = Up(home, ready=False, PYTHONPATH=folder)
     try:
-        address = up.heard(r"the web site answers at (http://\S+/); workers are starting", 60)[1]
+        address = up.heard(r"the web site answers at (http://\S+/); workers are starting")[1]
         browser = Browser(address, up.password)
         assert "Workers are starting" in browser.get("/")[1]
         status, waiting = browser.post("/data/sample/", next="/data/")
@@ -104,8 +104,8 @@ def test_what_is_clicked_while_workers_start_waits_for_them(folder: Path) -> Non
         assert browser.get(waiting, **{"HX-Request": "true"}) == (204, "")
         assert "ready:" not in up.said
         held.unlink()
-        up.heard(r"ready: ", 120)
-        until(lambda: browser.get(waiting, **{"HX-Request": "true"})[1] == "/data/", "the sample bars", 60)
+        up.heard(r"ready: ")
+        until(lambda: browser.get(waiting, **{"HX-Request": "true"})[1] == "/data/", "the sample bars", 120)
         assert "AAPL" in browser.get("/data/")[1]
     finally:
         held.unlink(missing_ok=True)
@@ -117,23 +117,22 @@ def test_cards_that_do_not_answer_are_left_out_and_asked_again(folder: Path) -> 
     home, hangs = made_home(folder / "home"), folder / "hangs"
     hangs.touch()
     (folder / "sitecustomize.py").write_text(CARDS.format(hangs=str(hangs)))
-    up = Up(home, gpu=None, PYTHONPATH=folder, KTRDR_DEVICE_SECONDS=1, CUDA_VISIBLE_DEVICES="")
+    up = Up(home, gpu=None, ready=False, PYTHONPATH=folder, KTRDR_DEVICE_SECONDS=1, CUDA_VISIBLE_DEVICES="")
     try:
         said = "the graphics cards did not answer within 1 s; trainings go to cpu workers, and the cards are asked again in 2 s"
         up.heard(re.escape(said))
-        assert up.said.index(said) < up.said.index("ready: ")
-        done = home.run("train", home.strategy("meanwhile", 2))
-        until(lambda: home.value(operation_in(done.stdout), "status") == "completed", "the training", 60)
         hangs.unlink()
-        up.heard(r"the graphics cards answer: 1", 60)
-        up.heard(r"^gpu +worker gpu-\S+ on a card", 120)
+        up.heard(r"the graphics cards answer: 1")
+        up.heard(r"^cpu +worker cpu-")
+        up.heard(r"^gpu +worker gpu-\S+ on a card")
+        up.heard(r"ready: ")
     finally:
         up.stop()
 
 
 def test_a_worker_that_lives_and_is_not_listed_is_started_anew_unless_it_trains(folder: Path) -> None:
     home = made_home(folder)
-    up = Up(home, ORPHAN_TIMEOUT_SECONDS=3)
+    up = Up(home, ORPHAN_TIMEOUT_SECONDS=20)
     connection = redis.Redis(unix_socket_path=str(folder / "redis" / "redis.sock"), decode_responses=True)
 
     def taken_for_dead(tag: str) -> psutil.Process:
@@ -152,13 +151,13 @@ def test_a_worker_that_lives_and_is_not_listed_is_started_anew_unless_it_trains(
         until(lambda: "epoch 2:" in home.log(operation), "its second epoch")
         trains, quick = taken_for_dead("cpu"), taken_for_dead("quick")
         up.heard(r"^quick lives but is not listed as a worker, and is started anew")
-        up.heard(r"^quick does not end by itself and is killed", 60)
+        up.heard(r"^quick does not end by itself and is killed")
         assert not lives(quick) or quick.status() == psutil.STATUS_ZOMBIE
         until(lambda: connection.smembers("rq:workers:quick"), "another quick worker", 120)
         assert lives(trains) and "cpu lives but" not in up.said
         assert home.value(operation, "status") == "running"
         trains.resume()
-        until(lambda: connection.smembers("rq:workers:cpu"), "the return of the other one")
+        until(lambda: connection.smembers("rq:workers:cpu"), "the return of the other one", 60)
         assert home.value(operation, "attempt") == 1 and home.value(operation, "status") == "running"
     finally:
         up.stop()

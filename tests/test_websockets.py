@@ -117,7 +117,7 @@ def test_a_frame_of_bytes_is_not_understood() -> None:
     key = session_of(viewer)
 
     async def story() -> None:
-        socket = socket_of(Audience(), viewer, key)
+        socket = socket_of(Audience(), key)
         await socket.connect()
         await socket.send_to(bytes_data=b"\xff\xfe")
         assert await closed_with(socket) == NOT_UNDERSTOOD

@@ -15,7 +15,7 @@ from ktrdr_site import embedded_redis
 from tests.homes import Home, made_home, operation_in, until
 
 SETTINGS = {"CHECKPOINT_EPOCH_INTERVAL": 3, "HEARTBEAT_SECONDS": 0.5, "ORPHAN_CHECK_INTERVAL_SECONDS": 1}
-START_SECONDS = 90
+START_SECONDS = 240
 
 
 @pytest.fixture(scope="module")

@@ -108,6 +108,7 @@ def test_a_part_of_a_series_that_is_coarser_is_found_with_its_dates() -> None:
 @pytest.fixture(autouse=True)
 def store(tmp_path: Path, settings: Any) -> Path:
     settings.STORE_DIR = tmp_path / "store"
+    (tmp_path / "store").mkdir()
     return tmp_path / "store"
 
 
@@ -165,6 +166,7 @@ def test_a_few_bars_that_prove_nothing_are_asked_about(tmp_path: Path) -> None:
         load("FEW", "1d", few)
     load("FEW", "1w", few)
     load("FEW", "1d", few, timeframe_is_right=True)
+    assert series_origin(settings.STORE_DIR, "FEW", "1d") == Origin()  # three bars do not bind what comes after them
     load("ONE", "1d", csv(tmp_path, np.array([MONDAY])))
     load("PAIR", "1d", csv(tmp_path, MONDAY + np.arange(2) * DAY))
 

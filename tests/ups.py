@@ -27,7 +27,7 @@ class Up:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         if ready:
-            self.heard(r"ready: ", 120)  # workers import torch, which takes long on a busy machine
+            self.heard(r"ready: ", 240)  # workers import torch, which takes long on a busy machine
         if cpu and ready:
             self.heard(r"^cpu +worker ")
 
@@ -36,12 +36,15 @@ class Up:
         for line in self.process.stdout:
             self.said += line
 
-    def heard(self, pattern: str, seconds: float = 30.0) -> re.Match[str]:
+    def heard(self, pattern: str, seconds: float = 120.0) -> re.Match[str]:
         def search() -> re.Match[str] | None:
             assert self.process.poll() is None, self.said
             return re.search(pattern, self.said, re.MULTILINE)
 
-        return until(search, f"{pattern!r} in what it says", seconds)
+        try:
+            return until(search, f"{pattern!r} in what it says", seconds)
+        except AssertionError as late:
+            raise AssertionError(f"{late}: {self.said}") from None
 
     @property
     def address(self) -> str:

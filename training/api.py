@@ -16,8 +16,8 @@ from training.api_bodies import Bodies
 from training.api_errors import ApiError, not_found
 from training.api_library import asked
 from training.api_library import router as library
-from training.api_pages import page
-from training.api_shapes import Asked, ErrorBody, Health, Worker
+from training.api_pages import Limit, listed, page
+from training.api_shapes import Asked, ErrorBody, Health, Worker, Workers
 from training.api_shapes_checks import Checks
 from training.api_shapes_operations import (
     Cancel,
@@ -203,11 +203,15 @@ def _wrong_state(operation: Operation, error: OperationError) -> ApiError:
 # --- workers, checkpoints, health --------------------------------------------------------------
 
 
-@api.get("/workers", auth=VIEW, tags=["workers"], response={200: list[Worker], **ERRORS})
-def list_workers(request: HttpRequest) -> list[queues.WorkerState]:
-    """Workers that are alive, as they report themselves."""
+@api.get("/workers", auth=VIEW, tags=["workers"], response={200: Workers | list[Worker], **ERRORS})
+def list_workers(request: HttpRequest, limit: Limit = None, cursor: str = "") -> dict[str, Any] | list[queues.WorkerState]:
+    """Workers that are alive, as they report themselves, as a page if `limit` is given."""
     queues.ping()
-    return queues.live_workers()
+    live = queues.live_workers()
+    if limit is None:
+        return live
+    found, next_cursor = listed(live, lambda worker: worker.name, limit, cursor)
+    return {"workers": found, "next_cursor": next_cursor}
 
 
 @api.get("/checkpoints", auth=Access("training.view_checkpoint"), tags=["checkpoints"], response={

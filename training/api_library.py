@@ -21,7 +21,7 @@ from training.analytics import Record, judged
 from training.analytics_files import FILES, TYPES, as_file, read_journal
 from training.analytics_keeping import folder_of
 from training.api_errors import ApiError, not_found
-from training.api_pages import page
+from training.api_pages import Limit, listed, page
 from training.api_shapes import Asked, ErrorBody
 from training.api_shapes_library import (
     Bars,
@@ -31,6 +31,8 @@ from training.api_shapes_library import (
     Predict,
     Predictions,
     Series,
+    SeriesPage,
+    Strategies,
     StrategyDetail,
     StrategyLine,
     StrategyText,
@@ -41,7 +43,8 @@ from training.authentication import Access
 from training.bundles import bundle_zip
 from training.deletions import delete_series
 from training.downloads import series_response
-from training.files import FolderError
+from training.files import FolderError, Unreachable
+from training.homes import Away
 from training.models import BarSeries, Operation, TrainedModel
 from training.questions import Reply, ask, look
 from training.requests import audit
@@ -63,14 +66,19 @@ VIEW_BARS, VIEW = Access("training.view_barseries"), Access("training.view_opera
 # --- strategies --------------------------------------------------------------------------------
 
 
-@router.get("/strategies", auth=VIEW_STRATEGIES, tags=["strategies"], response={200: list[StrategyLine], **ERRORS})
-def list_strategies(request: HttpRequest) -> list[dict[str, Any]]:
-    """The stored strategies by name."""
+@router.get("/strategies", auth=VIEW_STRATEGIES, tags=["strategies"], response={
+    200: Strategies | list[StrategyLine], **ERRORS})  # fmt: skip
+def list_strategies(request: HttpRequest, limit: Limit = None, cursor: str = "") -> dict[str, Any] | list[dict[str, Any]]:
+    """The stored strategies by name, as a page if `limit` is given."""
     rows = Strategy.objects.annotate(
         version=Max("versions__number"), versions_count=Count("versions"), changed=Max("versions__created")
     )
     fields = ("name", "version", "created", "changed")
-    return [{**{f: getattr(row, f) for f in fields}, "versions": row.versions_count} for row in rows]
+    lines = [{**{f: getattr(row, f) for f in fields}, "versions": row.versions_count} for row in rows]
+    if limit is None:
+        return lines
+    found, next_cursor = listed(lines, lambda line: str(line["name"]), limit, cursor)
+    return {"strategies": found, "next_cursor": next_cursor}
 
 
 @router.post("/strategies/validate", auth=VIEW_STRATEGIES, tags=["strategies"], response={200: Validation, **ERRORS})
@@ -176,6 +184,8 @@ def download_model(request: HttpRequest, name: str) -> FileResponse:
     row = _model(name)
     try:
         zipped = bundle_zip(row)
+    except (Away, Unreachable):  # 503: it may be whole
+        raise
     except FolderError as problem:
         raise ApiError(409, "damaged", str(problem)) from None
     audit(request.auth.actor, "export", name, sha256=row.sha256)  # type: ignore[attr-defined]
@@ -209,10 +219,14 @@ def quick_result(request: HttpRequest, job: str) -> Answer[dict[str, Any]]:
 # --- bars --------------------------------------------------------------------------------------
 
 
-@router.get("/data", auth=VIEW_BARS, tags=["data"], response={200: list[Series], **ERRORS})
-def list_series(request: HttpRequest) -> QuerySet[BarSeries]:
-    """The stored series of bars with coverage and quality."""
-    return BarSeries.objects.all()
+@router.get("/data", auth=VIEW_BARS, tags=["data"], response={200: SeriesPage | list[Series], **ERRORS})
+def list_series(request: HttpRequest, limit: Limit = None, cursor: str = "") -> dict[str, Any] | list[BarSeries]:
+    """The stored series of bars with coverage and quality, as a page if `limit` is given."""
+    rows = list(BarSeries.objects.all())
+    if limit is None:
+        return rows
+    found, next_cursor = listed(rows, str, limit, cursor)
+    return {"series": found, "next_cursor": next_cursor}
 
 
 @router.get(

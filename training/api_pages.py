@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, TypeVar
 
 from django.core import signing
 from django.db.models import Q, QuerySet
+from ninja import Query
 
 from training.api_errors import ApiError
+
+Item = TypeVar("Item")
 
 
 def page(rows: QuerySet[Any], limit: int, cursor: str) -> tuple[list[Any], str | None]:
@@ -31,3 +35,27 @@ def _read(cursor: str) -> tuple[dt.datetime, Any]:
     except signing.BadSignature:
         raise ApiError(422, "invalid_request", "cursor is not one that was given out here") from None
     return dt.datetime.fromisoformat(created), key
+
+
+#: Of the lists that were bare: how many a page has, which also asks for a page in place of the bare list.
+Limit = Annotated[
+    int | None,
+    Query(None, ge=1, le=500, description="a page of at most so many; without it a bare list, gone after the next release"),
+]
+
+
+def listed(found: Sequence[Item], key: Callable[[Item], str], limit: int, cursor: str) -> tuple[list[Item], str | None]:
+    """At most `limit` of what is few enough to be fetched as a whole, in the order of its keys, and the next page's cursor."""
+    ordered = sorted(found, key=key)
+    if cursor:
+        after = _last(cursor)
+        ordered = [item for item in ordered if key(item) > after]
+    more = len(ordered) > limit
+    return ordered[:limit], signing.dumps(key(ordered[limit - 1]), salt="listed") if more else None
+
+
+def _last(cursor: str) -> str:
+    try:
+        return str(signing.loads(cursor, salt="listed"))
+    except signing.BadSignature:
+        raise ApiError(422, "invalid_request", "cursor is not one that was given out here") from None

@@ -57,10 +57,20 @@ class Asked(Schema):
 class Worker(Schema):
     name: str
     queue: str
-    state: str
+    status: str
+    state: str = Field(description="an older word for `status`; gone after the next release", deprecated=True)
     job: str | None
     heartbeat: dt.datetime
     environment: dict[str, Any]
+
+    @staticmethod
+    def resolve_status(worker: Any) -> str:
+        return str(worker.state)
+
+
+class Workers(Schema):
+    workers: list[Worker]
+    next_cursor: str | None
 
 
 class Health(Schema):

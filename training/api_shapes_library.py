@@ -24,6 +24,11 @@ class StrategyLine(Schema):
     changed: dt.datetime | None
 
 
+class Strategies(Schema):
+    strategies: list[StrategyLine]
+    next_cursor: str | None
+
+
 class StrategyDetail(Schema):
     name: str
     version: int
@@ -136,6 +141,11 @@ class Series(Schema):
     source: str
     updated: dt.datetime
     quality: dict[str, Any]
+
+
+class SeriesPage(Schema):
+    series: list[Series]
+    next_cursor: str | None
 
 
 class Bar(Schema):

@@ -64,7 +64,8 @@ class Started(Schema):
 
 class TrainingStatus(Schema):
     operation_id: str
-    state: str
+    status: str
+    state: str = Field(description="an older word for `status`; gone after the next release", deprecated=True)
     waiting_for: str = Field(description="what a pending one waits for, in one sentence; empty for all others")
     attempt: int
     stage: str

@@ -124,6 +124,8 @@ def store_frame(
         path = series_path(root, symbol, timeframe)
         stored = read_bars(root, symbol, timeframe) if path.exists() and not whole else empty_frame()
         before = origin_of(symbol, timeframe)
+        if whole:  # nothing that is stored was read otherwise
+            before = Origin(before.calendar, timeframe_is_right=before.timeframe_is_right)
         calendar = before.calendar if calendar is None else calendar
         origin = replaced(before if reading is None else origin_after(before, reading), calendar=calendar)
         notes = [*(notes or []), *(before.against(origin) if len(stored) else ())]
@@ -138,8 +140,9 @@ def store_frame(
             raise DataError(f"{symbol} {timeframe}: {error}{otherwise}") from error
         new = merge.added or merge.replaced
         source = source if new or row is None else row.source
+        told = told and wrong_timeframe(bar_times(merge.frame), timeframe) is not None  # kept where it is needed
         with uninterrupted():  # the file and its row belong together
-            origin = origin if new else replaced(before, calendar=calendar, timeframe_is_right=told)
+            origin = replaced(origin if new else before, calendar=calendar, timeframe_is_right=told)
             changed = new or origin != before
             digest = write_bars(root, symbol, timeframe, merge.frame, origin) if changed else file_sha256(path)
             series, warnings = _record(symbol, timeframe, merge.frame, digest, source, origin)

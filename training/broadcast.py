@@ -26,6 +26,9 @@ from training.values import BatchMetrics, EpochMetrics
 INTERVAL_SECONDS = 0.2
 #: Where the end of a signed-in session is told, so that its sockets close.
 SESSIONS_GROUP = "sessions"
+#: Their pace says nothing of the training to come (the first one imports and compiles); that of training begins with its
+#: first batch.
+UNPACED = ("", "load", "validate", "indicators", "memberships", "features", "labels", "split", "train")
 log = logging.getLogger(__name__)
 
 
@@ -40,6 +43,7 @@ class Pace:
         self.stages: dict[str, float] = {}
         self._stage, self._since, self._began = "", now, now
         self._begin: tuple[float, float] | None = None
+        self._is_warm = False
 
     def enter(self, stage: str, percent: float, now: float) -> dict[str, float]:
         """Seconds of the stages that are over."""
@@ -47,12 +51,17 @@ class Pace:
             if self._stage:
                 self.stages = {**self.stages, self._stage: round(now - self._since, 3)}
             self._stage, self._since = stage, now
-            self._begin = None if stage == "train" else (percent, now)
+            self._begin = None if stage in UNPACED else (percent, now)
         return self.stages
 
     def batch(self, percent: float, now: float) -> None:
         """The pace of training counts from its first batch: what an earlier attempt trained took this one no time."""
         self._begin = self._begin or (percent, now)
+
+    def epoch(self, percent: float, now: float) -> None:
+        """From the end of its first epoch it counts anew: that one compiled and filled caches."""
+        if not self._is_warm:
+            self._is_warm, self._begin = True, (percent, now)
 
     def told(self, percent: float, now: float) -> dict[str, float | None]:
         """`elapsed` of the attempt, `stage_elapsed`, and `eta`: seconds, None while the stage has made too little way."""
@@ -92,6 +101,7 @@ class Publisher:
         self._push(percent=percent, at=time.time(), **where, samples=metrics.samples, loss=metrics.loss())
 
     def epoch(self, metrics: EpochMetrics, percent: float) -> None:
+        self._pace.epoch(percent, time.monotonic())
         self._push(percent=percent, last_epoch=dict(metrics))
 
     def note(self, text: str) -> None:

@@ -10,7 +10,8 @@ from typing import IO, Any
 
 from django.conf import settings
 
-from training.files import MANIFEST, FolderError, manifest_sha256, read_folder
+from training import homes
+from training.files import MANIFEST, FolderError, Missing, Unreachable, manifest_sha256, read_folder
 from training.models import TrainedModel
 
 #: Larger zip files wait on disk, not in memory.
@@ -19,6 +20,15 @@ IN_MEMORY_BYTES = 16 * 1024 * 1024
 
 def bundle_folder(model: TrainedModel) -> Path:
     return Path(settings.BUNDLE_DIR) / model.folder
+
+
+def unread(path: Path, problem: Exception) -> FolderError:
+    """What to say of a file of a bundle that was not read: gone, not to be reached, or changed. Away if all bundles are."""
+    if isinstance(problem, FileNotFoundError):
+        homes.require("bundles")
+        return Missing(f"{path} cannot be read: it is not there")
+    kind = Unreachable if isinstance(problem, OSError) and problem.errno else FolderError
+    return kind(f"{path} cannot be read: {getattr(problem, 'strerror', None) or problem}")
 
 
 def read_back(folder: Path, digest: str) -> None:
@@ -34,7 +44,11 @@ def read_back(folder: Path, digest: str) -> None:
 def bundle_zip(model: TrainedModel) -> IO[bytes]:
     """The whole bundle as a zip file with one folder, ready to read. FolderError if any byte of it was changed."""
     folder = bundle_folder(model)
-    contents = read_folder(folder)
+    try:
+        contents = read_folder(folder)
+    except Missing:
+        homes.require("bundles")  # with all of them away, this one is not gone
+        raise
     if manifest_sha256(folder) != model.sha256:
         raise FolderError(f"{folder} is not the one that was recorded for {model.name}")
     file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115 - whoever sends it closes it
@@ -51,6 +65,6 @@ def provenance(model: TrainedModel) -> dict[str, Any]:
     try:
         document = json.loads(path.read_bytes())
     except (OSError, ValueError) as problem:
-        raise FolderError(f"{path} cannot be read: {getattr(problem, 'strerror', None) or problem}") from None
+        raise unread(path, problem) from None
     names = ("seed", "engine", "device", "threads", "versions", "plugins", "split", "feature_names", "fingerprints", "notes")
     return {name: document[name] for name in names if name in document}

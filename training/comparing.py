@@ -76,8 +76,8 @@ def comparability(runs: Sequence[Run]) -> Comparability:
     kinds = {_kind(run) for run in runs}
     if len(kinds) > 1:
         return Comparability(
-            "bad", "Some of these call classes and some predict returns: their figures measure different things.",
-            (f"{_names(runs, 'regression')} predict returns", f"{_names(runs, 'classification')} call classes"),
+            "bad", "Some of these predict classes and some returns: their figures measure different things.",
+            (f"{_names(runs, 'regression')} predict returns", f"{_names(runs, 'classification')} predict classes"),
         )  # fmt: skip
     reasons = tuple(_differences(runs))
     digests = {run.summary.get("rows_sha256") for run in runs}
@@ -118,7 +118,7 @@ def _differences(runs: Sequence[Run]) -> list[str]:
             found.append(f"other {word}: {'; '.join(told)}")
     judged = _distinct(str(run.summary.get("split") or "nothing") for run in runs)
     if len(judged) > 1:
-        found.append(f"judged on {' and '.join(judged)} rows")
+        found.append(f"judged on {' and '.join(judged)} sets")
     return found
 
 
@@ -222,7 +222,7 @@ def axes_of(runs: Sequence[Run], most: int = 7) -> list[dict[str, Any]]:
         if len({v for v in values if v is not None}) > 1:
             axes.append({"name": path.removeprefix("training.").removeprefix("model.architecture."), "values": values})
     reached = [
-        ("labels right", "accuracy"), ("balanced", "balanced_accuracy"), ("MCC", "mcc"), ("RMSE", "rmse"),
+        ("accuracy", "accuracy"), ("balanced", "balanced_accuracy"), ("MCC", "mcc"), ("RMSE", "rmse"),
         ("R²", "r2"), ("IC", "ic"), ("validation loss", "val_loss"),
     ]  # fmt: skip
     figures = [{"name": word, "values": [run.summary.get(key) for run in runs]} for word, key in reached]

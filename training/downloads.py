@@ -30,7 +30,10 @@ class NoExport(DataError):
 
 
 def series_response(request: HttpRequest, series: BarSeries, kind: str) -> StreamingHttpResponse:
-    """The answer that sends a series; nothing of it is held in memory but the part on its way. DataError if it cannot be read."""
+    """The answer that sends a series, made part by part: what a slow client has not taken yet is the server's to hold.
+
+    DataError if the series cannot be read.
+    """
     path = series_path(Path(settings.STORE_DIR), series.symbol, series.timeframe)
     parts = _parts(series, kind)
     parts = itertools.chain([next(parts)], parts)  # what cannot be read is said before anything is sent

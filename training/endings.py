@@ -68,6 +68,8 @@ def stopped(progress: Progress, stop: Cancelled) -> str:
     if stop.kind == "superseded":
         shutil.rmtree(Path(settings.BUNDLE_DIR) / f"{progress.operation_id}-{progress.attempt}", ignore_errors=True)
         return "superseded"
+    if progress.is_left:
+        return Status.CANCELLED
     _keep(progress, stop.kind)
     status = Status.CANCELLED if stop.kind == "cancellation" else Status.INTERRUPTED
     reason = CANCELLED if stop.kind == "cancellation" else f"stopped on request ({stop.kind})"

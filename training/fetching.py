@@ -30,6 +30,8 @@ from training.sources.spans import Span, disagreement, last_whole, missing, only
 
 #: Seconds between one try and the next; after the last one the fetch gives up. A source may ask for more, up to MOST_PAUSE.
 PAUSES = (1, 2, 4, 8, 16, 32)
+#: A source that says nothing and has said nothing yet in this fetch is given up sooner: there may be no network at all.
+FIRST_PAUSES = (1, 2)
 MOST_PAUSE = 120
 #: A span without a bar is asked for again while it is younger: bars may come late.
 LATE = 7 * DAY
@@ -75,9 +77,12 @@ def step(fetch: Fetch, source: Source, now: int | None = None) -> None:
         fetch.tries = 0
     except Unavailable as problem:
         fetch.tries += 1
-        if fetch.tries > len(PAUSES):
-            times = f"asked {fetch.tries} times in {sum(PAUSES)} s"
-            raise SourceError(f"{problem}, {times}; what came is kept, and fetching again goes on from there") from None
+        has_answered = bool(fetch.pages or fetch.in_span or not problem.silent)
+        pauses = PAUSES if has_answered else FIRST_PAUSES
+        if fetch.tries > len(pauses):
+            times = f"asked {fetch.tries} times, with pauses of {sum(pauses)} s"
+            helps = "what came is kept, and fetching again goes on from there" if has_answered else "is there a network here?"
+            raise SourceError(f"{problem}, {times}; {helps}") from None
         fetch.problem = str(problem)
         fetch.pause = max(PAUSES[fetch.tries - 1], min(problem.seconds, MOST_PAUSE))
 

@@ -97,7 +97,7 @@ def read_folder(folder: Path, names: tuple[str, ...] | None = None, *, from_disk
         contents = {name: _read(folder / name, from_disk) for name in sorted(wanted)}
         saved = _read(folder / MANIFEST, from_disk)
     except FileNotFoundError as problem:
-        raise Missing(f"{folder} is not there") from problem
+        raise Missing(f"{folder} cannot be read: it is not there") from problem
     except OSError as problem:
         raise Unreachable(f"{folder} cannot be read: {problem.strerror or problem}") from problem
     if saved != _manifest(contents):

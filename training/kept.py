@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from strategies_app.vocabulary import TIMEFRAMES
 from training.api_shapes_operations import timeframes_of
-from training.bundles import bundle_folder
-from training.files import FolderError
+from training.bundles import bundle_folder, unread
 from training.models import Operation, TrainedModel
 from training.pipeline.coverage import DAY, DataError, day_of, day_start
 from training.signals import SIGNALS, signals_of_returns
@@ -49,7 +48,7 @@ def kept_predictions(model: TrainedModel) -> dict[str, NDArray[Any]]:
     try:
         return dict(load_file(path))
     except (OSError, SafetensorError) as problem:
-        raise FolderError(f"{path} cannot be read: {getattr(problem, 'strerror', None) or problem}") from None
+        raise unread(path, problem) from None
 
 
 def said_of(arrays: dict[str, NDArray[Any]], split: str, number: int) -> Said:

@@ -122,6 +122,14 @@ def _stored() -> Iterator[Metric]:
     yield GaugeMetricFamily("ktrdr_bar_fetches", "Fetches of bars that are under way.", value=at_work)
 
 
+def _is_full() -> bool:
+    try:
+        queues.ping()
+    except queues.NoWorker as refusal:
+        return isinstance(refusal, queues.RedisFull)
+    return False
+
+
 def _redis() -> Iterator[Metric]:
     """Queues and workers; without Redis only that it does not answer."""
     up = GaugeMetricFamily("ktrdr_redis_up", "Whether Redis answers.")
@@ -133,6 +141,9 @@ def _redis() -> Iterator[Metric]:
         return
     up.add_metric([], 1)
     yield up
+    full = GaugeMetricFamily("ktrdr_redis_full", "Whether Redis answers and takes no writes.")
+    full.add_metric([], _is_full())
+    yield full
     jobs = GaugeMetricFamily("ktrdr_queue_jobs", "Jobs that wait in a queue.", labels=["queue"])
     for queue, count in waiting.items():
         jobs.add_metric([queue], count)

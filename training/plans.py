@@ -13,7 +13,6 @@ from strategies_app.schema import StrategySpec
 from training import homes
 from training.footprint import Footprint
 from training.memory import size_text
-from training.pipeline.finding import counted
 from training.requests import effective_spec
 
 #: Copies of the weights on the device: themselves, gradients and two moments.
@@ -58,7 +57,7 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str = "") -> di
         "worker": worker or f"this process, {device} ({device_name(device)})",
         "features": list(dataset.feature_names),
         "class_names": list(dataset.class_names),
-        "split": split_ledger(dataset, splits, bars),
+        "split": in_times(split_ledger(dataset, splits, bars)),
         "class_shares": {name: class_shares(dataset, positions) for name, positions in parts.items() if len(positions)},
         "return_figures": {name: told for name, positions in parts.items() if (told := return_figures(dataset, positions))},
         "longest_look_ahead": longest_look_ahead(spec, dataset),
@@ -66,6 +65,19 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str = "") -> di
         "checks": dict(prepared.checks),
         "notes": [*prepared.notes, *warnings, *filter(None, [of_precision])],
     }
+
+
+def in_times(ledger: dict[str, Any]) -> dict[str, Any]:
+    """With `times`: where the sides begin and end, as every time of an answer is written; the numbers beside it are older."""
+    from training.pipeline.finding import iso
+
+    spans = {
+        symbol: [{**span, "first": iso(span["first"]), "last": iso(span["last"])} for span in of]
+        for symbol, of in ledger["spans"].items()
+    }
+    moments = {name: [iso(time) for time in ledger[name]] for name in ("cuts", "embargo_ends")}
+    times = {"start": iso(ledger["start"]), "end": iso(ledger["end"]), **moments, "spans": spans}
+    return {**ledger, "times": times}
 
 
 def _names(symbols: tuple[str, ...]) -> str:
@@ -76,6 +88,8 @@ def _names(symbols: tuple[str, ...]) -> str:
 
 def bars_text(spec: StrategySpec, sources: Mapping[str, Mapping[str, str]]) -> str:
     """Which stored series each timeframe is taken from: `1h as stored, 4h resampled from 1h`."""
+    from training.pipeline.finding import counted
+
     told = []
     for timeframe in spec.timeframes:
         taken = Counter(sources[symbol][timeframe] for symbol in spec.symbols)

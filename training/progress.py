@@ -83,6 +83,8 @@ class Progress:
         self._checks: Mapping[str, Any] | None = None
         self._classes = Collapse()
         self._fractions = dict.fromkeys(STAGES, 0.0)
+        #: Its end is written already, and its process is about to end.
+        self.is_left = False
         self._stop: str | None = None
         self._next_watch = self._next_row = clock()
         self._unwritten: list[EpochMetric] = []

@@ -17,7 +17,7 @@ from training.models import Status
 #: How often a request to stop is looked for.
 LOOK_SECONDS = 0.2
 #: So long the run may take to hear of it before `leave` is called: one call of a library may take seconds.
-HEAR_SECONDS = 0.3
+HEAR_SECONDS = 0.1
 log = logging.getLogger(__name__)
 
 

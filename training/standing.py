@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from statistics import median
 from typing import Any
 
-from django.utils import timezone
-
 from training.broadcast import Listener
+from training.estimates import PACE_EPOCHS
 from training.models import Operation, Status
 from training.replaced import last_measured
 from training.waiting import waits_for
@@ -22,6 +23,7 @@ def standing_of(operation: Operation) -> dict[str, Any]:
     in_training = live.get("stage") == "train"
     return {
         "operation_id": operation.pk,
+        "status": operation.status,
         "state": operation.status,
         "waiting_for": waits_for(operation),
         "attempt": operation.attempt,
@@ -30,7 +32,7 @@ def standing_of(operation: Operation) -> dict[str, Any]:
         "epoch": operation.epoch,
         "batch": live.get("batch") if in_training else None,
         "batches": live.get("batches") if in_training else None,
-        "eta_seconds": remaining_seconds(operation),
+        "eta_seconds": live.get("eta") or remaining_seconds(operation),
         "metrics": last.metrics if last else {},
         "warnings": operation.notes,
         "error": operation.error,
@@ -39,11 +41,18 @@ def standing_of(operation: Operation) -> dict[str, Any]:
 
 
 def remaining_seconds(operation: Operation) -> float | None:
-    """At the pace so far; None while nothing can be said."""
-    if operation.status != Status.RUNNING or operation.started is None or operation.percent < 1:
+    """Of the epochs that are left, at the pace of this attempt's latest ones; None while nothing can be said.
+
+    Not of its first epoch, nor of what came before: there a process imports, compiles and fills caches.
+    """
+    if operation.status != Status.RUNNING or operation.stage != "train":
         return None
-    elapsed = (timezone.now() - operation.started).total_seconds()
-    return round(elapsed * (100 - operation.percent) / operation.percent, 1)
+    rows = operation.epoch_metrics.filter(attempt=operation.attempt).order_by("-pk")
+    latest = [(epoch, seconds) for epoch, seconds in rows.values_list("epoch", "metrics__seconds")[: PACE_EPOCHS + 1] if seconds]
+    if len(latest) < 2:
+        return None
+    left = json.loads(operation.spec)["training"]["epochs"] - latest[0][0] - 1
+    return round(max(left, 0) * median(seconds for _, seconds in latest[:-1]), 1)
 
 
 def _published(operation: Operation) -> dict[str, Any]:

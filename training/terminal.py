@@ -57,6 +57,7 @@ class State:
         self.best = float("inf")
         # Fraction and time of the first batch seen: from here this attempt's pace is reckoned.
         self._first: tuple[float, float] | None = None
+        self._is_warm = False
         self._epoch_began = 0.0
         self._fraction = 0.0
 
@@ -87,6 +88,8 @@ class State:
         self.best = min(self.best, metrics["val_loss"])
         self.speed = metrics["samples_per_second"]
         self._epoch_began = self.clock()
+        if not self._is_warm:  # the first epoch compiled and filled caches: the pace counts from its end
+            self._is_warm, self._first = True, (self._fraction, self._epoch_began)
 
     def seconds_left(self) -> float | None:
         """Of the training at its present pace; None before there is one. Early stopping may end it sooner."""

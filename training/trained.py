@@ -11,6 +11,7 @@ from django.conf import settings
 
 from strategies_app import plugins
 from strategies_app.vocabulary import nearest
+from training import homes
 from training.models import TrainedModel
 from training.values import Refusal
 
@@ -30,6 +31,8 @@ def open_model(name: str) -> Bundle:
     folder, recorded = _found(name)
     from training.trainer.bundle import load_bundle
 
+    if recorded and not folder.exists():
+        homes.require("bundles")  # with all of them away, this one is not gone
     bundle = load_bundle(folder)
     _refuse_other(name, folder, recorded)
     return bundle

@@ -292,10 +292,11 @@ def _beside_stored(frame: pd.DataFrame, stored: pd.DataFrame | None, upload: Upl
     before = series_origin(root, symbol, timeframe)
     now = origin_after(before, reading)
     refuse_wrong_timeframe(bar_times(frame), timeframe, bar_times(merge.frame), told=now.timeframe_is_right, asks=True)
-    refuse_misread(stored, frame, timeframe, before, now, bool(upload.options["replace"]))
+    refuse_misread(stored, frame, timeframe, before, now, replace=True)
     conflict = ""
     if merge.replaced:
         try:
+            refuse_misread(stored, frame, timeframe, before, now, replace=False)
             merge_bars(stored, frame)
         except DataError as error:
             conflict = str(error)

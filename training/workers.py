@@ -55,7 +55,10 @@ def train_operation(operation_id: str, attempt: int) -> str:
 
     def leave(progress: Progress) -> None:
         """Cancelled while one call of a library computes on: with nothing to save, this process need not wait for it."""
-        if progress.has_nothing_to_save and operations.stop(operation_id, attempt, Status.CANCELLED, CANCELLED):
+        if not progress.has_nothing_to_save:
+            return
+        progress.is_left = operations.stop(operation_id, attempt, Status.CANCELLED, CANCELLED)
+        if progress.is_left:
             publisher.close(Status.CANCELLED)
             mail_end(operation_id)
             log.info("%s attempt %s: %s", operation_id, attempt, Status.CANCELLED)

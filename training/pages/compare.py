@@ -26,7 +26,7 @@ MOST_RUNS = 8
 #: How the table can be sorted: word, what is sorted by.
 SORTS = {
     "newest": ("newest first", None),
-    "accuracy": ("labels right", "accuracy"),
+    "accuracy": ("accuracy", "accuracy"),
     "mcc": ("MCC", "mcc"),
     "balanced": ("balanced", "balanced_accuracy"),
     "lead": ("lead over the best baseline", "lead"),
@@ -47,7 +47,7 @@ UNSEEN = (
 OVERLAYS = (
     ("val_loss", "validation loss"),
     ("train_loss", "training loss"),
-    ("val_accuracy", "labels right, validation"),
+    ("val_accuracy", "accuracy, validation"),
     ("val_mcc", "MCC, validation"),
     ("val_mae", "MAE, validation"),
     ("val_ic", "IC, validation"),

@@ -71,8 +71,8 @@ def beginning(path: Path, reading: Reading, count: int) -> tuple[Head, Table | s
             return Head("", (), 0, (), (), (), None), asked.option
         if content[HEAD:]:
             content = content[: max(content.rfind(b"\n", 0, HEAD), content.find(b"\n")) + 1]
+        head = _head(content, reading) if content else _parquet_head(path, reading, count)
         try:
-            head = _head(content, reading) if content else _parquet_head(path, reading, count)
             return head, _text_table(content, reading) if content else _parquet(path, reading, count)
         except Asked as asked:
             return head, asked.option
@@ -93,7 +93,7 @@ def in_words(path: Path) -> Iterator[None]:
         raise Asked(one_line(f"{path.name}: {error}"), error.option) from error
     except DataError as error:
         raise DataError(one_line(f"{path.name}: {error}")) from error
-    except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
+    except (OSError, EOFError, zlib.error, pa.ArrowException, UnicodeDecodeError) as error:
         told = str(error).splitlines()[0] if str(error) else "it is damaged"
         raise DataError(f"{path.name} cannot be read: {told}") from error
 
@@ -162,7 +162,8 @@ def _text_table(content: bytes, reading: Reading) -> Table:
     if not content.strip():
         raise DataError("the file is empty")
     head = _head(content, reading)
-    refuse_unassigned(head)
+    if not head.symbols:
+        refuse_unassigned(head)
     widest = max([len(head.names), *(len(row) for row in head.rows[:1])])
     if len(reading.columns) > widest:
         raise DataError(f"{len(reading.columns)} columns are given and the rows have {widest} cells")
@@ -283,8 +284,13 @@ def _short_rows(content: bytes, head: Head) -> tuple[str, ...]:
 
 def _parquet_head(path: Path, reading: Reading, count: int) -> Head:
     head = given_by_name([str(name) for name in pq.read_schema(path).names], reading)
-    cells = _parquet_cells(_first_batch(path, None, count)).astype(str)
-    return replace(head, rows=tuple(map(tuple, cells.to_numpy().tolist())))
+    cells = _parquet_cells(_first_batch(path, None, count)).astype(object)
+    return replace(head, rows=tuple(tuple(map(_shown, row)) for row in cells.itertuples(index=False, name=None)))
+
+
+def _shown(cell: object) -> str:
+    missing = cell is None or cell is pd.NaT or (isinstance(cell, float) and cell != cell)
+    return "" if missing else str(cell)
 
 
 def _first_batch(path: Path, columns: list[str] | None, count: int) -> pa.Table:
@@ -326,7 +332,7 @@ def _parquet_cells(table: pa.Table) -> pd.DataFrame:
         if pa.types.is_decimal(field.type):
             table = table.set_column(position, field.name, table.column(position).cast(pa.float64()))
     try:
-        return table.to_pandas(ignore_metadata=True)
+        return table.replace_schema_metadata(None).to_pandas()
     except (ValueError, LookupError, TypeError, OverflowError, AttributeError) as error:  # a zone that is none, a year 300000
         raise DataError(f"its columns cannot be read: {str(error).splitlines()[0] if str(error) else error!r}") from error
 

@@ -58,9 +58,12 @@ class Stamps:
 
 def stamps_of(text: pd.Series, rows: Rows, *, month_first: bool = False) -> Stamps:
     """Times as texts, each with a date and perhaps a clock and a zone; DataError for what is none."""
-    text = text.str.replace(r"\s+", " ", regex=True)
-    text, zone = _without_named_zone(text, rows)
-    zoned = text.str.contains(_CLOCK_AND_OFFSET).to_numpy(bool)
+    if text.str.contains(r"\s\s|[^\S ]").any():
+        text = text.str.replace(r"\s+", " ", regex=True)
+    lettered = text.str.contains(r"[A-Za-z]$").any()
+    text, zone = _without_named_zone(text, rows) if lettered else (text, "")
+    signed = text.str.slice(10).str.contains(r"[+-]").any()
+    zoned = text.str.contains(_CLOCK_AND_OFFSET).to_numpy(bool) if lettered or signed else np.zeros(len(text), bool)
     if zoned.any() and not zoned.all():
         few = np.flatnonzero(zoned if zoned.sum() * 2 < len(zoned) else ~zoned)
         raise DataError(f"{rows.named(few)}: some times name a time zone and some, such as '{text[~zoned].iloc[0]}', do not")
@@ -101,9 +104,26 @@ def _wall(text: pd.Series, rows: Rows, month_first: bool) -> tuple[Times, tuple[
     quick = iso_wall(text)
     if quick is not None:
         return quick, ()
+    quick, notes = _quick_days(text, rows, month_first)
+    if quick is not None:
+        return quick, notes
     date, clock = _split(text, rows)
     days, notes = _days(date, text, rows, month_first)
     return days + _of_day(clock, text, rows), notes
+
+
+def _quick_days(text: pd.Series, rows: Rows, month_first: bool) -> tuple[Times | None, tuple[str, ...]]:
+    """As `_days` and `_of_day`, for dates of two, two and four digits throughout: ten times as fast; None for anything else."""
+    if not re.match(r"\d\d[./-]\d\d[./-]\d{4}", str(text.iloc[0])):
+        return None, ()
+    marks = set(text.str.slice(2, 3)) | set(text.str.slice(5, 6))
+    first, second = text.str.slice(0, 2), text.str.slice(3, 5)
+    if not (marks <= {".", "/", "-"} and (first.str.isdigit() & second.str.isdigit()).all()):
+        return None, ()
+    numbers = first.astype(np.int64).to_numpy(), second.astype(np.int64).to_numpy()
+    month_is_first, notes = _order(*numbers, marks, text, rows, month_first)
+    month, day = (first, second) if month_is_first else (second, first)
+    return iso_wall(text.str.slice(6, 10) + "-" + month + "-" + day + text.str.slice(10)), notes
 
 
 def iso_wall(text: pd.Series) -> Times | None:

@@ -121,10 +121,22 @@ def bare_number(text: str) -> str:
 
 
 def _bare(column: pd.Series) -> pd.Series:
-    texts = column.astype(object).where(column.notna(), "").astype(str).str.strip()
+    texts = _plain(column)
     if texts.str.contains(r"[$€£¥₹*kKmMbBtT]").any():
         texts = texts.map(bare_number)
     return texts
+
+
+def _grouping(mark: str, decimal: str) -> str:
+    """What a number looks like whose thousands are divided by `mark`, also as in India: 13,20,159.50."""
+    m, d = re.escape(mark), re.escape(decimal)
+    india = r"|[0-9]{1,2}(?:,[0-9]{2})+,[0-9]{3}" if mark == "," else ""
+    return rf"[+-]?(?:[0-9]{{1,3}}(?:{m}[0-9]{{3}})+{india})(?:{d}[0-9]*)?"
+
+
+def _plain(column: pd.Series) -> pd.Series:
+    filled = column if pd.api.types.is_string_dtype(column.dtype) else column.astype(object).where(column.notna(), "")
+    return filled.astype("str").fillna("").str.strip()
 
 
 def numbers_of(column: pd.Series, rows: Rows, marks: Marks, *, count: bool = False) -> tuple[NDArray[np.float64], str]:
@@ -139,27 +151,23 @@ def numbers_of(column: pd.Series, rows: Rows, marks: Marks, *, count: bool = Fal
     texts = _bare(column)
     letters = ""
     if count:
-        ends = column.astype(object).where(column.notna(), "").astype(str).str.strip().str.slice(-1).str.lower()
+        ends = _plain(column).str.slice(-1).str.lower()
         letters = ends.where(ends.isin(list(_LETTERS)) & texts.str.contains(r"[0-9]$"), "").map(lambda end: _LETTERS.get(end, ""))
         texts = texts.where(~texts.isin(["-", "--", "—", "–"]), "")
     else:
-        texts = texts.where(~column.astype(str).str.strip().str.contains(r"[0-9][kKmMbBtT]$"), "?")
+        texts = texts.where(~_plain(column).str.contains(r"[0-9][kKmMbBtT]$"), "?")
     missing = texts.str.lower().isin(NOTHING).to_numpy(bool)
-    gaps, between = re.escape(marks.thousands) + _PLAIN_GAPS, ""
-    grouped = texts.str.contains(rf"[{gaps}]").to_numpy(bool)
-    if grouped.any():
-        d = re.escape(marks.decimal)
-        fine = texts.str.fullmatch(
-            rf"[+-]?(?:[0-9]{{1,3}}([{gaps}])[0-9]{{3}}(?:\1[0-9]{{3}})*|[0-9]{{1,2}}(?:,[0-9]{{2}})+,[0-9]{{3}})(?:{d}[0-9]*)?"
-        )
-        wrong = np.flatnonzero(grouped & ~fine.to_numpy(bool))
-        if len(wrong):
-            raise DataError(
-                f"{_shown(column, rows, int(wrong[0]))} is not a number where a decimal {_WORDS[marks.decimal]} is used"
-            )
-        mark = next(char for char in str(texts[grouped].iloc[0]) if char in marks.thousands + _PLAIN_GAPS)
-        between = _WORDS.get(mark, "space" if mark.isspace() else "apostrophe")
-        texts = texts.str.replace(rf"[{gaps}]", "", regex=True)
+    between = ""
+    for mark in marks.thousands + _PLAIN_GAPS:
+        grouped = texts.str.contains(mark, regex=False).to_numpy(bool)
+        if grouped.any():
+            wrong = np.flatnonzero(grouped & ~texts.str.fullmatch(_grouping(mark, marks.decimal)).to_numpy(bool))
+            if len(wrong):
+                raise DataError(
+                    f"{_shown(column, rows, int(wrong[0]))} is not a number where a decimal {_WORDS[marks.decimal]} is used"
+                )
+            between = _WORDS.get(mark, "space" if mark.isspace() else "apostrophe")
+            texts = texts.str.replace(mark, "", regex=False)
     if marks.decimal == ",":
         texts = texts.str.replace(",", ".", regex=False)
     sound = texts.str.fullmatch(_NUMBER, case=False).to_numpy(bool)

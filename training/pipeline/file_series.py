@@ -9,6 +9,7 @@ from training.pipeline.coverage import DataError
 from training.pipeline.file_cells import Table
 from training.pipeline.file_layouts import NUMBERED, bare_name
 from training.pipeline.file_reading import Asked
+from training.pipeline.finding import counted
 from training.pipeline.frames import Rows
 from training.pipeline.series_names import same_instrument, timeframe_named
 
@@ -43,7 +44,7 @@ def _of_symbol(table: Table, symbol: str, only: str) -> tuple[Table, list[str]]:
             raise Asked(f"no rows are of {only}: the column {column.name} has {_listed(names)}", "only")
         taken = np.flatnonzero((column.astype(str) == wanted[0]).to_numpy(bool))
         left = len(column) - len(taken)
-        return table.at(taken), [f"{left:,} rows of other symbols left out"] if left else []
+        return table.at(taken), [f"{counted(left, 'row')} of other symbols left out"] if left else []
     if len(names) > 1:
         raise Asked(
             f"the rows are of several symbols: the column {column.name} has {_listed(names)};"

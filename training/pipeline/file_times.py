@@ -104,22 +104,31 @@ def _index(times: Times) -> pd.DatetimeIndex:
 
 def _refuse_far(wall: Times, rows: Rows) -> None:
     """DataError for a year in which no bar can be: a wrong unit, a wrong column, a cipher too many."""
-    last = dt.datetime.now(dt.UTC).year + 1
-    far = np.flatnonzero((wall < day_start(dt.date(_FIRST_YEAR, 1, 1))) | (wall >= day_start(dt.date(last + 1, 1, 1))))
+    far = np.flatnonzero((wall < day_start(dt.date(_FIRST_YEAR, 1, 1))) | (wall >= day_start(dt.date(_last_year() + 1, 1, 1))))
     if len(far):
-        raise DataError(
-            f"{rows.named(far)}: {time_text(wall[far[0]])} cannot be the time of a bar, wanted years from {_FIRST_YEAR} to {last}"
-        )
+        raise _cannot_be(time_text(wall[far[0]]), far, rows)
+
+
+def _last_year() -> int:
+    return dt.datetime.now(dt.UTC).year + 1
+
+
+def _cannot_be(shown: str, where: NDArray[np.int64], rows: Rows) -> DataError:
+    return DataError(
+        f"{rows.named(where)}: {shown} cannot be the time of a bar, wanted years from {_FIRST_YEAR} to {_last_year()}"
+    )
 
 
 # --- from cells to clocks ----------------------------------------------------------------------
 
 
 def _stamps(column: pd.Series, rows: Rows, known: Known) -> Stamps:
-    if isinstance(column.dtype, pd.DatetimeTZDtype):
-        return Stamps(microseconds(column.dt.tz_localize(None)), microseconds(column.dt.tz_convert("UTC")))
-    if pd.api.types.is_datetime64_dtype(column.dtype):
-        return Stamps(microseconds(column), None)
+    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+        far = np.flatnonzero((column.dt.year < _FIRST_YEAR) | (column.dt.year > _last_year()))
+        if len(far):  # before the unit of it is made ours, which not every year bears
+            raise _cannot_be(str(column.iloc[int(far[0])]), far, rows)
+        zoned = isinstance(column.dtype, pd.DatetimeTZDtype)
+        return _zoned(column) if zoned else Stamps(microseconds(column), None)
     if pd.api.types.is_bool_dtype(column.dtype):
         raise DataError(f"{rows.named(np.array([0]))}: '{column.iloc[0]}' is not a time")
     if pd.api.types.is_numeric_dtype(column.dtype):
@@ -131,6 +140,10 @@ def _stamps(column: pd.Series, rows: Rows, known: Known) -> Stamps:
         whole = text.str.fullmatch(r"-?\d{1,18}").all()
         return _numbered(text.astype(np.int64 if whole else np.float64).to_numpy(), text, rows)
     return _iso_stamps(text) or stamps_of(text, rows, month_first=known.month_first)
+
+
+def _zoned(column: pd.Series) -> Stamps:
+    return Stamps(microseconds(column.dt.tz_localize(None)), microseconds(column.dt.tz_convert("UTC")))
 
 
 def _all_numbers(text: pd.Series, rows: Rows) -> bool:
@@ -152,7 +165,7 @@ def _iso_stamps(text: pd.Series) -> Stamps | None:
     except (ValueError, OverflowError):
         return None
     if isinstance(stamps.dtype, pd.DatetimeTZDtype):
-        return Stamps(microseconds(stamps.dt.tz_localize(None)), microseconds(stamps.dt.tz_convert("UTC")))
+        return _zoned(stamps)
     return Stamps(microseconds(stamps), None) if pd.api.types.is_datetime64_dtype(stamps.dtype) else None
 
 
@@ -192,11 +205,11 @@ def _unmarked_dates(numbers: NDArray[np.int64] | NDArray[np.float64], cells: pd.
     iso = text.str.replace(parts, rf"\1-\2-\3 {clock}".strip(), regex=True).where(text.str.len() == digits, "")
     wall = iso_wall(iso) if (iso != "").all() else None
     if wall is not None:
-        plausible = (wall >= day_start(dt.date(_FIRST_YEAR, 1, 1))) & (wall < day_start(dt.date(dt.date.today().year + 2, 1, 1)))
+        plausible = (wall >= day_start(dt.date(_FIRST_YEAR, 1, 1))) & (wall < day_start(dt.date(_last_year() + 1, 1, 1)))
         return Stamps(wall, None) if plausible.all() or digits == 8 else None
     read = pd.to_datetime(iso, format="ISO8601", errors="coerce")
     years = read.dt.year
-    dated = (read.notna() & (years >= _FIRST_YEAR) & (years <= dt.date.today().year + 1)).to_numpy(bool)
+    dated = (read.notna() & (years >= _FIRST_YEAR) & (years <= _last_year())).to_numpy(bool)
     if dated.mean() <= 0.5:
         return None
     wrong = np.flatnonzero(~dated)
@@ -207,7 +220,7 @@ def _unmarked_dates(numbers: NDArray[np.int64] | NDArray[np.float64], cells: pd.
 
 def _excel(numbers: NDArray[np.int64] | NDArray[np.float64], cells: pd.Series, rows: Rows) -> Stamps:
     """Days since 1899-12-30, with the time of day as their fraction: to the second, since exports cut the fraction off."""
-    beyond = (dt.date.today().year + 2 - 1970) * 366 + _EXCEL_FIRST
+    beyond = (_last_year() + 1 - 1970) * 366 + _EXCEL_FIRST
     other = np.flatnonzero((numbers < _EXCEL_FIRST) | (numbers > beyond))
     if len(other):
         raise DataError(
@@ -220,7 +233,7 @@ def _excel(numbers: NDArray[np.int64] | NDArray[np.float64], cells: pd.Series, r
 
 def _since_1970(numbers: NDArray[np.int64] | NDArray[np.float64], cells: pd.Series, rows: Rows) -> Stamps:
     """Each row in the unit that gives it a year of bars, one for the file or, in a file that changed it, one per row."""
-    first, last = (day_start(dt.date(year, 1, 1)) for year in (_FIRST_YEAR, dt.date.today().year + 2))
+    first, last = (day_start(dt.date(year, 1, 1)) for year in (_FIRST_YEAR, _last_year() + 1))
     bounds = [(first / factor, last / factor) for factor in (*_UNITS, 0.001)]
     unit = np.full(len(numbers), len(bounds))
     for position, (low, high) in reversed(list(enumerate(bounds))):

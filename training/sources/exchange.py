@@ -87,7 +87,9 @@ class Exchange:
             waits = str((self.api.last_response_headers or {}).get("Retry-After", ""))
             raise Unavailable(f"{self._title} asks to be asked less often", float(waits) if waits.isdigit() else 0.0) from None
         except ccxt.NetworkError as error:
-            raise Unavailable(f"{self._title} did not answer ({self._plain(error)})") from None
+            raise Unavailable(
+                f"{self._title} did not answer ({self._plain(error)})", silent=self.api.last_http_response is None
+            ) from None
         except ccxt.AuthenticationError as error:
             raise SourceError(
                 f"{self._title} gives these bars only to who is known ({self._plain(error)}): set KTRDR_EXCHANGE_KEYS"

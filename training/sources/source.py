@@ -27,11 +27,14 @@ class WrongRequest(SourceError):
 
 
 class Unavailable(Exception):
-    """The source did not answer this time, or asked to wait; later it may. `seconds`: the least that it asked to wait."""
+    """The source did not answer this time, or asked to wait; later it may. `seconds`: the least that it asked to wait.
 
-    def __init__(self, message: str, seconds: float = 0.0) -> None:
+    silent: nothing came back at all, as where there is no network.
+    """
+
+    def __init__(self, message: str, seconds: float = 0.0, *, silent: bool = False) -> None:
         super().__init__(message)
-        self.seconds = seconds
+        self.seconds, self.silent = seconds, silent
 
 
 @dataclass(frozen=True)

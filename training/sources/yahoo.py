@@ -101,7 +101,7 @@ class Yahoo:
         except (YFTickerMissingError, NotAChart):
             raise unknown(f"Yahoo knows no '{market}'", market, self._alike(market)) from None
         except (RequestException, OSError) as error:
-            raise Unavailable(f"Yahoo could not be reached ({type(error).__name__})") from None
+            raise Unavailable(f"Yahoo could not be reached ({type(error).__name__})", silent=True) from None
         except (YFException, ValueError, KeyError, TypeError) as error:
             raise Unavailable(f"Yahoo's answer could not be read ({type(error).__name__}: {error})") from None
         return Page(frame, until)

@@ -23,7 +23,6 @@ OF_FILE = (
     "timeframe_is_right",
 )
 OF_SOURCE = ("exchange", "market", "since", "until")
-_UNSAID = (None, False, 1.0, "", ())
 _MARKS = {"comma": ",", "point": ".", "dot": ".", "space": " ", "apostrophe": "'"}
 
 
@@ -111,8 +110,8 @@ class Command(BaseCommand):
                 self._update(symbol, timeframe)
 
     def _refuse_other(self, options: dict[str, Any]) -> None:
-        wrong = [name for name in (OF_SOURCE if options["files"] else OF_FILE) if options[name] not in _UNSAID]
-        wrong += [name for name in (*OF_SOURCE, "replace", "calendar") if options["update"] and options[name] not in _UNSAID]
+        wrong = [name for name in (OF_SOURCE if options["files"] else OF_FILE) if _said(options, name)]
+        wrong += [name for name in (*OF_SOURCE, "replace", "calendar") if options["update"] and _said(options, name)]
         if wrong:
             how = "--from" if options["files"] else "--source" if options["source"] else "--update"
             raise CommandError(f"--{wrong[0].replace('_', '-')} does not go with {how}", returncode=2)
@@ -237,6 +236,10 @@ def _series_of(file: BarFile, symbol: str | None, timeframe: str | None, several
         told = f"the name {file.name} does not say the {lacking}, {wanted}"
         raise DataError(told) if several else CommandError(told, returncode=2)
     return symbol, timeframe
+
+
+def _said(options: dict[str, Any], name: str) -> bool:
+    return bool(options[name] != 1) if name == "price_scale" else bool(options[name])
 
 
 def _calendar(options: dict[str, Any]) -> str | None:
