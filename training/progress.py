@@ -71,6 +71,7 @@ class Progress:
         self._batch: BatchMetrics | None = None
         self._state: Callable[[], Parts] | None = None
         self._saved_epoch: int | None = None
+        self._is_unsaved = False  # the last checkpoint could not be written
         self._replaced: int | None = None
         self._ahead = False  # checkpoints of epochs that the run went back over may be there
 
@@ -172,10 +173,12 @@ class Progress:
             close_old_connections()
             return False
         except checkpoints.CheckpointError as error:
-            self.note(str(error))
+            if not self._is_unsaved:  # a disk stays full for many epochs: once is enough
+                self.note(str(error))
+            self._is_unsaved = True
             self.schedule.saved()
             return False
-        self._saved_epoch, self._ahead = self.epoch, False
+        self._saved_epoch, self._ahead, self._is_unsaved = self.epoch, False, False
         self.schedule.saved()
         return True
 
