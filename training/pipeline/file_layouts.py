@@ -13,7 +13,7 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
     "timestamp": (
         *("timestamp", "datetime", "opentime", "unix", "unixtime", "unixtimestamp", "epoch", "datetimeutc", "dateandtime"),
         *("gmttime", "localtime", "utctime", "starttime", "zeitstempel", "datumzeit", "datumuhrzeit", "dateheure", "fechahora"),
-        *("dataora", "dataeora", "datahora"),
+        *("dataora", "dataeora", "datahora", "windowstart", "tsevent", "barstart", "begin", "start", "ts", "t"),
     ),
     "date": (
         "date",
