@@ -70,7 +70,7 @@ ADMIN_PAGES = {
     "training_checkpoint_changelist": ALL, "training_checkpoint_change": ALL, "training_checkpoint_history": ALL,
     "training_checkpoint_add": NONE, "training_checkpoint_delete": ADMIN,
     "training_barseries_changelist": ALL, "training_barseries_change": ALL, "training_barseries_history": ALL,
-    "training_barseries_add": NONE, "training_barseries_delete": NONE,
+    "training_barseries_add": NONE, "training_barseries_delete": TRAINER,
     "training_apitoken_changelist": ALL, "training_apitoken_add": ALL, "training_apitoken_delete": NONE,
     "training_apitoken_change": (302, 200, 302, 200), "training_apitoken_history": (302, 200, 302, 200),
     "training_apitoken_revoke": (404, 200, 404, 200),

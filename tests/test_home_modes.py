@@ -105,9 +105,9 @@ def test_a_group_may_be_let_in_and_nobody_else(tmp_path: Path) -> None:
     home = Home(folder)
     assert home.run("migrate", "--verbosity", "0", KTRDR_HOME_MODE="770").returncode == 0
     assert for_others(folder, 0o007) == {}
-    assert {p.name: f"{stat.S_IMODE(p.stat().st_mode):o}" for p in (folder, *folder.iterdir())} == {
-        "shared": "2770", "secret_key": "660", "ktrdr.sqlite3": "660",
-    }  # fmt: skip
+    seen = {p.name: f"{stat.S_IMODE(p.stat().st_mode):o}" for p in (folder, *folder.rglob("*"))}
+    assert seen | {"shared": "2770", "secret_key": "660", "ktrdr.sqlite3": "660"} == seen
+    assert set(seen.values()) == {"2770", "660"}
 
 
 def test_a_mode_that_shuts_the_owner_out_is_refused_in_one_sentence(tmp_path: Path) -> None:

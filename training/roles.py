@@ -47,6 +47,7 @@ def give_role(user: Any, role: str) -> None:
     from django.contrib.auth.models import Group
 
     user.groups.set([Group.objects.get(name=role)])
+    user.in_admins = role == ADMIN
     user.is_staff, user.is_superuser = True, role == ADMIN
     user.save()
 
@@ -65,4 +66,9 @@ def may_control(user: Any, operation: Operation, permission: str) -> bool:
 
 
 def is_admin(user: Any) -> bool:
-    return bool(user.is_active and (user.is_superuser or user.groups.filter(name=ADMIN).exists()))
+    """Asked of the database once per user object, which lives for a request, as Django does with permissions."""
+    if not user.is_active or user.is_superuser:
+        return bool(user.is_active)
+    if not hasattr(user, "in_admins"):
+        user.in_admins = user.groups.filter(name=ADMIN).exists()
+    return bool(user.in_admins)
