@@ -11,7 +11,7 @@ else
 TORCH ?= default
 endif
 
-#: Rounds of `make fuzz`, kills of `make faults`.
+#: Rounds of `make fuzz`, faults of `make faults`.
 N ?= 10
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -52,7 +52,7 @@ attacks: setup
 audit: setup
 	@$(RUN) -m tests.audit
 
-# N kills at random moments; every run is resumed and compared byte for byte with an undisturbed one.
+# N faults at random moments; every run is resumed and compared byte for byte with an undisturbed one.
 faults: setup
 	@$(RUN) -m tests.faults $(N)
 

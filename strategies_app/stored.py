@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from django.db import DatabaseError
 
 from strategies_app.models import Strategy, StrategyVersion
 from strategies_app.vocabulary import nearest
@@ -62,13 +61,8 @@ def _from_file(path: str) -> FoundStrategy:
 
 def stored_strategy(name: str, number: int | None = None) -> FoundStrategy:
     """The stored strategy of this name, never a file: what a request names must not reach the disk."""
-    try:
-        strategy = Strategy.objects.filter(name=name).first()
-        names = [] if strategy else list(Strategy.objects.values_list("name", flat=True))
-    except DatabaseError:
-        raise UnknownStrategy(
-            f"no strategy '{name}' is stored: the database is not set up yet, run `python manage.py migrate`"
-        ) from None
+    strategy = Strategy.objects.filter(name=name).first()
+    names = [] if strategy else list(Strategy.objects.values_list("name", flat=True))
     if strategy is None:
         near = nearest(name, names)
         hint = (

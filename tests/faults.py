@@ -30,12 +30,12 @@ from tests import fault_kinds
 from tests.fault_kinds import Missed
 from tests.homes import ROOT, Home, made_home, operation_in
 
-EPOCHS, BATCH = 160, 4
+#: Epochs, rows of a batch, and epochs between two checkpoints: some twenty seconds, or with --short some five.
+LONG, SHORT = (160, 4, 20), (40, 16, 5)
 FAULTS = ("training", "worker", "redis", "web", "frozen", "emptied", "full", "unmounted", "unreachable", "training")
 SETTINGS = {
     "ORPHAN_TIMEOUT_SECONDS": 10,
     "ORPHAN_CHECK_INTERVAL_SECONDS": 1,
-    "CHECKPOINT_EPOCH_INTERVAL": 20,
     "HEARTBEAT_SECONDS": 0.5,
 }
 #: Longer than this in one state and one epoch is stuck.
@@ -82,12 +82,15 @@ def wait(
 class System:
     """A running `up` with two cpu workers in a home of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, size: tuple[int, int, int]) -> None:
         self.home: Home = made_home(folder)
-        done = self.home.run("train", self.home.strategy("undisturbed", EPOCHS, BATCH), "--inline")
+        self.epochs, batch, interval = size
+        done = self.home.run("train", self.home.strategy("undisturbed", self.epochs, batch), "--inline")
         assert done.returncode == 0, done.stdout + done.stderr
         self.undisturbed = self.home.weights(operation_in(done.stdout))
-        for name, value in {**self.home.environment(**SETTINGS), "DJANGO_SETTINGS_MODULE": "ktrdr_site.settings"}.items():
+        self.text = Path(self.home.strategy("disturbed", self.epochs, batch)).read_text()
+        chosen = self.home.environment(**SETTINGS, CHECKPOINT_EPOCH_INTERVAL=interval)
+        for name, value in {**chosen, "DJANGO_SETTINGS_MODULE": "ktrdr_site.settings"}.items():
             os.environ[name] = value
         # Tests have a Redis of their own; this system is the embedded one's.
         os.environ.pop("REDIS_URL", None)
@@ -134,7 +137,6 @@ def one_run(
     number: int,
     fault: str,
     system: System,
-    text: str,
     moments: random.Random,
     tally: Tally,
     lock: threading.Lock,
@@ -146,8 +148,8 @@ def one_run(
     from training import requests
     from training.models import Operation
 
-    epoch, inside = moments.randrange(-1, EPOCHS - 15), moments.uniform(0.0, 0.5)
-    operation, _ = _patiently(lambda: requests.start_training(FoundStrategy(text, "", None), {}, requests.Actor()))
+    epoch, inside = moments.randrange(-1, system.epochs * 7 // 8), moments.uniform(0.0, 0.5)
+    operation, _ = _patiently(lambda: requests.start_training(FoundStrategy(system.text, "", None), {}, requests.Actor()))
     label = f"run {number} ({operation.pk}, {fault} after epoch {epoch + 1})"
 
     def row() -> Operation:
@@ -278,29 +280,30 @@ def _compare(label: str, operation: object, system: System, tally: Tally, lock: 
         gone, rows = replaced(operation), operation.epoch_metrics.values_list("pk", "epoch")  # type: ignore[arg-type, attr-defined]
         told = [epoch["epoch"] for epoch in operation.trained_model.metrics["history"]]  # type: ignore[attr-defined]
         recorded = sorted(epoch for key, epoch in rows if key not in gone)
-        if not recorded == told == list(range(EPOCHS)):
-            tally.missing.append(f"{label}: {EPOCHS - len(set(recorded))} in the table, {EPOCHS - len(set(told))} in the model")
+        if not recorded == told == list(range(system.epochs)):
+            counts = [system.epochs - len(set(found)) for found in (recorded, told)]
+            tally.missing.append(f"{label}: {counts[0]} in the table, {counts[1]} in the model")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("count", type=int, nargs="?", default=10)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    parser.add_argument("--short", action="store_true", help="runs of a quarter of the length")
     parser.add_argument("--at-once", type=int, default=2)
     options = parser.parse_args()
-    print(f"{options.count} faults, seed {options.seed}", flush=True)
+    print(f"{options.count} faults, seed {options.seed}{', short runs' if options.short else ''}", flush=True)
     tally, lock = Tally(), threading.Lock()
     with tempfile.TemporaryDirectory(prefix="ktrdr-faults-", ignore_cleanup_errors=True) as folder:
-        system = System(Path(folder) / "a home = of mine")
+        system = System(Path(folder) / "a home = of mine", SHORT if options.short else LONG)
         try:
-            text = Path(system.home.strategy("disturbed", EPOCHS, BATCH)).read_text()
             system.ready()
             seeds = random.Random(options.seed)
             drawn = [random.Random(seeds.random()) for _ in range(options.count)]
             faults = [fault for _ in range(-(-options.count // len(FAULTS))) for fault in seeds.sample(FAULTS, len(FAULTS))]
             with ThreadPoolExecutor(options.at_once) as pool:
                 tasks = [
-                    pool.submit(one_run, number, faults[number], system, text, moments, tally, lock)
+                    pool.submit(one_run, number, faults[number], system, moments, tally, lock)
                     for number, moments in enumerate(drawn)
                 ]
                 for task in tasks:

@@ -11,10 +11,17 @@ import pytest
 from django.db import DatabaseError, OperationalError, connection
 from django.test import Client
 
+from tests.api_examples import Examples, send
 from tests.homes import Home, empty_home
 from training import database_words
 
-WAYS = ("migrate", "operations list", "models list", "createsuperuser --noinput --username a --email a@b.c")
+WAYS = (
+    "migrate",
+    "operations list",
+    "train stored --dry-run",
+    "strategies list",
+    "strategies import strategies_app/samples/gru.yaml",
+)
 
 
 @pytest.mark.parametrize("command", WAYS)
@@ -106,4 +113,16 @@ def test_a_home_removed_under_a_running_command_is_called_gone(tmp_path: Path) -
         assert database.execute("SELECT count(*) FROM training_operation").fetchone() == (0,)
     home.folder.joinpath("ktrdr.sqlite3").rename(tmp_path / "moved")
     done = home.run("operations", "list")
-    assert "the database is not set up yet, run: python manage.py migrate" in done.stderr
+    assert done.stderr == "CommandError: the database is not set up yet, run: python manage.py migrate\n"
+
+
+def test_a_busy_database_is_not_called_a_strategy_that_is_not_there(
+    examples: Examples, empty_redis: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(*args: Any, **kwargs: Any) -> None:
+        raise OperationalError("database is locked")
+
+    client = examples.signed_in("trainer")
+    monkeypatch.setattr("strategies_app.stored.Strategy.objects.filter", busy)
+    answer = send(client, "post", "/trainings/start", {"strategy_name": "stored"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "database")

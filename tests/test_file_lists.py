@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import zipfile
 from io import StringIO
 from pathlib import Path
@@ -16,6 +15,7 @@ from django.conf import LazySettings
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
+from ktrdr_site.cli import main
 from training.models import BarSeries
 from training.pipeline.synthetic import make_bars
 
@@ -148,7 +148,7 @@ def test_every_option_reaches_the_reader(tmp_path: Path) -> None:
     words = ["--columns=-,symbol,date,open,high,low,close,volume", "--date-format", "%d/%m/%y", "--encoding", "cp1252"]
     words += ["--thousands", "point", "--decimal", "comma", "--only", "AAA", "--drop-impossible"]
     out, err, code = run("A", "1d", "--from", path, *words)
-    assert (err, code) == ("", 0) and "1 bar that no bar can be left out" in out and "1 row of other symbols left out" in out
+    assert (err, code) == ("", 0) and "1 impossible bar left out" in out and "1 row of other symbols left out" in out
     series = BarSeries.objects.get()
     assert (series.rows, f"{series.first:%Y-%m-%d}") == (1, "2019-07-30")
 
@@ -171,8 +171,8 @@ def test_ctrl_c_ends_with_one_sentence_and_130(tmp_path: Path) -> None:
         text=True,
     )
     assert loading.stdout is not None
-    loading.stdout.readline()  # the first file is loaded
-    time.sleep(0)
+    while not loading.stdout.readline().startswith("B"):  # until the second file is loaded
+        assert loading.poll() is None
     loading.send_signal(signal.SIGINT)
     _, err = loading.communicate()
     assert loading.returncode == 130 and "Traceback" not in err
@@ -183,3 +183,14 @@ def test_ctrl_c_ends_with_one_sentence_and_130(tmp_path: Path) -> None:
     )
     checked = subprocess.run([*command, "data", "--check"], cwd=PROJECT, env=home, capture_output=True, text=True, check=False)
     assert checked.returncode == 0 and "all sound" in checked.stdout and "repaired" not in checked.stdout
+
+
+def test_ctrl_c_in_any_command_is_one_word_and_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def pressed(argv: list[str]) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("django.core.management.execute_from_command_line", pressed)
+    monkeypatch.setattr(sys, "argv", ["manage.py", "data"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130 and capsys.readouterr().err == "stopped\n"

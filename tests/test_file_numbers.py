@@ -76,7 +76,7 @@ def test_what_nothing_decides_is_asked_for(tmp_path: Path, mark: str, shown: str
     line = f"13{mark}000;13{mark}086;12{mark}971;13{mark}019;11265"
     said = refusal(tmp_path, rows(line))
     assert f"line 2: '{shown}' in column Open may be 13 or 13,000, and nothing in the file says which" in said
-    assert f'say it with --thousands "{mark}" or --decimal "{mark}"' in said
+    assert f'set --thousands "{mark}" or --decimal "{mark}"' in said
     assert first_rows(tmp_path / "bars.csv").options_needed == ("thousands",)
     assert bars(tmp_path, rows(line), thousands=mark)[0] == [[13000, 13086, 12971, 13019, 11265]]
     assert bars(tmp_path, rows(line), decimal=mark)[0] == [[13, 13.086, 12.971, 13.019, 11265]]

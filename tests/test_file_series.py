@@ -66,7 +66,7 @@ def test_bars_of_another_are_refused_by_name(tmp_path: Path, said: str, asked: s
     assert not same_instrument(said, asked)
     with pytest.raises(Asked) as refused:
         read(tmp_path, "Ticker", said, said, symbol=asked)
-    assert f"its bars are those of {said}, as the column Ticker says, not of {asked}" in str(refused.value)
+    assert f"its bars are those of {said}, by its column Ticker, not of {asked}" in str(refused.value)
     assert read(tmp_path, "Ticker", said, said, symbol=asked, only=said)[0] == [1.5, 1.51]
 
 
@@ -124,7 +124,7 @@ def test_columns_of_several_symbols_are_one_when_it_is_named(tmp_path: Path) -> 
     path.write_text(YFINANCE.replace("BBB", "AAA").split("\n")[0].replace("Close,Close,High,High,Low,Low,Open,Open", "Close,High,Low,Open")
                     + "\nTicker,AAA,AAA,AAA,AAA\nDate,,,,\n2024-01-02,1.5,2,.5,1\n", encoding="utf-8")  # fmt: skip
     assert read_bar_file(path, "1d", symbol="AAA")[0]["close"].tolist() == [1.5]
-    with pytest.raises(Asked, match="its bars are those of AAA, as the column Ticker says, not of ZZQ"):
+    with pytest.raises(Asked, match="its bars are those of AAA, by its column Ticker, not of ZZQ"):
         read_bar_file(path, "1d", symbol="ZZQ")
 
 

@@ -105,7 +105,7 @@ def test_one_row_that_is_no_date_among_dates_is_named(tmp_path: Path, stamps: li
 def test_excels_serial_days_are_recognised_and_said(tmp_path: Path, stamps: list[str]) -> None:
     assert opens(tmp_path, *stamps, timeframe="1d") == (
         ["2019-01-02 00:00", "2019-01-03 00:00"],
-        ["times are Excel's serial days"],
+        ["times are Excel day numbers"],
     )
 
 
@@ -113,13 +113,13 @@ def test_excels_fractions_are_times_of_day(tmp_path: Path) -> None:
     stamps = ["43467.395833", "43467.437500", "43467.479178"]
     found, notes = opens(tmp_path, *stamps, tz="America/New_York")
     assert found == ["2019-01-02 14:30", "2019-01-02 15:30", "2019-01-02 16:30:01"]
-    assert "times are Excel's serial days" in notes
+    assert "times are Excel day numbers" in notes
 
 
 @pytest.mark.parametrize("stamp", ["17898", "0", "2019", "210301", "999999"])
 def test_small_numbers_that_could_be_anything_are_refused(tmp_path: Path, stamp: str) -> None:
     said = refusal(tmp_path, "43467", stamp, timeframe="1d")
-    assert f"line 3: '{stamp}' is no time that can be told: neither a date nor seconds since 1970, and no day of Excel's" in said
+    assert f"line 3: '{stamp}' cannot be read as a time: it is no date, no seconds since 1970 and no Excel day number" in said
 
 
 def test_years_in_which_no_bar_can_be_are_refused_with_the_row(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -100,7 +101,7 @@ def test_a_forced_stop_is_mailed_when_its_process_is_gone(examples: Examples, ma
     requests.cancel(operation, by(examples, "admin"), reason="it hangs", force=True)
     worker = Worker.__new__(Worker)
     worker._shutdown_requested_date = None
-    worker._settle(operation.pk, 1, -9)
+    worker._settle(operation.pk, 1, -9, os.getpid())
     ((subject, text),) = letters_of(mailing)
     assert subject == "cancelled"
     assert "stopped by force by admin: it hangs\ncancelled by trainer\n" in text and "kept:" in text
@@ -110,8 +111,8 @@ def test_a_process_that_was_killed_is_mailed_as_interrupted(examples: Examples, 
     operation = running(examples)
     worker = Worker.__new__(Worker)
     worker._shutdown_requested_date = None
-    worker._settle(operation.pk, 1, -9)
-    worker._settle(operation.pk, 1, -9)
+    worker._settle(operation.pk, 1, -9, os.getpid())
+    worker._settle(operation.pk, 1, -9, os.getpid())
     ((subject, text),) = letters_of(mailing)
     assert subject == "interrupted" and "its process was" in text and "Resume it." in text
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
@@ -20,6 +22,7 @@ from tests.quick_work import asking, work, worked
 from training import label_words, queues
 from training.models import BarSeries, Operation
 from training.pages import start
+from training.pipeline.bars import read_bars, write_bars
 
 __all__ = ["asking"]
 TRAIN, PLAN = "/train/", "/train/plan/"
@@ -185,8 +188,12 @@ def test_a_problem_is_named_at_its_field_before_anything_is_asked(
 
 
 def test_a_refusal_of_the_plan_is_one_sentence(ready: Examples, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what only a look into the bars tells: one of them is none that can be."""
+    bars = read_bars(Path(settings.STORE_DIR), "AAPL", "1d")
+    bars.iloc[1_500, bars.columns.get_loc("high")] = 1e-6
+    write_bars(Path(settings.STORE_DIR), "AAPL", "1d", bars)
     with worked(monkeypatch):
-        page = planned(ready.signed_in("trainer"), start="2010-12-20")
+        page = planned(ready.signed_in("trainer"))
     (said,) = re.findall(r'data-field="plan"><p class="error">(.*?)</p>', page)
     assert said[0].isupper() and said.endswith(".")
 

@@ -25,6 +25,7 @@ from training.models import AuditEntry, BarFetch, BarSeries, Operation, Status
 from training.operations import OperationError
 from training.pipeline.bars import read_bars, series_path
 from training.pipeline.coverage import DataError
+from training.pipeline.file_reading import Reading
 from training.pipeline.series_files import InUse, locked
 from training.requests import Actor
 
@@ -133,7 +134,7 @@ def test_a_failed_run_that_is_tried_again_by_itself_keeps_its_bars(stored: Examp
 def test_only_the_timeframe_that_a_run_is_made_from_stays(stored: Examples) -> None:
     bars = read_bars(Path(settings.STORE_DIR), "AAPL", "1d")
     store_frame(
-        "AAPL", "4h", bars, source="test", timeframe_is_right=True
+        "AAPL", "4h", bars, source="test", reading=Reading(timeframe_is_right=True)
     )  # covers the same, and is not needed: 1d is stored itself
     store_frame("MSFT", "1d", bars, source="test")
     operation = start(stored.version, status=Status.RUNNING)

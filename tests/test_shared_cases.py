@@ -48,7 +48,7 @@ READ = [
         150,
         "2019-01-02 00:00",
         [100, 100.81, 99.99, 100.52, 65037],
-        "Excel's serial days",
+        "Excel day numbers",
     ),
     (
         "two_symbols_disjoint.csv",
@@ -118,20 +118,20 @@ READ = [
         148,
         "2019-01-02 00:00",
         [100, 100.81, 99.99, 100.52, 65037],
-        "2 bars that no bar can be left out",
+        "2 impossible bars left out",
     ),
     ("ws_last.csv", "1d", "", 150, "2019-01-02 00:00", [100, 100.81, 99.99, 100.52, 65037], ""),
 ]
 REFUSED = [
     ("two_symbols_disjoint.csv", "AAA", "1d", "", "the column Symbol has AAA, BBB; take one with --only, such as --only AAA"),
-    ("stooq_wrong.csv", "AAPL", "1d", "", "its bars are those of ZZQ.US, as the column <TICKER> says, not of AAPL"),
+    ("stooq_wrong.csv", "AAPL", "1d", "", "its bars are those of ZZQ.US, by its column <TICKER>, not of AAPL"),
     ("stooq_wrong.csv", "ZZQ", "1d", "", "the bars are 1w, as the column <PER> says (W), not 1d"),
     (
         "german_int.csv",
         "X",
         "1d",
         "",
-        "'13.000' in column Open may be 13 or 13,000, and nothing in the file says which; say it with --thousands \".\"",
+        "'13.000' in column Open may be 13 or 13,000, and nothing in the file says which; set --thousands \".\"",
     ),
     ("oil.csv", "X", "1d", "", "lines 82, 83: a price that is not positive; --drop-impossible leaves such bars out"),
     ("mt4.csv", "X", "1h", "", "name no time zone; give it with --tz"),

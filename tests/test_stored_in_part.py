@@ -22,6 +22,7 @@ from training.pipeline.coverage import DataError, day_start, source_of
 from training.pipeline.frames import bar_frame, bar_times, bar_values
 from training.pipeline.loading import load_bars
 from training.pipeline.timeframes import resample
+from training.plans import plan
 from training.prepared import prepare
 from training.progress import Progress
 from training.workers import run_operation
@@ -187,3 +188,19 @@ def test_a_resumed_run_reads_what_the_first_attempt_read_whatever_was_loaded_mea
     fresh.refresh_from_db()
     assert fresh.sources == {"AAPL": {"1d": "1d", "1w": "1w"}}, "a new training reads what is stored now"
     assert fresh.first_bars != rows[0].first_bars
+
+
+# --- the plan ----------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+def test_the_plan_names_the_stored_series_of_each_timeframe(settings: Any, tmp_path: Path) -> None:
+    settings.STORE_DIR, settings.CACHE_DIR = tmp_path / "bars", tmp_path / "cache"
+    for number, symbol in enumerate(("AAPL", "IBM")):
+        store = read_bars(SAMPLE_BARS, symbol, "1d")
+        store_frame(symbol, "1d", store, source="sample")
+        if number:
+            store_frame(symbol, "1w", resample(store, "1w"), source="weeks of their own")
+    told = plan(TEXT, "made up", {"symbols": ["AAPL", "IBM"]})
+    assert told["bars"] == "1d as stored, 1w resampled from 1d (1 symbol) or as stored (1 symbol)"
+    assert plan(TEXT, "made up", {"symbols": ["IBM"]})["bars"] == "1d as stored, 1w as stored"

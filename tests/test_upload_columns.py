@@ -138,7 +138,7 @@ def test_a_timeframe_that_the_times_contradict_is_shown_before_anything_is_store
 ) -> None:
     address = send(client, bars("date,open,high,low,close,volume", "1d"), "X_4h.csv")
     page = preview(client, address, monkeypatch)
-    assert "The bars are 1 d apart, and 4h is chosen." in page and "Read it as 1d" in page and "Store as" not in page
+    assert "The bars are 1 d apart, not 4 h" in page and "Read it as 1d" in page and "Store as" not in page
     client.post(address, {"do": "timeframe", "timeframe": "1d"})
     assert kept(address)["timeframe"] == "1d"
     assert "Store as X 1d" in preview(client, address, monkeypatch)

@@ -127,6 +127,15 @@ def test_one_file_more_than_may_wait_is_refused_and_none_makes_room_for_it(
     assert answer.status_code == 422 and len(kept()) == 3
 
 
+def test_all_that_waits_is_dropped_at_once_and_nothing_of_others(trainer: Client, examples: Examples) -> None:
+    other = examples.signed_in("other")
+    send(other, file("O_1d.csv"))
+    send(trainer, file("A_1d.csv"), file("B_1d.csv"))
+    assert "Drop 2 files?" in trainer.get("/data/upload/").content.decode()
+    answer = trainer.post("/data/upload/", {"do": "drop-all"}, follow=True)
+    assert "2 files were dropped. Nothing was stored." in answer.content.decode() and list(kept()) == ["O_1d.csv"]
+
+
 def test_files_that_wait_take_a_bounded_room(trainer: Client, settings: Any) -> None:
     settings.UPLOAD_LIMIT_BYTES = 1000
     for number in range(6):

@@ -14,7 +14,7 @@ BUSY, UNSET, FULL, GONE, READ_ONLY, JUNK, AWAY = "busy", "unset", "full", "gone"
 PUBLIC = {
     BUSY: ("The database is busy", "Something else has been writing for too long. Trainings go on."),
     AWAY: ("The database does not answer", "Trainings go on and keep what they have to write until it does."),
-    UNSET: ("The database is not set up", "It lacks tables: whoever runs this server runs `manage.py migrate`."),
+    UNSET: ("The database is not set up", "It lacks tables: its folder is a new one, or `manage.py migrate` was not run."),
     FULL: ("The disk is full or failing", "Nothing can be written until whoever runs this server makes room."),
     GONE: ("The database is not there", "Its folder was moved or removed: whoever runs this server brings it back."),
     READ_ONLY: ("The database is read-only", "Its folder cannot be written: whoever runs this server restores that right."),

@@ -91,6 +91,7 @@ class Progress:
         self._batch: BatchMetrics | None = None
         self._state: Callable[[], Parts] | None = None
         self._saved_epoch: int | None = None
+        self._is_unsaved = False  # the last checkpoint could not be written
         self._replaced: int | None = None
         self._times_back = 0
         self._owed: float | None = None  # a checkpoint that could not be saved, and when it is tried again
@@ -214,13 +215,15 @@ class Progress:
             close_old_connections()
             return False
         except checkpoints.CheckpointError as error:
-            self.note(str(error))
+            if not self._is_unsaved:  # a disk stays full for many epochs: once is enough
+                self.note(str(error))
+            self._is_unsaved = True
             self.schedule.saved()
             self._owed = None
             return False
         if self._owed is not None:
             self.note(f"the end of epoch {self.epoch + 1} is saved")
-        self._saved_epoch, self._ahead, self._owed = self.epoch, False, None
+        self._saved_epoch, self._ahead, self._owed, self._is_unsaved = self.epoch, False, None, False
         self.schedule.saved()
         return True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
@@ -163,7 +164,7 @@ def _check_size(upload: Upload) -> None:
             rows, unpacked = metadata.num_rows, sum(groups)
         else:
             rows, unpacked = _lines(upload.path, packed=head[:2] == b"\x1f\x8b")
-    except (OSError, EOFError, pa.ArrowException) as error:
+    except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
         raise UploadError(f"{upload.name} cannot be read: {str(error).splitlines()[0]}") from None
     if rows > MOST_ROWS:
         raise UploadError(f"{upload.name} has {rows:,} rows, at most {MOST_ROWS:,} are loaded here; {_by_command(upload)}")

@@ -25,6 +25,7 @@ from django.core.files.uploadedfile import UploadedFile
 from django.core.files.uploadhandler import FileUploadHandler, StopUpload
 
 from training import homes
+from training.pipeline.file_lists import ENDINGS, bars_among, is_hidden
 from training.pipeline.series_names import guess
 from training.values import Refusal
 
@@ -33,10 +34,7 @@ KEPT_SECONDS = 86_400
 #: So many files of one user wait at most, and together they take at most so many times what one may.
 MOST_PER_USER, MOST_TIMES_LIMIT = 50, 5
 TOO_LARGE = "ktrdr.upload_too_large"
-BARS = re.compile(r"\.(csv|txt|tsv|gz|parquet|pq)$", re.IGNORECASE)
 SPREADSHEETS = re.compile(r"\.(xlsx?|xlsm|ods|numbers)$", re.IGNORECASE)
-#: What systems put into a zip beside its files.
-JUNK = re.compile(r"(^|/)(__MACOSX/|\.|Thumbs\.db$|desktop\.ini$)", re.IGNORECASE)
 #: How a file is read of which nothing was said: the options of load_data.
 AS_SENT: dict[str, Any] = {
     "symbol": "", "timeframe": "", "tz": "", "price_scale": 1.0, "adjust": False, "replace": False, "calendar": "",
@@ -130,20 +128,17 @@ def store(file: UploadedFile, owner: int) -> tuple[list[Upload], list[str]]:
 def _unpacked(file: UploadedFile, name: str, owner: int) -> tuple[list[Upload], list[str]]:
     """The files of bars in a zip. All or none of them are kept."""
     kept: list[Upload] = []
-    left_out: list[str] = []
     try:
         with zipfile.ZipFile(file) as packed:
-            inside = [one for one in packed.infolist() if not one.is_dir() and not JUNK.search(one.filename)]
-            if sum(one.file_size for one in inside) > settings.UPLOAD_LIMIT_BYTES:
+            inside = {one.filename: one for one in packed.infolist() if not one.is_dir() and not is_hidden(one.filename)}
+            bars = bars_among(inside)
+            if sum(inside[one].file_size for one in bars) > settings.UPLOAD_LIMIT_BYTES:
                 raise UploadError(
                     f"{name} unpacks to more than {settings.UPLOAD_LIMIT_BYTES / 1e6:,.0f} MB; unpack it and send less"
                 )
-            for one in inside:
-                if not BARS.search(one.filename):
-                    left_out.append(safe_name(one.filename))
-                    continue
-                with packed.open(one) as unpacked:
-                    kept.append(_keep(one.filename, _bounded(unpacked, one.file_size), owner))
+            for one in bars:
+                with packed.open(inside[one]) as unpacked:
+                    kept.append(_keep(one, _bounded(unpacked, inside[one].file_size), owner))
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, NotImplementedError) as error:
         _drop_all(kept)
         raise UploadError(f"{name} cannot be unpacked: {str(error) or 'it is damaged'}") from None
@@ -151,8 +146,8 @@ def _unpacked(file: UploadedFile, name: str, owner: int) -> tuple[list[Upload], 
         _drop_all(kept)
         raise
     if not kept:
-        raise UploadError(f"{name} holds no file of bars, wanted files that end in .csv, .txt, .gz or .parquet")
-    return kept, left_out
+        raise UploadError(f"{name} holds no file of bars, wanted some that end in {ENDINGS}")
+    return kept, [safe_name(one) for one in inside if one not in bars]
 
 
 def _bounded(unpacked: IO[bytes], size: int) -> Iterator[bytes]:

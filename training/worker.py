@@ -88,6 +88,7 @@ class Worker(rq.Worker):
         self.environment = (environment or {}) | ({"database": database.key} if database else {})
         self.database = database
         self._end: int | None = None
+        self._ended_horse = 0
         self._reaper: Any = None
         self._is_refused = False
 
@@ -207,7 +208,7 @@ class Worker(rq.Worker):
                 self._tidy(job, *args, **kwargs)
         finally:
             if self._end is not None and job.func_name == queues.JOB:
-                self._settle(*job.args, self._end)
+                self._settle(*job.args, self._end, self._ended_horse)
 
     def _tidy(self, job: Any, queue: Any, execution: Any) -> None:
         """A job that was left in the middle, cancelled with nothing to save, is taken off RQ's books."""
@@ -219,15 +220,20 @@ class Worker(rq.Worker):
                 job.delete()
 
     def wait_for_horse(self, *args: Any, **kwargs: Any) -> Any:
+        self._ended_horse = self.horse_pid
         ended = super().wait_for_horse(*args, **kwargs)
         if ended[1] is not None:
             self._end = os.waitstatus_to_exitcode(ended[1])
         return ended
 
-    def _settle(self, operation_id: str, attempt: int, code: int) -> None:
-        """A horse that is gone but whose attempt is still live ended without a word: killed by force, or from outside."""
+    def _settle(self, operation_id: str, attempt: int, code: int, horse: int) -> None:
+        """A horse that is gone but whose attempt is still live ended without a word: killed by force, or from outside.
+
+        The attempt of another process, for which this horse found nothing to do, is that one's.
+        """
         try:
-            seen = Operation.objects.filter(pk=operation_id, attempt=attempt, status__in=LIVE).first()
+            live = Operation.objects.filter(pk=operation_id, attempt=attempt, status__in=LIVE)
+            seen = live.filter(host=socket.gethostname(), process__startswith=f"{horse}@").first()
             if seen is not None:
                 after = Status.CANCELLED if seen.status == Status.CANCELLING else Status.INTERRUPTED
                 words = f"its process {end_in_words(code)}"

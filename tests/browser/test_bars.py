@@ -67,7 +67,7 @@ def test_the_timeframe_is_proposed_from_the_times(bars: Site) -> None:
     expect(page.locator("select[name=timeframe]")).to_have_value("1h")
     expect(page.locator("#timeframe-field")).to_contain_text("Proposed from the times in the file")
     page = sent(bars, "PRICES_4h.csv", csv("date,close,high,low,open,volume"))
-    expect(page.locator("#preview")).to_contain_text("The bars are 1 h apart, and 4h is chosen.")
+    expect(page.locator("#preview")).to_contain_text("The bars are 1 h apart, not 4 h")
     page.get_by_role("button", name="Read it as 1h").click()
     expect(page.get_by_role("button", name="Store as PRICES 1h")).to_be_visible()
 

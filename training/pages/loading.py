@@ -60,6 +60,8 @@ def upload(request: HttpRequest) -> HttpResponse:
     """Choose files; each is kept, and shown before anything of it is stored."""
     if request.method != "POST":
         return render(request, "site/upload.html", _upload_context(request))
+    if request.POST.get("do") == "drop-all":
+        return _drop_all(request)
     kept: list[Upload] = []
     problems: list[str] = []
     files = request.FILES.getlist("file")  # reads the request, as far as it may
@@ -80,6 +82,14 @@ def upload(request: HttpRequest) -> HttpResponse:
         return redirect("site:uploaded", kept[0].key)
     context = _upload_context(request) | {"problems": problems, "kept": kept}
     return render(request, "site/upload.html", context, status=422 if problems and not kept else 200)
+
+
+def _drop_all(request: HttpRequest) -> HttpResponse:
+    waiting = uploads.of_owner(request.user.pk)
+    for one in waiting:
+        uploads.drop(one)
+    messages.success(request, f"{len(waiting)} file{'s were' if len(waiting) != 1 else ' was'} dropped. Nothing was stored.")
+    return redirect("site:upload")
 
 
 def _as_asked(request: HttpRequest, kept: Upload) -> Upload:

@@ -112,8 +112,8 @@ def _possible(values: NDArray[np.float64], rows: Rows) -> tuple[NDArray[np.int64
     bad = np.unique(np.concatenate([where for _, where in faults])) if faults else np.empty(0, np.int64)
     told = "; ".join(f"{rows.named(where)}: {fault}" for fault, where in faults)
     if len(bad) == values.shape[1]:
-        raise DataError(f"no bar is left without those that no bar can be ({told})")
-    notes = [f"{counted(len(bad), 'bar')} that no bar can be left out ({told})"] if len(bad) else []
+        raise DataError(f"no bar is left without the impossible ones ({told})")
+    notes = [f"{counted(len(bad), 'impossible bar')} left out ({told})"] if len(bad) else []
     return np.setdiff1d(np.arange(values.shape[1]), bad), notes
 
 

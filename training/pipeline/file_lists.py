@@ -15,6 +15,7 @@ from training.pipeline.coverage import DataError
 _TABLES = (".csv", ".tsv", ".parquet", ".pq", ".gz")
 #: Taken only where there are no others: archives explain themselves in texts.
 _TEXTS = (".txt", ".dat", ".prn")
+ENDINGS = ", ".join((*_TABLES, *_TEXTS))
 
 
 @dataclass(frozen=True)
@@ -56,18 +57,27 @@ def bar_files(paths: Iterable[Path]) -> list[BarFile]:
 
 def _files(path: Path) -> list[BarFile]:
     if path.is_dir():
-        found = [BarFile(one) for one in sorted(path.iterdir()) if one.is_file() and not one.name.startswith(".")]
+        found = {one.name: BarFile(one) for one in path.iterdir() if one.is_file()}
     elif path.is_file() and _is_archive(path):
         with _in_words(path), zipfile.ZipFile(path) as archive:
-            members = [info.filename for info in archive.infolist() if not info.is_dir()]
-        found = [BarFile(path, one) for one in sorted(members) if not one.startswith("__MACOSX/") and "/." not in f"/{one}"]
+            found = {info.filename: BarFile(path, info.filename) for info in archive.infolist() if not info.is_dir()}
     else:
         return [BarFile(path)]
-    chosen = [file for file in found if file.name.lower().endswith(_TABLES)]
-    chosen = chosen or [file for file in found if file.name.lower().endswith(_TEXTS)]
+    chosen = bars_among(found)
     if not chosen:
-        raise DataError(f"{path} has no files of bars, wanted some that end in {', '.join((*_TABLES, *_TEXTS))}")
-    return chosen
+        raise DataError(f"{path} has no files of bars, wanted some that end in {ENDINGS}")
+    return [found[name] for name in chosen]
+
+
+def bars_among(names: Iterable[str]) -> list[str]:
+    """The names in a folder or archive that are those of files of bars, in order."""
+    seen = sorted(name for name in names if not is_hidden(name))
+    return [name for name in seen if name.lower().endswith(_TABLES)] or [name for name in seen if name.lower().endswith(_TEXTS)]
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a system put it there, beside what a person did."""
+    return name.startswith("__MACOSX/") or "/." in f"/{name}"
 
 
 def _is_archive(path: Path) -> bool:

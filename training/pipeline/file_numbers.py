@@ -100,7 +100,7 @@ def decided(columns: Mapping[str, pd.Series], rows: Rows) -> Marks:
         mark = "." if "." in doubtful else ","
         raise Asked(
             f"{open_to_both} may be {float(doubtful.replace(',', '.')):g} or {int(whole):,}, and nothing in the file says which;"
-            f' say it with --thousands "{mark}" or --decimal "{mark}"',
+            f' set --thousands "{mark}" or --decimal "{mark}"',
             "thousands",
         )
     return Marks(".")

@@ -55,8 +55,8 @@ def _of_symbol(table: Table, symbol: str, only: str) -> tuple[Table, list[str]]:
         raise DataError(f"{rows.named(empty)}: no {column.name}, where the other rows have {names[0]}")
     if symbol and bare_name(str(column.name)) not in NUMBERED and not same_instrument(names[0], symbol):
         raise Asked(
-            f"its bars are those of {names[0]}, as the column {column.name} says, not of {symbol};"
-            f" --only {names[0]} takes them as {symbol} all the same",
+            f"its bars are those of {names[0]}, by its column {column.name}, not of {symbol};"
+            f" --only {names[0]} loads them as {symbol} anyway",
             "only",
         )
     return table, []

@@ -224,11 +224,11 @@ def _excel(numbers: NDArray[np.int64] | NDArray[np.float64], cells: pd.Series, r
     other = np.flatnonzero((numbers < _EXCEL_FIRST) | (numbers > beyond))
     if len(other):
         raise DataError(
-            f"{rows.named(other)}: '{cells.iloc[int(other[0])]}' is no time that can be told:"
-            " neither a date nor seconds since 1970, and no day of Excel's from 1970 on; wanted such as 2020-01-31 09:30"
+            f"{rows.named(other)}: '{cells.iloc[int(other[0])]}' cannot be read as a time:"
+            " it is no date, no seconds since 1970 and no Excel day number from 1970 on; wanted such as 2020-01-31 09:30"
         )
     seconds = np.round(numbers.astype(np.float64) * 86_400).astype(np.int64)
-    return Stamps(seconds * 1_000_000 + _EXCEL, None, "", ("times are Excel's serial days",))
+    return Stamps(seconds * 1_000_000 + _EXCEL, None, "", ("times are Excel day numbers",))
 
 
 def _since_1970(numbers: NDArray[np.int64] | NDArray[np.float64], cells: pd.Series, rows: Rows) -> Stamps:

@@ -38,14 +38,9 @@ class Command(ToolActions):
         getattr(self, f"_{action}")(options)
 
     def _list(self, options: dict[str, Any]) -> None:
-        from django.db import DatabaseError
-
         from strategies_app.models import StrategyVersion
 
-        try:
-            versions = list(StrategyVersion.objects.select_related("strategy").order_by("strategy__name", "number"))
-        except DatabaseError:
-            raise CommandError("the database is not set up yet, run `python manage.py migrate`") from None
+        versions = list(StrategyVersion.objects.select_related("strategy").order_by("strategy__name", "number"))
         if not versions:
             self.stdout.write("No strategy is stored yet: `strategies import PATH` stores one.")
             return
@@ -106,8 +101,6 @@ class Command(ToolActions):
     def _import(self, options: dict[str, Any]) -> None:
         from pathlib import Path
 
-        from django.db import DatabaseError
-
         from strategies_app.models import Strategy
         from strategies_app.reader import StrategyError, read_text
 
@@ -118,10 +111,6 @@ class Command(ToolActions):
             except StrategyError as error:
                 self._write_problems(path, error)
                 wrong.append(path)
-            except DatabaseError as error:
-                raise CommandError(
-                    f"{path} cannot be stored ({error}); `python manage.py migrate` sets the database up"
-                ) from None
             else:
                 self.stdout.write(f"{path}: {version.strategy.name} version {version.number}")
         if wrong:

@@ -86,7 +86,7 @@ class Command(BaseCommand):
             )  # fmt: skip
         parser.add_argument("--only", metavar="NAME", default="", help="the one symbol to take of a file that has several")
         parser.add_argument(
-            "--drop-impossible", action="store_true", help="leave out bars that no bar can be, such as one with a price of 0"
+            "--drop-impossible", action="store_true", help="leave out impossible bars, such as one with a price of 0"
         )
 
     def handle(self, *args: Any, symbol: str | None, timeframe: str | None, **options: Any) -> None:
