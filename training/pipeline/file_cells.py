@@ -290,7 +290,10 @@ def _parquet_head(path: Path, reading: Reading, count: int) -> Head:
 
 def _shown(cell: object) -> str:
     missing = cell is None or cell is pd.NaT or (isinstance(cell, float) and cell != cell)
-    return "" if missing else str(cell)
+    try:
+        return "" if missing else str(cell)
+    except (ValueError, NotImplementedError, OverflowError):  # a time beyond the years of Python
+        return "?"
 
 
 def _first_batch(path: Path, columns: list[str] | None, count: int) -> pa.Table:
