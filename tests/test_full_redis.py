@@ -20,6 +20,7 @@ from tests.quick_work import asking  # noqa: F401 - a fixture
 from training import fetches, queues, requests
 from training.models import BarFetch, Operation, Status
 from training.reaper import PENDING_SECONDS, Reaper
+from training.worker import make_worker
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -197,3 +198,13 @@ def test_a_worker_that_starts_while_it_is_full_says_so_in_one_sentence(own: tupl
     with full(connection):
         done: subprocess.CompletedProcess[str] = home.run("worker", "--tag", "cpu")
     assert (done.returncode, done.stderr.strip()) == (1, f"CommandError: {queues.FULL}")
+
+
+def test_a_worker_lives_on_when_it_cannot_say_so_between_two_jobs(empty_redis: Any, caplog: pytest.LogCaptureFixture) -> None:
+    worker = make_worker("cpu", {"host": "here"})
+    worker.register_birth()
+    with full(empty_redis):
+        worker.heartbeat()
+        worker.heartbeat()
+    worker.heartbeat()
+    assert [record.getMessage().partition(";")[2] for record in caplog.records] == [" the worker waits", " the worker goes on"]

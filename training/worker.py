@@ -291,8 +291,12 @@ class Worker(rq.Worker):
         self._tell()
 
     def heartbeat(self, *args: Any, **kwargs: Any) -> None:
-        super().heartbeat(*args, **kwargs)
-        self._tell()
+        try:
+            super().heartbeat(*args, **kwargs)
+            self._tell()
+        except ResponseError as error:  # between two jobs it would end the worker
+            self._refused(error)
+            return
         if self._is_refused:
             log.warning("Redis takes writes again; the worker goes on")
         self._is_refused = False
