@@ -123,9 +123,6 @@ def test_nothing_is_allowed_that_the_tables_do_not_allow_and_nothing_fails(store
                 answer = client.post(path, form) if method == "POST" else client.generic(method, path)
                 tally.note(answer, doing)
                 tally.kinds[name.partition(":")[0]] += 1
-                to_sign_in = (answer.status_code == 302 and "/sign-in/" in answer["Location"]) or "/login/" in answer.headers.get(
-                    "Location", ""
-                )
                 if not allowed and answer.status_code < 400 and not is_open(name, answer):
                     tally.allowed.append(f"{doing}: {answer.status_code}")
                 if not allowed and answer.status_code != 405 and state() != before:

@@ -76,6 +76,11 @@ def test_zones_and_years_of_parquet_that_are_none_are_sentences(tmp_path: Path) 
     ):  # fmt: skip
         pq.write_table(pa.table({"time": times, **prices}), path)
         assert refused(path)
+    for unit, zone in (("s", "UTC"), ("ms", None), ("s", "Asia/Tokyo")):
+        pq.write_table(
+            pa.table({"time": pa.array([0, 10**13 if unit == "ms" else 10**12], pa.timestamp(unit, zone)), **prices}), path
+        )
+        assert "row 2: " in (said := refused(path) or "") and "cannot be the time of a bar, wanted years from 1900" in said
     pq.write_table(
         pa.table({"time": pa.array([0, 86_400], pa.timestamp("s", "UTC")), **prices, "open": pa.array([[1], [2]])}), path
     )

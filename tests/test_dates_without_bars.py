@@ -15,7 +15,7 @@ from tests.api_examples import TEXT, Examples, register_worker, send
 from tests.quick_work import asking
 from training.bar_series import SAMPLE_BARS, store_frame
 from training.models import Operation
-from training.pipeline.bars import read_bars
+from training.pipeline.bars import read_bars, series_path
 from training.pipeline.coverage import DataError
 from training.pipeline.loading import load_bars
 from training.requests import effective_spec
@@ -63,8 +63,11 @@ def test_a_hole_of_one_symbol_among_several_is_named(ready: Examples) -> None:
     bars = read_bars(SAMPLE_BARS, "MSFT", "1d")
     store_frame("MSFT", "1d", bars[(bars.index < "2005-01-01") | (bars.index >= "2006-01-01")], source="sample bars")
     asked = {"symbols": ["AAPL", "MSFT"], "start": "2005-02-01", "end": "2005-11-30"}
-    with pytest.raises(DataError, match=r"^no 1d bars of MSFT between 2005-02-01 and 2005-11-30"):
-        effective_spec(TEXT, asked)
+    try:
+        with pytest.raises(DataError, match=r"^no 1d bars of MSFT between 2005-02-01 and 2005-11-30"):
+            effective_spec(TEXT, asked)
+    finally:
+        series_path(Path(settings.STORE_DIR), "MSFT", "1d").unlink()
     effective_spec(TEXT, asked | {"symbols": ["AAPL"]})
 
 

@@ -172,6 +172,22 @@ def test_heads_of_several_languages_are_known(tmp_path: Path, head: str) -> None
     assert found == [("2024-07-02 09:30", [1.5, 2.5, 0.5, 1.25, 7.0])]
 
 
+@pytest.mark.parametrize(
+    ("content", "options"),
+    [
+        ("t,o,h,l,c,v,n,vw\n1719912600000,1.5,2.5,0.5,1.25,7,3,1\n", {}),
+        ("ticker,volume,open,close,high,low,window_start,transactions\nZZQ,7,1.5,1.25,2.5,.5,1719912600000000000,3\n", {}),
+        ("ts_event,open,high,low,close,volume\n2024-07-02T09:30:00.000000000Z,1.5,2.5,.5,1.25,7\n", {}),
+        ("open,close,high,low,value,volume,begin,end\n1.5,1.25,2.5,.5,9,7,2024-07-02 09:30:00,2024-07-02 09:59:59\n", {"tz": "UTC"}),
+        ("Date, Time, Open, High, Low, Last, Volume, NumberOfTrades\n2024/7/2, 09:30:00, 1.5, 2.5, .5, 1.25, 7, 3\n", {"tz": "UTC"}),
+        ('Time,Open,High,Low,Last,Change,%Chg,Volume,"Open Int"\n2024-07-02 09:30,1.5,2.5,.5,1.25,1,+1%,7,\n', {"tz": "UTC"}),
+        ('"Ticker","Date/Time","Open","High","Low","Close","Volume"\n"ZZQ","7/2/2024 9:30:00 AM","1.5","2.5",".5","1.25","7"\n', {"tz": "UTC", "date_format": "%m/%d/%Y %I:%M:%S %p"}),
+    ],
+)  # fmt: skip
+def test_files_of_other_sources_are_read_by_their_names(tmp_path: Path, content: str, options: dict[str, object]) -> None:
+    assert read(tmp_path, content, "30m", **options)[0] == [("2024-07-02 09:30", [1.5, 2.5, 0.5, 1.25, 7])]
+
+
 def test_columns_are_assigned_by_position(tmp_path: Path) -> None:
     content = "x,1.5,07/02/2024,1,2,.5,7\nx,1.6,07/13/2024,1,2,.5,8\n"
     with pytest.raises(

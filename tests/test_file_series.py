@@ -80,8 +80,12 @@ def test_a_row_that_names_no_symbol_is_named(tmp_path: Path) -> None:
 
 def test_numbers_of_securities_are_not_compared_and_may_not_change(tmp_path: Path) -> None:
     assert read(tmp_path, "ISIN", "US0378331005", "US0378331005", symbol="AAPL")[0] == [1.5, 1.51]
-    with pytest.raises(Asked, match="several symbols"):
-        read(tmp_path, "ISIN", "US0378331005", "US5949181045", symbol="AAPL")
+    for head, *cells in (("ISIN", "US0378331005", "US5949181045"), ("Name", "AAPL", "MSFT"), ("Exchange", "NYSE", "NASDAQ")):
+        assert read(tmp_path, head, cells[0], cells[0], symbol="AAPL")[0] == [1.5, 1.51]
+        with pytest.raises(Asked, match="several symbols"):
+            read(tmp_path, head, *cells, symbol="AAPL")
+    left_out = ("date", "-", "open", "high", "low", "close", "volume")
+    assert read(tmp_path, "Exchange", "NYSE", "NASDAQ", columns=left_out)[0] == [1.5, 1.51]
 
 
 def test_a_symbol_like_a_missing_value_is_a_symbol(tmp_path: Path) -> None:

@@ -267,6 +267,16 @@ def test_mixed_zones_are_one_sentence(tmp_path: Path) -> None:
             assert "\n" not in str(error)
 
 
+def test_a_clock_of_hours_alone_is_not_taken_for_minutes(tmp_path: Path) -> None:
+    said = refusal(tmp_path, "2021-03-01,9", "2021-03-01,10", head="date,time", tz="UTC")
+    assert "'10' in column time may be an hour or a minute, wanted a clock such as 09:30" in said
+    assert opens(tmp_path, "2021-03-01,0", "2021-03-01,5", "2021-03-01,100", head="date,time", tz="UTC", timeframe="5m")[0] == [
+        "2021-03-01 00:00",
+        "2021-03-01 00:05",
+        "2021-03-01 01:00",
+    ]
+
+
 def test_a_file_of_dates_asks_for_no_zone_and_one_of_times_does(tmp_path: Path) -> None:
     assert opens(tmp_path, "2021-07-01", timeframe="1d")[0] == ["2021-07-01 00:00"]
     with pytest.raises(Asked) as asked:

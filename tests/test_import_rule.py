@@ -28,7 +28,7 @@ PAGES = ["api", "api_bodies", "api_errors", "api_library", "api_pages", "api_sha
          "standing", "waiting", "tokens", "views", "websockets", "plain_requests", "modes", "admin", "urls", "apps",
          "admin_access", "admin_kept", "admin_operations", "admin_operations_list", "admin_operations_values",
          "admin_operations_verbs", "admin_parts", "admin_site", "admin_verbs", "admin_workers",
-         "bundles", "deletions", "logs", "audience", "broadcast", "verdict", "kept", "comparing", "pairs", "database_words", "annotations", "uploads", "measure_words", "signals",
+         "bundles", "deletions", "logs", "audience", "broadcast", "verdict", "kept", "comparing", "pairs", "database_words", "annotations", "uploads", "downloads", "measure_words", "signals",
          "fetches", "fetch_state", "metrics", "figures_use", "analytics", "analytics_files", "analytics_keeping"]  # fmt: skip
 HEAVY = ("torch", "pandas", "talib", "numba")
 TRAINING = ["training/pipeline", "training/trainer", *RECIPE, "training/values.py", "training/workers.py", "training/worker.py",

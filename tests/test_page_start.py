@@ -189,11 +189,15 @@ def test_a_problem_is_named_at_its_field_before_anything_is_asked(
 
 def test_a_refusal_of_the_plan_is_one_sentence(ready: Examples, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of what only a look into the bars tells: one of them is none that can be."""
-    bars = read_bars(Path(settings.STORE_DIR), "AAPL", "1d")
-    bars.iloc[1_500, bars.columns.get_loc("high")] = 1e-6
-    write_bars(Path(settings.STORE_DIR), "AAPL", "1d", bars)
-    with worked(monkeypatch):
-        page = planned(ready.signed_in("trainer"))
+    sound = read_bars(Path(settings.STORE_DIR), "AAPL", "1d")
+    broken = sound.copy()
+    broken.iloc[1_500, broken.columns.get_loc("high")] = 1e-6
+    write_bars(Path(settings.STORE_DIR), "AAPL", "1d", broken)
+    try:
+        with worked(monkeypatch):
+            page = planned(ready.signed_in("trainer"))
+    finally:
+        write_bars(Path(settings.STORE_DIR), "AAPL", "1d", sound)
     (said,) = re.findall(r'data-field="plan"><p class="error">(.*?)</p>', page)
     assert said[0].isupper() and said.endswith(".")
 

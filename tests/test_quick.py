@@ -131,3 +131,9 @@ def test_a_prediction_is_that_of_the_command(asking: Examples, monkeypatch: pyte
         monkeypatch.setattr(quick, "MAX_BARS", 100)
         long = send(client, "post", "/models/stored-2/predict", {"symbol": "AAPL", "timeframe": "1d", "start": "2010-01-01"})
         assert "ask for fewer days" in long.json()["error"]["message"]
+
+
+def test_an_asker_waits_longer_than_the_client_of_redis_takes_silence_for_an_answer(asking: Examples) -> None:
+    """That is five seconds; nobody works on the question here."""
+    reply = ask("plan", {}, asking.users["trainer"], 6)
+    assert reply.result is None and reply.job.startswith("quick-")

@@ -42,6 +42,18 @@ def test_each_has_a_file_of_its_own_that_names_it(stored: Examples) -> None:
         assert read_bars(Path(settings.STORE_DIR), symbol, "1d").equals(make_bars(COUNT, "1d", seed=number)), symbol
 
 
+def test_a_store_of_before_keeps_its_symbols_in_lower_case(tmp_path: Path) -> None:
+    home = made_home(tmp_path)
+    bars = home.folder / "bars"
+    kept = read_bars(bars, "AAPL", "1d")
+    (bars / "AAPL_1d.parquet").rename(bars / "aapl_1d.parquet")
+    assert "aapl" not in home.run("data").stdout
+    assert home.run("migrate", "training", "0008").returncode == 0
+    done = home.run("migrate")
+    assert done.returncode == 0 and "aapl_1d.parquet is ~aapl_1d.parquet now" in done.stdout + done.stderr
+    assert read_bars(bars, "aapl", "1d").equals(kept) and ("aapl", "1d") in stored_series(bars)
+
+
 @pytest.mark.parametrize("symbol", NAMES)
 def test_pages_and_api_have_an_address_for_each(stored: Examples, symbol: str) -> None:
     client = stored.signed_in("trainer")

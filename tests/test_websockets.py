@@ -15,7 +15,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.test import Client
 
-from ktrdr_site.asgi import sockets
+from ktrdr_site.asgi import application, sockets
 from tests import admin_rows
 from training import audience, operations
 from training.audience import Audience
@@ -107,6 +107,26 @@ def test_a_socket_at_another_address_is_closed_with_a_code() -> None:
         socket = WebsocketCommunicator(sockets, "/ws/nowhere/")
         assert (await socket.connect())[0]
         assert await closed_with(socket) == NOTHING_THERE
+        await socket.disconnect()
+
+    run(story)
+
+
+@pytest.mark.parametrize(("path", "origin", "let_in"), [
+    ("/ws/operations/", b"https://elsewhere.example", False), ("/ws/nowhere/", b"https://elsewhere.example", False),
+    ("/ws/operations/", b"null", False), ("/ws/nowhere/", b"http://localhost", True),
+])  # fmt: skip
+def test_a_page_of_another_site_gets_no_socket_also_while_redis_is_away(
+    path: str, origin: bytes, let_in: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def layer(alias: str) -> None:
+        assert alias == "", "it would ask Redis"
+
+    monkeypatch.setattr("channels.consumer.get_channel_layer", layer)
+
+    async def story() -> None:
+        socket = WebsocketCommunicator(application, path, headers=[(b"host", b"localhost"), (b"origin", origin)])
+        assert (await socket.connect(timeout=10))[0] is let_in
         await socket.disconnect()
 
     run(story)

@@ -55,7 +55,7 @@ class Workers:
         if self.process is None or self.process.poll() is not None:
             before = set(self.redis.smembers("rq:workers"))
             self.process = self.home.begin("worker", "--tag", "cpu", **SETTINGS)
-            until(lambda: set(self.redis.smembers("rq:workers")) - before, "a worker")
+            until(lambda: set(self.redis.smembers("rq:workers")) - before, "a worker", 240)  # it imports torch
         return self.process
 
 

@@ -149,7 +149,6 @@ class ApiBoundary:
         for name, value in response.headers.items():
             if name not in ABOUT_THE_BODY:
                 told.headers.setdefault(name, value)
-        told.cookies = response.cookies
         return told
 
 

@@ -39,6 +39,17 @@ def _know_folders(plan: Any = (), **kwargs: Any) -> None:
             homes.require(name)
         except homes.Away as error:
             logging.getLogger(__name__).warning("%s", error)
+        else:
+            if name == "bars":
+                _rename_series()
+
+
+def _rename_series() -> None:
+    from training import homes
+    from training.pipeline.series_files import rename_earlier
+
+    for sentence in rename_earlier(homes.path_of("bars")):
+        logging.getLogger(__name__).warning("%s", sentence)
 
 
 def _record_sign_in(**kwargs: Any) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import glob
+import itertools
 import json
 import logging
 import secrets
@@ -33,6 +34,8 @@ from training.requests import Actor, audit, recorded_ranges
 
 #: States in which no process will write any more, unless somebody resumes.
 FINAL = (Status.COMPLETED, *RESUMABLE)
+#: Of the operations that could not be resumed more are not looked for: a page waits for the answer.
+MOST_NAMED = 100
 log = logging.getLogger(__name__)
 
 
@@ -138,8 +141,9 @@ def why_kept(symbol: str, timeframe: str) -> str:
 
 
 def resumable_readers(symbol: str, timeframe: str) -> list[str]:
-    """Ids of the stopped operations that could not be resumed without these bars."""
-    return [operation.pk for operation in _readers(symbol, timeframe, Q(status__in=RESUMABLE))]
+    """Ids of the stopped operations that could not be resumed without these bars, MOST_NAMED at most."""
+    readers = _readers(symbol, timeframe, Q(status__in=RESUMABLE))
+    return [operation.pk for operation in itertools.islice(readers, MOST_NAMED)]
 
 
 def _readers(symbol: str, timeframe: str, which: Q) -> Iterator[Operation]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,8 @@ from training.values import Refusal
 
 #: How long the asker waits for an answer before getting a job to ask again.
 WAIT_SECONDS = 10
+#: Redis is asked to hold an answer back for no longer: its client takes a silence of five seconds for the end of it.
+BLOCK_SECONDS = 3
 
 
 class UnknownJob(Refusal):
@@ -70,7 +73,7 @@ def _look(job: str, user: Any, seconds: float) -> Reply:
     found = queues.quick_job(job) if job.startswith("quick-") else None
     if found is None or found.get_meta(refresh=False).get("owner") != user.pk:
         raise UnknownJob(f"there is no question {job} of yours, or it is too long ago")
-    result = found.latest_result(timeout=math.ceil(seconds))
+    result = _awaited(found, seconds)
     if result is None:
         return Reply(job, None)
     if result.type != result.Type.SUCCESSFUL:
@@ -78,6 +81,16 @@ def _look(job: str, user: Any, seconds: float) -> Reply:
             raise TookTooLong("it took longer than a quick question may: ask for less, such as fewer days")
         raise Broken(f"{job} failed:\n{result.exc_string}")
     return Reply(job, _result(result.return_value))
+
+
+def _awaited(job: Any, seconds: float) -> Any:
+    """RQ's result of a job, None if none comes in time."""
+    until = time.monotonic() + seconds
+    while True:
+        left = until - time.monotonic()
+        result = job.latest_result(timeout=max(0, min(BLOCK_SECONDS, math.ceil(left))))
+        if result is not None or left <= BLOCK_SECONDS:
+            return result
 
 
 def _result(value: dict[str, Any]) -> dict[str, Any]:

@@ -110,6 +110,8 @@ class OperationSocket(AsyncWebsocketConsumer):
 class NoSocket(AsyncWebsocketConsumer):
     """Any other address."""
 
+    channel_layer_alias = ""
+
     async def connect(self) -> None:
         await self.accept()
         await self.close(code=NOTHING_THERE)

@@ -12,9 +12,11 @@ import logging
 import os
 import re
 import secrets
+import select
 import signal
 import socket
 import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import rq
@@ -42,6 +44,8 @@ PRELOADED = (
 WORKER_SECONDS = 25
 MONITORING_SECONDS = 5
 ENVIRONMENT_SECONDS = 120
+#: Who waits for the end of a training looks up so often.
+DOZE_SECONDS = 1.0
 #: A Redis that takes no writes is tried again so often.
 REFUSED_SECONDS = 5
 log = logging.getLogger(__name__)
@@ -70,6 +74,20 @@ def preload() -> None:
     for name in PRELOADED:
         importlib.import_module(name)
     gc.freeze()  # what every fork shares need not be looked through, and so copied, in each
+
+
+@contextlib.contextmanager
+def _watched(pid: int) -> Iterator[Callable[[], object]]:
+    """Gives what sleeps for a second, or until the process ends; where the system cannot tell of that, for a moment."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except (AttributeError, OSError):
+        yield lambda: time.sleep(DOZE_SECONDS / 20)
+        return
+    try:
+        yield lambda: select.select([descriptor], [], [], DOZE_SECONDS)
+    finally:
+        os.close(descriptor)
 
 
 class Worker(rq.Worker):
@@ -219,12 +237,25 @@ class Worker(rq.Worker):
                     pipeline.execute()
                 job.delete()
 
-    def wait_for_horse(self, *args: Any, **kwargs: Any) -> Any:
+    def wait_for_horse(self) -> Any:
+        """Woken every second: RQ's alarm, which is for the next heartbeat, goes to any thread of a process that was frozen,
+        and who waits without end would never hear of it."""
         self._ended_horse = self.horse_pid
-        ended = super().wait_for_horse(*args, **kwargs)
+        ended = self._look_for_end()
+        with _watched(self.horse_pid) as doze:
+            while ended[0] == 0:
+                doze()
+                ended = self._look_for_end()
         if ended[1] is not None:
             self._end = os.waitstatus_to_exitcode(ended[1])
         return ended
+
+    def _look_for_end(self) -> tuple[int | None, int | None, Any]:
+        """As os.wait4 gives it: (0, …) while it runs; Nones if it is gone already."""
+        try:
+            return os.wait4(self.horse_pid, os.WNOHANG)
+        except ChildProcessError:
+            return None, None, None
 
     def _settle(self, operation_id: str, attempt: int, code: int, horse: int) -> None:
         """A horse that is gone but whose attempt is still live ended without a word: killed by force, or from outside.

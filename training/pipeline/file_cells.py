@@ -290,7 +290,10 @@ def _parquet_head(path: Path, reading: Reading, count: int) -> Head:
 
 def _shown(cell: object) -> str:
     missing = cell is None or cell is pd.NaT or (isinstance(cell, float) and cell != cell)
-    return "" if missing else str(cell)
+    try:
+        return "" if missing else str(cell)
+    except (ValueError, NotImplementedError, OverflowError):  # a time beyond the years of Python
+        return "?"
 
 
 def _first_batch(path: Path, columns: list[str] | None, count: int) -> pa.Table:
@@ -375,5 +378,9 @@ def _joined(date: pd.Series, clock: pd.Series) -> pd.Series:
         return date
     text = clock.astype(str).str.strip()
     digits, length = text.str.isdigit(), text.str.len()
+    if (digits & (length <= 2)).all() and (text.str.strip("0") != "").any():
+        raise Asked(
+            f"'{text.iloc[-1]}' in column {clock.name} may be an hour or a minute, wanted a clock such as 09:30", "columns"
+        )
     text = text.where(~digits, text.str.zfill(6).where(length > 4, text.str.zfill(4)))
     return (date.astype(str).str.strip() + " " + text).where(date.notna() & clock.notna()).rename(date.name)

@@ -13,7 +13,7 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
     "timestamp": (
         *("timestamp", "datetime", "opentime", "unix", "unixtime", "unixtimestamp", "epoch", "datetimeutc", "dateandtime"),
         *("gmttime", "localtime", "utctime", "starttime", "zeitstempel", "datumzeit", "datumuhrzeit", "dateheure", "fechahora"),
-        *("dataora", "dataeora", "datahora"),
+        *("dataora", "dataeora", "datahora", "windowstart", "tsevent", "barstart", "begin", "start", "ts", "t"),
     ),
     "date": (
         "date",
@@ -84,7 +84,8 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
     ),
     "symbol": (
         *("symbol", "ticker", "instrument", "pair", "sym", "tradingsymbol", "tickersymbol", "currencypair", "symbolname"),
-        *("ric", "isin", "wkn", "cusip", "sedol", "figi", "permno", "securityid"),
+        *("ric", "isin", "wkn", "cusip", "sedol", "figi", "permno", "securityid", "name", "stock", "code", "company", "security"),
+        *("coin", "exchange", "venue", "market"),
     ),
     "timeframe": (
         *(
@@ -102,8 +103,11 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
         ),
     ),
 }
-#: Columns that tell one series from another by a number of their own, which is no name to compare.
-NUMBERED = ("isin", "wkn", "cusip", "sedol", "figi", "permno", "securityid")
+#: Columns that tell one series from another by what is no symbol to compare: numbers, names of companies, places.
+NOT_COMPARED = (
+    *("isin", "wkn", "cusip", "sedol", "figi", "permno", "securityid", "name", "stock", "code", "company", "security", "coin"),
+    *("exchange", "venue", "market"),
+)
 PRICES = ("open", "high", "low", "close")
 NUMERIC = (*PRICES, "volume", "adj_close", "split")
 _MEANING = {spelling: role for role, spellings in SPELLINGS.items() for spelling in spellings}

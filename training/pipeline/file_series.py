@@ -7,7 +7,7 @@ import pandas as pd
 
 from training.pipeline.coverage import DataError
 from training.pipeline.file_cells import Table
-from training.pipeline.file_layouts import NUMBERED, bare_name
+from training.pipeline.file_layouts import NOT_COMPARED, bare_name
 from training.pipeline.file_reading import Asked
 from training.pipeline.finding import counted
 from training.pipeline.frames import Rows
@@ -48,12 +48,12 @@ def _of_symbol(table: Table, symbol: str, only: str) -> tuple[Table, list[str]]:
     if len(names) > 1:
         raise Asked(
             f"the rows are of several symbols: the column {column.name} has {_listed(names)};"
-            f" take one with --only, such as --only {names[0]}",
+            f" take one with --only, such as --only {names[0]}, or leave the column out with --columns",
             "only",
         )
     if len(empty):
         raise DataError(f"{rows.named(empty)}: no {column.name}, where the other rows have {names[0]}")
-    if symbol and bare_name(str(column.name)) not in NUMBERED and not same_instrument(names[0], symbol):
+    if symbol and bare_name(str(column.name)) not in NOT_COMPARED and not same_instrument(names[0], symbol):
         raise Asked(
             f"its bars are those of {names[0]}, by its column {column.name}, not of {symbol};"
             f" --only {names[0]} loads them as {symbol} anyway",

@@ -126,7 +126,8 @@ def _stamps(column: pd.Series, rows: Rows, known: Known) -> Stamps:
     if pd.api.types.is_datetime64_any_dtype(column.dtype):
         far = np.flatnonzero((column.dt.year < _FIRST_YEAR) | (column.dt.year > _last_year()))
         if len(far):  # before the unit of it is made ours, which not every year bears
-            raise _cannot_be(str(column.iloc[int(far[0])]), far, rows)
+            index = pd.DatetimeIndex(column)
+            raise _cannot_be(str(np.datetime64(int(index.asi8[far[0]]), index.unit)), far, rows)
         zoned = isinstance(column.dtype, pd.DatetimeTZDtype)
         return _zoned(column) if zoned else Stamps(microseconds(column), None)
     if pd.api.types.is_bool_dtype(column.dtype):

@@ -38,6 +38,22 @@ def series_path(root: Path, symbol: str, timeframe: str) -> Path:
     return root / f"{file_name(symbol)}_{timeframe}.parquet"
 
 
+def rename_earlier(root: Path) -> list[str]:
+    """Give files that an earlier version named after the bare symbol (`btc_1h.parquet`) the name they have now; which.
+
+    One whose present name is taken stays: which of the two is right is not for a program to say.
+    """
+    renamed = []
+    for path in sorted(root.glob("*.parquet")):
+        symbol, _, timeframe = path.stem.rpartition("_")
+        if timeframe in TIMEFRAMES and is_symbol(symbol):
+            now = series_path(root, symbol, timeframe)
+            if now != path and not now.exists():
+                path.rename(now)
+                renamed.append(f"{path.name} is {now.name} now")
+    return renamed
+
+
 @contextmanager
 def locked(root: Path, symbol: str, timeframe: str, *, wait: bool = True) -> Iterator[None]:
     """Hold the series for one writer: wrap read, merge and write in it. Other writers wait, readers do not.

@@ -72,7 +72,7 @@ class Command(BaseCommand):
         self.stdout.write(f"{series}: {series.rows:,} bars are in {target} ({written:,} bytes)")
 
     def _delete(self, symbol: str, timeframe: str, is_sure: bool) -> None:
-        from training.deletions import delete_series, resumable_readers, why_kept
+        from training.deletions import MOST_NAMED, delete_series, resumable_readers, why_kept
         from training.requests import Actor
 
         series = self._stored(symbol, timeframe)
@@ -85,7 +85,8 @@ class Command(BaseCommand):
                 "Strategies, results and trained models stay."
             )
             if waiting:
-                self.stdout.write(f"{len(waiting):,} stopped operations can be resumed only when the same bars are loaded again.")
+                many = f"{len(waiting)}{' or more' if len(waiting) == MOST_NAMED else ''}"
+                self.stdout.write(f"{many} stopped operations can be resumed only when the same bars are loaded again.")
             if not sys.stdin.isatty():
                 raise CommandError("nothing was deleted: there is nobody to ask, so give --yes", returncode=2)
             if input("Delete them? [y/N] ").strip().lower() not in ("y", "yes"):

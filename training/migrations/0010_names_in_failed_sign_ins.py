@@ -16,7 +16,7 @@ def forget(apps, schema_editor):
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("training", "0011_identity"),
+        ("training", "0009_identity"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
