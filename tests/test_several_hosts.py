@@ -185,23 +185,13 @@ def weights(site: Site, home: Home) -> bytes:
     return home.weights(operation_in(done.stdout))
 
 
-@pytest.fixture
-def worker(site: Site, web: Service) -> Iterator[Service]:
-    with beginning(site) as service:
-        yield service
-
-
-@contextlib.contextmanager
-def beginning(site: Site, **settings: object) -> Iterator[Service]:
+@pytest.fixture(scope="module")
+def worker(site: Site, web: Service) -> Service:
     """A cpu worker on its host, from the moment in which it is listed."""
-    service = site.service("worker", "worker", "--tag", "cpu", **settings)
-    try:
-        until(lambda: service.process.poll() is not None or site.listed("cpu"), "the worker", LONG)
-        assert service.process.poll() is None, service.said
-        yield service
-    finally:
-        site.hosts.end(service.process)
-    until(lambda: not site.listed("cpu"), "the end of the worker", LONG)
+    service = site.service("worker", "worker", "--tag", "cpu")
+    until(lambda: service.process.poll() is not None or site.listed("cpu"), "the worker", LONG)
+    assert service.process.poll() is None, service.said
+    return service
 
 
 def test_a_training_started_on_one_host_is_trained_on_another(site: Site, worker: Service, weights: bytes) -> None:
@@ -217,7 +207,7 @@ def test_training_goes_on_while_its_host_is_cut_from_the_database(site: Site, wo
     operation = site.start("hosts")
     until(lambda: site.trained(operation) >= 3, "the third epoch", LONG)
     with site.hosts.cut("worker", "db"):
-        until(lambda: "could not be" in worker.said, "a connection that is given up", LONG)
+        until(lambda: re.search(rf"{operation}.* could not be", worker.said), "a connection that is given up", LONG)
         seen = site.trained(operation)
         assert seen < EPOCHS - 20, "too few epochs for a cut"
         until(lambda: site.trained(operation) >= seen + 10, "ten epochs more while nothing can be written", LONG)
@@ -230,10 +220,9 @@ def test_training_goes_on_while_its_host_is_cut_from_the_database(site: Site, wo
 
 
 def test_a_training_cut_off_for_too_long_is_interrupted_ends_by_itself_and_is_resumed(
-    site: Site, web: Service, weights: bytes
+    site: Site, worker: Service, weights: bytes
 ) -> None:
-    """Who looks for lost trainings is another worker, for which silence is too long sooner."""
-    with beginning(site) as worker, watching(site):
+    with watching(site):
         operation = site.start("hosts")
         until(lambda: len(site.home.saved_epochs(operation)) > 0, "a checkpoint", LONG)
         with site.hosts.cut("worker", "db"):
@@ -247,16 +236,30 @@ def test_a_training_cut_off_for_too_long_is_interrupted_ends_by_itself_and_is_re
     assert site.home.weights(operation) == weights
 
 
+#: Looks for lost trainings as every worker does, and misses one sooner.
+WATCHER = """
+import django; django.setup()
+import sys, time
+from training.reaper import Reaper
+reaper = Reaper()
+print("looking", flush=True)
+while True:
+    for sentence in reaper.look():
+        print(sentence, flush=True)
+    time.sleep(0.5)
+"""
+
+
 @contextlib.contextmanager
 def watching(site: Site) -> Iterator[None]:
-    """One on the web host that looks for lost trainings and gives up after five seconds."""
-    watcher = site.service("web", "worker", "--tag", "quick", ORPHAN_TIMEOUT_SECONDS=5)
+    settings = site.environment(DJANGO_SETTINGS_MODULE="ktrdr_site.settings", ORPHAN_TIMEOUT_SECONDS=5)
+    how = {"cwd": ROOT, "env": settings, "stdout": subprocess.PIPE}
+    watcher = site.hosts.begin("web", sys.executable, "-c", WATCHER, **how)
     try:
-        until(lambda: "Ctrl-C stops it" in watcher.said or watcher.process.poll() is not None, "the watcher", LONG)
-        assert watcher.process.poll() is None, watcher.said
+        assert watcher.stdout is not None and watcher.stdout.readline() == "looking\n"
         yield
     finally:
-        site.hosts.end(watcher.process)
+        site.hosts.end(watcher)
 
 
 def test_a_web_server_that_is_cut_from_the_database_says_so_and_comes_back(site: Site, web: Service) -> None:
@@ -334,9 +337,9 @@ def test_a_worker_that_is_cut_from_redis_is_listed_again_idle_and_after_a_traini
     until(lambda: site.trained(operation) >= 3, "the third epoch", LONG)
     with site.hosts.cut("worker", "redis"):
         until(lambda: "Redis does not answer, the training goes on" in worker.said, "a connection that is given up", LONG)
-        seen = site.trained(operation)
-        until(lambda: site.trained(operation) >= min(seen + 10, EPOCHS), "ten epochs more", LONG)
-    site.becomes(operation, "completed")
+        site.becomes(operation, "completed")
+        end = f"{operation} attempt 1: completed"
+        until(lambda: "the worker waits" in worker.said.partition(end)[2], "a worker that waits for Redis", LONG)
     assert site.home.weights(operation) == weights
     until(lambda: site.listed("cpu"), "the worker again", LONG)
     following = site.start("after", 2)

@@ -22,7 +22,9 @@ from typing import Any
 import rq
 from django.conf import settings
 from django.db import DatabaseError, connections
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from rq import worker_registration
 from rq.exceptions import InvalidJobOperation, NoSuchJobError, StopRequested
 from rq.executions import ExecutionRegistry
@@ -46,8 +48,9 @@ MONITORING_SECONDS = 5
 ENVIRONMENT_SECONDS = 120
 #: Who waits for the end of a training looks up so often.
 DOZE_SECONDS = 1.0
-#: A Redis that takes no writes is tried again so often.
+#: A Redis that takes no writes, or does not answer, is tried again so often.
 REFUSED_SECONDS = 5
+AWAY = (RedisConnectionError, RedisTimeoutError)
 log = logging.getLogger(__name__)
 
 
@@ -161,7 +164,7 @@ class Worker(rq.Worker):
             self.pubsub_thread.stop()
         super().unsubscribe()
 
-    # --- a Redis that takes no writes ---
+    # --- a Redis that takes no writes, or is away ---
 
     def _refused(self, error: RedisError) -> None:
         """Redis is full or the like: told once, until it takes a write again."""
@@ -177,9 +180,31 @@ class Worker(rq.Worker):
                 return super().dequeue_job_and_maintain_ttl(*args, **kwargs)
             except ResponseError as error:
                 self._refused(error)
+            except AWAY as error:
+                self._wait_for_redis(error)
+                continue
             if self._stop_requested:
                 raise StopRequested
             time.sleep(REFUSED_SECONDS)
+
+    def _wait_for_redis(self, error: RedisError) -> None:
+        """A network that swallows what is said to Redis ends no worker, which had nothing to do with it."""
+        log.warning("Redis does not answer (%s); the worker waits", error)
+        while True:
+            if self._stop_requested:
+                raise StopRequested
+            try:
+                self.connection.ping()
+            except AWAY:
+                time.sleep(REFUSED_SECONDS)
+            else:
+                log.warning("Redis answers again; the worker goes on")
+                return
+
+    def _pubsub_exception_handler(self, exc: Exception, pubsub: Any, pubsub_thread: Any) -> None:
+        """A connection that keepalives found dead is made anew: by it the worker hears that it is to end a job by force."""
+        lost = RedisConnectionError(str(exc)) if isinstance(exc, RedisTimeoutError) else exc
+        super()._pubsub_exception_handler(lost, pubsub, pubsub_thread)
 
     def execute_job(self, job: Any, queue: Any) -> None:
         try:
@@ -192,6 +217,9 @@ class Worker(rq.Worker):
         except ResponseError as error:  # before its process was forked, or after it has ended: the database knows how
             self._refused(error)
             self.executions.clear()
+        except AWAY as error:  # likewise
+            self.executions.clear()
+            self._wait_for_redis(error)
 
     def set_shutdown_requested_date(self) -> None:
         with contextlib.suppress(RedisError):  # in a signal's handler, where it would end what waits for the horse
