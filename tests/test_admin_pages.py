@@ -19,6 +19,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
+from redis import Redis
+from redis.exceptions import ConnectionError as NoConnection
 
 from strategies_app.models import Strategy, StrategyVersion
 from tests import admin_rows as rows
@@ -265,14 +267,10 @@ def test_the_workers_page_shows_who_trains_what(boss: Client, empty_redis: Any) 
 
 
 def test_the_workers_page_bears_a_redis_that_is_down(boss: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    from redis.exceptions import ConnectionError as NoConnection
-
-    from training import admin_workers
-
-    def down() -> None:
+    def down(*args: object, **kwargs: object) -> None:
         raise NoConnection("Error 2 connecting")
 
-    monkeypatch.setattr(admin_workers, "ping", down)
+    monkeypatch.setattr(Redis, "execute_command", down)
     assert "Error 2 connecting" in text(boss.get(reverse("admin:workers")))
 
 

@@ -37,7 +37,8 @@ def test_a_start_says_what_will_run_and_where(ready: Examples, django_capture_on
         "strategy_name": "stored", "strategy_version": 1, "estimated_duration_seconds": None,
         "waiting_for": told["waiting_for"],
     }  # fmt: skip
-    assert told["waiting_for"].startswith("waiting for the cpu worker to begin")
+    status = send(ready.signed_in("trainer"), "get", f"/trainings/{told['operation_id']}/status").json()
+    assert status["waiting_for"].startswith("waiting for the cpu worker to begin"), "now that it is committed, it is queued"
     assert AuditEntry.objects.get(action="start").target == told["operation_id"]
 
 
