@@ -14,6 +14,7 @@ from training.laws.markets import CLOCKS, opens
 from training.pipeline.bars import write_bars
 from training.pipeline.frames import bar_frame, bar_times, bar_values
 from training.pipeline.loading import load_bars
+from training.pipeline.origins import Origin
 from training.pipeline.timeframes import bucket_start, duration, resample
 from training.prepared import FeatureCache, prepare
 from training.previews import _shown
@@ -58,7 +59,10 @@ def test_the_warm_up_of_a_series_counts_its_bars_not_the_grids(tmp_path: Path, c
 def test_a_series_is_read_again_from_its_first_bar_as_it_was_read_first(tmp_path: Path, stored: str, timeframe: str) -> None:
     base = "1h" if timeframe == "4h" else "1d"
     for of in {base, stored}:
-        write_bars(tmp_path, "AAA", of, on_clock("Kathmandu, five days from Sunday", of, 1200))
+        # Its session has room for one bar of 4h: that these are no days is a person's to say.
+        write_bars(
+            tmp_path, "AAA", of, on_clock("Kathmandu, five days from Sunday", of, 1200), Origin(timeframe_is_right=of == "4h")
+        )
     spec = strategy(RSI, (base, timeframe), start_date=day(500), end_date=day(900), history_required=50)
     first = load_bars(spec, tmp_path)
     again = load_bars(spec, tmp_path, first_bars=first.first_bars, sources=first.sources)

@@ -61,7 +61,7 @@ def test_an_error_that_names_its_file_keeps_its_name(tmp_path: Path) -> None:
 
 def test_a_trouble_that_lasts_is_said_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     now: dict[str, float] = {"seconds": 100.0}
-    monkeypatch.setattr("training.logs.time.monotonic", lambda: now["seconds"])
+    monkeypatch.setattr("ktrdr_site.log_filters.time.monotonic", lambda: now["seconds"])
     once = Once()
 
     def passes(text: str) -> bool:
