@@ -23,7 +23,7 @@ CHECK_VERSION := import sys; sys.exit(0 if sys.version_info >= (3, 11) else "KTR
 PIP := $(RUN) -m pip --disable-pip-version-check --quiet --quiet
 
 .DELETE_ON_ERROR:
-.PHONY: demo run test fuzz lint audit attacks bench faults setup clean
+.PHONY: demo run test fuzz lint audit attacks bench faults setup clean hosts
 
 demo: setup
 	@$(RUN) manage.py demo
@@ -56,6 +56,10 @@ audit: setup
 faults: setup
 	@$(RUN) -m tests.faults $(N)
 
+# Four hosts of network namespaces that are cut from each other; needs root, PostgreSQL and some quarter of an hour.
+hosts: setup
+	@KTRDR_TEST_HOSTS=1 $(RUN) -m pytest -v tests/test_several_hosts.py
+
 bench: setup
 	@$(RUN) -m benchmarks
 
@@ -81,7 +85,7 @@ endif
 	@$(PIP) install -c constraints.txt --editable '.[test,lint,audit]'
 	@echo "Compiling the numeric kernels"
 	@umask 077 && mkdir -p var/numba
-	@umask 077 && NUMBA_CACHE_DIR=$(CURDIR)/var/numba $(RUN) -c 'from training.pipeline import indicator_kernels, kernels; kernels.warm()'
+	@umask 077 && NUMBA_CACHE_DIR=$(CURDIR)/var/numba $(RUN) -c 'from training.pipeline import indicator_kernels, kernels, label_kernels; kernels.warm()'
 	@$(RUN) manage.py migrate --verbosity 0
 	@touch $@
 

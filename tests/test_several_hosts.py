@@ -25,7 +25,11 @@ from tests.hosts import Hosts, Service, refusal
 psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed")
 redis = pytest.importorskip("redis", reason="redis is not installed")
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(1500),
+    pytest.mark.skipif("KTRDR_TEST_HOSTS" not in os.environ, reason="takes many minutes and root: run it by `make hosts`"),
+]
 PASSWORD, HUSH = "sec:ret/%@", "hush"
 EPOCHS, BATCH = 200, 32
 #: Long enough for a training beside other tests.
