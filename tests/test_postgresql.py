@@ -120,7 +120,8 @@ def test_a_run_that_loses_its_database_and_is_killed_ends_in_the_weights_of_sqli
     checked = other.run("makemigrations", "--check", "--dry-run", **database)
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
-    process = other.begin("train", other.strategy("postgresql", EPOCHS, BATCH), "--inline", **database)
+    epochs = 8 * EPOCHS  # training does not wait for what is written: it must last until that is seen
+    process = other.begin("train", other.strategy("postgresql", epochs, BATCH), "--inline", **database)
     try:
         assert process.stdout is not None
         operation = next(operation_in(line) for line in process.stdout if "op_training_" in line)
@@ -143,7 +144,7 @@ def test_a_run_that_loses_its_database_and_is_killed_ends_in_the_weights_of_sqli
     resumed = other.run("train", "--resume", operation, "--inline", **database)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert "continues bit for bit from epoch" in resumed.stdout
-    undisturbed = home.run("train", home.strategy("postgresql", EPOCHS, BATCH), "--inline")
+    undisturbed = home.run("train", home.strategy("postgresql", epochs, BATCH), "--inline")
     assert undisturbed.returncode == 0, undisturbed.stdout + undisturbed.stderr
     assert other.weights(operation) == home.weights(operation_in(undisturbed.stdout))
 

@@ -17,6 +17,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 import rq
@@ -93,6 +94,10 @@ def _watched(pid: int) -> Iterator[Callable[[], object]]:
         os.close(descriptor)
 
 
+def _too_late(number: int, frame: FrameType | None) -> None:
+    """A request to stop for a run that has ended."""
+
+
 class Worker(rq.Worker):
     """An RQ worker that hands stops over to its horse, tells what it is, and looks after orphans."""
 
@@ -143,11 +148,14 @@ class Worker(rq.Worker):
     def setup_work_horse_signals(self) -> None:
         """In the horse, before its job."""
         super().setup_work_horse_signals()
-        signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+        # Before the run takes it, it waits; after the run it comes too late, and a library's thread that does not block it
+        # would die of it, and the job with it.
+        is_quick = self.queue_names() == ["quick"]
+        signal.signal(signal.SIGUSR1, signal.SIG_DFL if is_quick else _too_late)
         die_with(self.pid or 0, signal.SIGTERM)
         if self.was_asked_to_stop:  # asked before the fork
             os.kill(os.getpid(), signal.SIGUSR1)
-        if self.queue_names() == ["quick"]:  # has nothing to save: ends at once
+        if is_quick:  # has nothing to save: ends at once
             signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
     def handle_warm_shutdown_request(self) -> None:

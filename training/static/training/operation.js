@@ -82,6 +82,7 @@
     const part = inTraining ? ` · epoch ${now.epoch + 1} of ${now.epochs}` : now.fraction > 0 ? ` · ${Math.round(now.fraction * 100)} %` : "";
     byId("doing").textContent = `${word(now.stage)}${part}${now.eta ? ` · about ${ktrdr.duration(now.eta)} left` : ""}`;
     rail();
+    if (now.last_epoch && byId("cancel-words")?.dataset.kept) byId("cancel-words").textContent = byId("cancel-words").dataset.kept;
     if (!inTraining) return;
     tile("epoch", String(now.epoch + 1));
     tile("batch", (now.batch + 1).toLocaleString("en"));
