@@ -16,6 +16,7 @@ from training import admin_verbs, checkpoints
 from training.admin_parts import ago, span
 from training.audience import _stored
 from training.models import Operation, Status
+from training.pipeline.finding import counted
 
 pytestmark = pytest.mark.django_db
 
@@ -64,6 +65,14 @@ def test_without_a_checkpoint_a_cancel_begins_at_the_first_epoch(resumed: Operat
 def test_a_number_of_days_fits_its_noun(hours: float, said: str) -> None:
     assert said in str(ago(timezone.now() - timedelta(hours=hours, seconds=1)))
     assert (span(86_400 * 2), span(86_400 * 3)) == ("2 days", "3 days")
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "said"),
+    [(1, "epoch", "1 epoch"), (17, "epoch", "17 epochs"), (2, "stretch", "2 stretches"), (1234, "bar", "1,234 bars"), (3, "loss", "3 losses")],
+)  # fmt: skip
+def test_a_number_of_things_fits_its_noun(number: int, noun: str, said: str) -> None:
+    assert counted(number, noun) == said
 
 
 def test_the_device_is_told_as_soon_as_the_worker_has_chosen_it(examples: Examples) -> None:

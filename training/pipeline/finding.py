@@ -86,6 +86,6 @@ def iso(microseconds: int) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """`1 bar`, `1,234 bars`, `2 stretches`."""
-    plural = noun if number == 1 else f"{noun}es" if noun.endswith(("ch", "s")) else f"{noun}s"
+    """`1 bar`, `1,234 bars`, `2 stretches`, `3 epochs`."""
+    plural = noun if number == 1 else f"{noun}es" if noun.endswith(("tch", "s")) else f"{noun}s"
     return f"{number:,} {plural}"
