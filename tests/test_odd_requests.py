@@ -30,7 +30,7 @@ HALF = "\\ud800"
 
 @pytest.mark.parametrize("body", [
     f'{{"strategy_yaml": "{HALF}"}}', f'{{"strategy_name": "a{HALF}b"}}', f'{{"{HALF}": 1}}', f'{{"x": [{{"y": "{HALF}"}}]}}',
-    f'"{HALF}"', '{"strategy_yaml": "\\udfff\\ud800"}', f'{{"x": {"[" * 900}"{HALF}"{"]" * 900}}}',
+    f'"{HALF}"', '{"strategy_yaml": "\\udfff\\ud800"}', f'{{"x": {"[" * 300}"{HALF}"{"]" * 300}}}',
 ])  # fmt: skip
 def test_half_a_character_anywhere_in_a_body_is_422_and_says_so(body: str, examples: Examples) -> None:
     for path in ("trainings/start", "trainings/plan", "strategies/validate", f"operations/{examples.own.pk}/cancel"):
