@@ -160,7 +160,7 @@ def test_ctrl_c_ends_with_one_sentence_and_130(tmp_path: Path) -> None:
     folder = tmp_path / "many"
     folder.mkdir()
     make_bars(20_000, "1m", seed=1).to_csv(folder / "A_1m.csv")
-    for number in range(900):
+    for number in range(300):
         os.link(folder / "A_1m.csv", folder / f"B{number}_1m.csv")
     loading = subprocess.Popen(
         [*command, "load_data", "--from", str(folder)],
@@ -169,6 +169,7 @@ def test_ctrl_c_ends_with_one_sentence_and_130(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - tests may run where it is ignored
     )
     assert loading.stdout is not None
     while not loading.stdout.readline().startswith("B"):  # until the second file is loaded
@@ -178,7 +179,7 @@ def test_ctrl_c_ends_with_one_sentence_and_130(tmp_path: Path) -> None:
     assert loading.returncode == 130 and "Traceback" not in err
     assert (
         err.count("\n") == 1
-        and "of 901 files are loaded; B" in err
+        and "of 301 files are loaded; B" in err
         and "is loaded as a whole or not at all, and may be loaded again" in err
     )
     checked = subprocess.run([*command, "data", "--check"], cwd=PROJECT, env=home, capture_output=True, text=True, check=False)
