@@ -43,7 +43,7 @@ def drawn_epochs(page: Page) -> list[int]:
 def moves(page: Page) -> None:
     """Both what is told and what is drawn go on."""
     seen, drawn = epoch_of(page), points(page)
-    until(lambda: page.wait_for_timeout(50) or (epoch_of(page) > seen and points(page) > drawn), "another epoch on the page", 20)
+    until(lambda: page.wait_for_timeout(50) or (epoch_of(page) > seen and points(page) > drawn), "another epoch on the page", 120)
 
 
 def stop(site: Site, operation: str) -> None:

@@ -15,8 +15,11 @@
 
   const take = (rows) => {
     for (const row of rows) if (row.id > since) { epochs.push(row); since = row.id; }
+    if (rows.some((row) => row.attempt === seed.attempt)) saysWhatIsKept();
     if (rows.length) later(draw);
   };
+  /** Once an epoch is completed, the question before a cancel says that its end stays. */
+  const saysWhatIsKept = () => { const words = byId("cancel-words"); if (words?.dataset.kept) words.textContent = words.dataset.kept; };
   /** What is stored and not known yet, in order; asked again after a gap. */
   const catchUp = async () => {
     if (loading) return loading;
@@ -82,7 +85,7 @@
     const part = inTraining ? ` · epoch ${now.epoch + 1} of ${now.epochs}` : now.fraction > 0 ? ` · ${Math.round(now.fraction * 100)} %` : "";
     byId("doing").textContent = `${word(now.stage)}${part}${now.eta ? ` · about ${ktrdr.duration(now.eta)} left` : ""}`;
     rail();
-    if (now.last_epoch && byId("cancel-words")?.dataset.kept) byId("cancel-words").textContent = byId("cancel-words").dataset.kept;
+    if (now.last_epoch) saysWhatIsKept();
     if (!inTraining) return;
     tile("epoch", String(now.epoch + 1));
     tile("batch", (now.batch + 1).toLocaleString("en"));
