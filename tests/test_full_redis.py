@@ -167,6 +167,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Home, Any]]:
             embedded_redis.stop(server)
 
 
+@pytest.mark.timeout(900)
 def test_a_worker_says_it_in_one_sentence_and_goes_on_when_there_is_room(own: tuple[Home, Any]) -> None:
     home, connection = own
     quick = {"HEARTBEAT_SECONDS": 0.5, "ORPHAN_CHECK_INTERVAL_SECONDS": 1}
@@ -180,11 +181,11 @@ def test_a_worker_says_it_in_one_sentence_and_goes_on_when_there_is_room(own: tu
             refused = home.run("train", home.strategy("refused", 2))
             assert (refused.returncode, refused.stderr.strip()) == (1, f"CommandError: {queues.FULL}")
             until(lambda: home.value(running, "status") == "completed", "the end of the training", 120)
-            until(lambda: connection.info("stats")["total_error_replies"] > 3, "some refused writes", 120)
+            until(lambda: connection.info("stats")["total_error_replies"] > 20, "some refused writes", 240)
             assert worker.poll() is None
-        until(lambda: "idle" in home.run("workers").stdout, "the worker's return", 60)
+        until(lambda: "idle" in home.run("workers").stdout, "the worker's return", 180)
         after = operation_in(home.run("train", home.strategy("after", 2)).stdout)
-        until(lambda: home.value(after, "status") == "completed", "the next training", 60)
+        until(lambda: home.value(after, "status") == "completed", "the next training", 180)
     finally:
         worker.terminate()
         told, _ = worker.communicate(timeout=60)
