@@ -61,7 +61,7 @@ def test_every_way_to_start_refuses_them(ready: Examples, dates: tuple[str, str]
 @pytest.mark.django_db
 def test_a_hole_of_one_symbol_among_several_is_named(ready: Examples) -> None:
     bars = read_bars(SAMPLE_BARS, "MSFT", "1d")
-    store_frame("MSFT", "1d", bars[(bars.index < "2005-01-01") | (bars.index >= "2006-01-01")], source="sample bars")
+    store_frame("MSFT", "1d", bars[(bars.index < "2005-01-01") | (bars.index >= "2006-01-01")], source="sample bars", whole=True)
     asked = {"symbols": ["AAPL", "MSFT"], "start": "2005-02-01", "end": "2005-11-30"}
     try:
         with pytest.raises(DataError, match=r"^no 1d bars of MSFT between 2005-02-01 and 2005-11-30"):

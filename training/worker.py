@@ -6,6 +6,7 @@ A stop asked of the worker reaches the horse whenever it comes, and a horse does
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import importlib
 import logging
@@ -182,10 +183,11 @@ class Worker(rq.Worker):
             log.warning("%s; the worker waits", queues.trouble(error))
         self._is_refused = True
 
-    def dequeue_job_and_maintain_ttl(self, *args: Any, **kwargs: Any) -> Any:
+    def _patiently(self, act: Callable[[], Any]) -> Any:
+        """What the act gives, as soon as Redis takes the writes that it needs. StopRequested if the worker is to end meanwhile."""
         while True:
             try:
-                return super().dequeue_job_and_maintain_ttl(*args, **kwargs)
+                return act()
             except ResponseError as error:
                 self._refused(error)
             except AWAY as error:
@@ -194,6 +196,13 @@ class Worker(rq.Worker):
             if self._stop_requested:
                 raise StopRequested
             time.sleep(REFUSED_SECONDS)
+
+    def check_for_suspension(self, burst: bool) -> None:
+        """It writes a heartbeat, and is the first that the waiting loop does after a job."""
+        self._patiently(functools.partial(super().check_for_suspension, burst))
+
+    def dequeue_job_and_maintain_ttl(self, *args: Any, **kwargs: Any) -> Any:
+        return self._patiently(functools.partial(super().dequeue_job_and_maintain_ttl, *args, **kwargs))
 
     def _wait_for_redis(self, error: RedisError) -> None:
         """A network that swallows what is said to Redis ends no worker, which had nothing to do with it."""
@@ -251,6 +260,8 @@ class Worker(rq.Worker):
             super().register_death()
         except ResponseError as error:  # its entry expires by itself
             self._refused(error)
+        except AWAY as error:  # likewise
+            log.warning("Redis does not answer (%s); the worker ends without a word to it", error)
 
     # --- the end of a horse ---
 
@@ -333,6 +344,8 @@ class Worker(rq.Worker):
         except ResponseError as error:  # between two jobs it would end the worker
             self._refused(error)
             return
+        except AWAY:  # likewise; whoever asks for the next job waits until it answers
+            return
         if self._is_refused:
             log.warning("Redis takes writes again; the worker goes on")
         self._is_refused = False
@@ -386,7 +399,10 @@ class Worker(rq.Worker):
     def run_maintenance_tasks(self) -> None:
         from training.reaper import Reaper
 
-        super().run_maintenance_tasks()
+        try:
+            super().run_maintenance_tasks()
+        except ResponseError as error:  # the registries are looked through later
+            self._refused(error)
         try:
             if self.database is not None:
                 belonging.claim(self.connection, self.database)
