@@ -14,7 +14,7 @@ import numpy as np
 import talib
 
 from benchmarks.pipeline import seconds
-from strategies_app.vocabulary import INDICATORS
+from strategies_app.grammar.vocabulary import INDICATORS
 from training.pipeline.indicators import Array, Columns, compute
 from training.pipeline.synthetic import make_bars
 

@@ -67,8 +67,8 @@ class Training:
 
     def __init__(self) -> None:
         from benchmarks import pipeline
+        from strategies_app.grammar.schema import StrategySpec
         from strategies_app.models import Strategy
-        from strategies_app.schema import StrategySpec
         from training.pipeline.frames import bar_times
         from training.pipeline.loading import RunBars
         from training.pipeline.synthetic import make_bars

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.pipeline import seconds
-from strategies_app.schema import StrategySpec
+from strategies_app.grammar.schema import StrategySpec
 from tests import label_references
 from tests.pipeline_examples import strategy
 from training.pipeline.features import bar_columns

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import textbook
-from strategies_app.schema import StrategySpec
+from strategies_app.grammar.schema import StrategySpec
 from training.pipeline import cache
 from training.pipeline.bars import write_bars
 from training.pipeline.dataset import build_dataset

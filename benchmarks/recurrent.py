@@ -19,7 +19,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.trainer import CLASSES, FEATURES, plain_loop, seconds
-from strategies_app.schema import StrategySpec
+from strategies_app.grammar.schema import StrategySpec
 from training.trainer import batches
 from training.trainer.engine import Reference
 from training.trainer.networks import build_network

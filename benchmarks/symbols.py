@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.pipeline import BASE, HIGHER, _peak_anonymous, seconds, strategy
-from strategies_app.schema import StrategySpec
+from strategies_app.grammar.schema import StrategySpec
 from training.pipeline.bars import write_bars
 from training.pipeline.dataset import build_dataset
 from training.pipeline.frames import bar_times

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from strategies_app.schema import StrategySpec, Training
+from strategies_app.grammar.schema import StrategySpec, Training
 from training.trainer import batches
 from training.trainer.engine import Reference
 from training.trainer.networks import build_network

@@ -24,7 +24,7 @@ def _faulty_plugins(**kwargs: Any) -> list[CheckMessage]:
     """Installed kinds of other packages that cannot be used: all else works, so each is a warning."""
     from django.core.checks import Warning as CheckWarning
 
-    from strategies_app import plugins
+    from strategies_app.grammar import plugins
 
     hint = "Mend or uninstall that package; `ktrdr strategies vocabulary` lists what can be used."
     return [CheckWarning(f"The {fault.message}.", hint=hint, id="strategies.W001") for fault in plugins.found().faults]

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from strategies_app.grammar.schema import FuzzyInput, RawInput, StrategySpec, feature_names, output_of
+from strategies_app.grammar.wording import dotted, seen
+from strategies_app.grammar.yaml_text import Path
 from strategies_app.meanings import SECTIONS
-from strategies_app.schema import FuzzyInput, RawInput, StrategySpec, feature_names, output_of
-from strategies_app.wording import dotted, seen
-from strategies_app.yaml_text import Path
 
 
 @dataclass(frozen=True)

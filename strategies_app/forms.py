@@ -8,8 +8,8 @@ from django import forms
 from django.core.exceptions import ValidationError
 
 from strategies_app.differences import DifferenceLine, difference_lines
+from strategies_app.grammar.reader import StrategyError, read_strategy
 from strategies_app.models import NewerVersion, Strategy, StrategyVersion
-from strategies_app.reader import StrategyError, read_strategy
 
 #: Names under which no strategy could be looked at.
 RESERVED_NAMES = frozenset({"new"})

@@ -6,10 +6,10 @@ import functools
 import re
 from pathlib import Path
 
+from strategies_app.grammar.schema import StrategySpec
+from strategies_app.grammar.vocabulary import nearest
 from strategies_app.samples import Sample
-from strategies_app.schema import StrategySpec
 from strategies_app.stored import glance
-from strategies_app.vocabulary import nearest
 
 FOLDER = Path(__file__).resolve().parent / "ideas"
 #: The one taken when none is chosen.
@@ -44,6 +44,6 @@ _NAME = next(note.pattern for note in StrategySpec.model_fields["name"].metadata
 
 def _quoted(name: str) -> str:
     """A name that YAML would take for a number or a truth, in quotes."""
-    from strategies_app.yaml_text import plain_value
+    from strategies_app.grammar.yaml_text import plain_value
 
     return name if plain_value(name) == name else f'"{name}"'

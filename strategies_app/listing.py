@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, get_args
 
-from strategies_app import catalogue, plugins, schema, vocabulary
+from strategies_app.grammar import catalogue, plugins, schema, vocabulary
 from strategies_app.kinds import Parameter
 
 HEADS = ("name", "also", "parameters", "gives", "from")

@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from strategies_app import schema, vocabulary
-from strategies_app.schema import StrategySpec
+from strategies_app.grammar import schema, vocabulary
+from strategies_app.grammar.schema import StrategySpec
 
 #: A strategy whose feature names are shown, and in which single values are tried to see whether they are available.
 EXAMPLE: dict[str, Any] = {

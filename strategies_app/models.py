@@ -16,7 +16,7 @@ class StrategyQuerySet(models.QuerySet["Strategy"]):
         With `base`, the number of the version that was edited (0: none), another text is stored only as the one after it:
         NewerVersion if somebody else stored one meanwhile.
         """
-        from strategies_app.reader import read_strategy
+        from strategies_app.grammar.reader import read_strategy
 
         spec = read_strategy(text)
         digest = hashlib.sha256(text.encode("utf-8")).hexdigest()

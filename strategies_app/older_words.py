@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-from strategies_app import catalogue, vocabulary
+from strategies_app.grammar import catalogue, vocabulary
 from strategies_app.kinds import IndicatorKind
 
 #: Kinds of indicators. Those that the reader itself takes are in the vocabulary.

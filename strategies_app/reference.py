@@ -8,11 +8,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 
-from strategies_app import vocabulary
+from strategies_app.grammar import vocabulary
+from strategies_app.grammar.yaml_text import MAX_SIZE
 from strategies_app.meanings import DECISIONS, FUZZY_SETS, LABELS, MODEL, NN_INPUTS, TOP, TRAINING, TRAINING_DATA
 from strategies_app.reference_keys import section_blocks
 from strategies_app.reference_tables import feature_blocks, indicator_blocks, membership_blocks, timeframe_blocks
-from strategies_app.yaml_text import MAX_SIZE
 
 __all__ = ["COMMAND", "reference_markdown"]
 

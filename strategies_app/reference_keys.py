@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from strategies_app import schema
+from strategies_app.grammar import schema
 from strategies_app.meanings import TOP, Section
 from strategies_app.reference_words import as_code, literals, markdown_table, type_of
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 
-from strategies_app import plugin_checks, plugins
+from strategies_app.grammar import plugin_checks, plugins
 from strategies_app.kinds import IndicatorKind, LabelKind, Parameter
 
 

@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from strategies_app import schema
+from strategies_app.grammar import schema
 
 _TIMEFRAME = get_args(schema.Timeframe)[1]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import yaml
 
+from strategies_app.grammar.vocabulary import nearest
 from strategies_app.models import Strategy, StrategyVersion
-from strategies_app.vocabulary import nearest
 
 
 class UnknownStrategy(LookupError):
@@ -54,7 +54,7 @@ def looks_like_path(name_or_path: str) -> bool:
 
 
 def _from_file(path: str) -> FoundStrategy:
-    from strategies_app.reader import read_text
+    from strategies_app.grammar.reader import read_text
 
     return FoundStrategy(read_text(path), path, None)
 

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from strategies_app import schema, vocabulary
+from strategies_app.grammar import schema, vocabulary
+from strategies_app.grammar.schema import Path
+from strategies_app.grammar.wording import one_of
 from strategies_app.older_words import known_key, known_timeframe, known_word, squeezed
-from strategies_app.schema import Path
-from strategies_app.wording import one_of
 from strategies_app.yaml_writer import Node
 
 

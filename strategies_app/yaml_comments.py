@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import yaml
 
-from strategies_app.yaml_text import Document, Path
+from strategies_app.grammar.yaml_text import Document, Path
 
 _COMMENT = re.compile(r"(?:^|(?<=[ \t]))#[^\n]*", re.MULTILINE)
 

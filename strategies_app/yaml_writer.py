@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from strategies_app.grammar.yaml_text import Path, plain_value
 from strategies_app.yaml_comments import Comments
-from strategies_app.yaml_text import Path, plain_value
 
 #: Letters in a line; a map or list that takes more is written over several.
 WIDTH = 110

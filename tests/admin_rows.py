@@ -12,8 +12,8 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.utils import timezone
 
+from strategies_app.grammar.reader import read_strategy
 from strategies_app.models import Strategy, StrategyVersion
-from strategies_app.reader import read_strategy
 from tests.homes import STRATEGY
 from training import homes
 from training.files import write_folder

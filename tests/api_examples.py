@@ -9,8 +9,8 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.test import Client
 
+from strategies_app.grammar.reader import read_strategy
 from strategies_app.models import Strategy, StrategyVersion
-from strategies_app.reader import read_strategy
 from tests.homes import STRATEGY
 from training import checkpoints, homes, operations, queues, tokens
 from training.files import write_folder

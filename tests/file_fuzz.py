@@ -24,7 +24,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from strategies_app.vocabulary import TIMEFRAMES
+from strategies_app.grammar.vocabulary import TIMEFRAMES
 from training.pipeline.bar_files import first_rows, read_bar_file
 from training.pipeline.coverage import DataError
 from training.pipeline.file_reading import Reading

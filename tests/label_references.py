@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from strategies_app.schema import ContextLabels, ForwardReturnLabels, RegimeLabels, TripleBarrierLabels, ZigzagLabels
+from strategies_app.grammar.schema import ContextLabels, ForwardReturnLabels, RegimeLabels, TripleBarrierLabels, ZigzagLabels
 
 BUY, HOLD, SELL = 0, 1, 2
 #: Per bar (label, last bar looked at), or None where there is no label.

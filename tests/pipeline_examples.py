@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from strategies_app.schema import AnyIndicator, StrategySpec
-from strategies_app.vocabulary import INDICATORS, MEMBERSHIPS, TIMEFRAMES, IndicatorKind, Parameter
+from strategies_app.grammar.schema import AnyIndicator, StrategySpec
+from strategies_app.grammar.vocabulary import INDICATORS, MEMBERSHIPS, TIMEFRAMES, IndicatorKind, Parameter
 from training.laws.markets import CLOCKS, opens
 from training.pipeline.frames import bar_frame, bar_times, bar_values
 from training.pipeline.labels import LABELS

@@ -10,8 +10,8 @@ import pandas as pd
 import yaml
 from django.utils import timezone
 
+from strategies_app.grammar.reader import read_strategy
 from strategies_app.models import Strategy
-from strategies_app.reader import read_strategy
 from training import homes
 from training.bar_series import SAMPLE_BARS, store_frame
 from training.models import Operation, Status, TrainedModel

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from strategies_app.reader import Problem, StrategyError, read_strategy
+from strategies_app.grammar.reader import Problem, StrategyError, read_strategy
 
 SAMPLES = sorted((Path(__file__).resolve().parent.parent / "strategies_app" / "samples").glob("*.yaml"))
 

@@ -14,8 +14,8 @@ from django.db import transaction
 from django.test import Client
 from django.urls import reverse
 
+from strategies_app.grammar.reader import StrategyError
 from strategies_app.models import StrategyVersion
-from strategies_app.reader import StrategyError
 from tests import attacks
 from tests.api_examples import Examples, register_worker, store_bars
 from tests.attacks import METHODS, Tally

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strategies_app.vocabulary import BAR_COLUMNS
+from strategies_app.grammar.vocabulary import BAR_COLUMNS
 from training.pipeline import bars
 from training.pipeline.bars import (
     DataError,

@@ -119,7 +119,7 @@ def test_the_calendar_stays_with_the_series(settings: Any, tmp_path: Path) -> No
 
 
 def test_the_gate_asks_the_file_for_its_calendar(tmp_path: Path) -> None:
-    from strategies_app.reader import read_strategy
+    from strategies_app.grammar.reader import read_strategy
     from tests.result_examples import text_of
     from training.pipeline.loading import load_bars
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from strategies_app.reader import read_strategy
+from strategies_app.grammar.reader import read_strategy
 from tests.result_examples import text_of, text_of_returns
 from tests.trainer_examples import dataset as example
 from tests.trainer_examples import split

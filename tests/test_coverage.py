@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from django.core.management import load_command_class
 
-from strategies_app import vocabulary
+from strategies_app.grammar import vocabulary
 from strategies_app.meanings import SECTIONS
 
 TESTS = Path(__file__).resolve().parent

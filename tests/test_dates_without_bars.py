@@ -10,7 +10,7 @@ import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
 
-from strategies_app.reader import read_strategy
+from strategies_app.grammar.reader import read_strategy
 from tests.api_examples import TEXT, Examples, register_worker, send
 from tests.quick_work import asking
 from training.bar_series import SAMPLE_BARS, store_frame

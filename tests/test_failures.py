@@ -14,8 +14,8 @@ from django.utils import timezone
 from redis.exceptions import ConnectionError as RedisGone
 from redis.exceptions import ResponseError
 
+from strategies_app.grammar.reader import StrategyError, read_strategy
 from strategies_app.models import Strategy
-from strategies_app.reader import StrategyError, read_strategy
 from tests.api_examples import TEXT, start, store_bars
 from training import operations, queues
 from training.checkpoints import CheckpointError

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from strategies_app.schema import StrategySpec
+from strategies_app.grammar.schema import StrategySpec
 from tests.pipeline_examples import plain_market, prices, same_bits, whole_vocabulary
 from training.pipeline import cache
 from training.pipeline.bars import write_bars

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from strategies_app.vocabulary import LABEL_CLASSES
+from strategies_app.grammar.vocabulary import LABEL_CLASSES
 from training import figures, figures_compare, figures_returns
 
 STATIC = Path(figures.__file__).parent / "static" / "training"

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from strategies_app.reader import read_strategy
+from strategies_app.grammar.reader import read_strategy
 from tests.result_examples import text_of
 from training.bar_series import SAMPLE_BARS
 from training.pipeline.bar_files import read_bar_file

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from strategies_app.reader import read_strategy
-from strategies_app.schema import StrategySpec
+from strategies_app.grammar.reader import read_strategy
+from strategies_app.grammar.schema import StrategySpec
 from training.bar_series import SAMPLE_BARS
 from training.pipeline.arguments import WrongArgument
 from training.pipeline.bars import read_bars, write_bars
@@ -261,7 +261,7 @@ def test_what_is_no_run_of_bars_is_a_sentence(change: Callable[[RunBars], Any], 
 def test_what_is_no_strategy_is_a_sentence(spec: Any, bars: RunBars) -> None:
     for act in (lambda: load_bars(spec, SAMPLE_BARS), lambda: prepare(spec, bars), lambda: train_strategy(spec, bars)):
         with pytest.raises(
-            TypeError, match=r"^the strategy is .*, wanted what strategies_app.reader.read_strategy.text. gives$"
+            TypeError, match=r"^the strategy is .*, wanted what strategies_app.grammar.reader.read_strategy.text. gives$"
         ) as refused:
             act()
         assert isinstance(refused.value, DataError)

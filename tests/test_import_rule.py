@@ -128,8 +128,8 @@ def test_packages_have_empty_init_files() -> None:
 
 def test_the_walker_sees_lazy_imports() -> None:
     assert "ktrdr_site.cli" in imports(PROJECT / "manage.py")
-    assert "strategies_app.reader" in imports(PROJECT / "strategies_app" / "models.py")
-    assert "strategies_app.reader" not in imports(PROJECT / "strategies_app" / "models.py", at_start_only=True)
+    assert "strategies_app.grammar.reader" in imports(PROJECT / "strategies_app" / "models.py")
+    assert "strategies_app.grammar.reader" not in imports(PROJECT / "strategies_app" / "models.py", at_start_only=True)
 
 
 BLOCK = """
@@ -171,9 +171,7 @@ def test_validating_a_strategy_works_without_heavy_names(tmp_path: Path) -> None
 
 
 def test_a_strategy_is_read_without_django(tmp_path: Path) -> None:
-    code = (
-        "from strategies_app.reader import read_strategy_file as read\nprint(read('strategies_app/samples/minimal.yaml')[1].name)"
-    )
+    code = "from strategies_app.grammar.reader import read_strategy_file as read\nprint(read('strategies_app/samples/minimal.yaml')[1].name)"
     finished = blocked((*WEB, *HEAVY, "numpy"), code, tmp_path)
     assert finished.stdout == "minimal\n", finished.stderr
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from strategies_app.reader import read_strategy
-from strategies_app.schema import feature_names
+from strategies_app.grammar.reader import read_strategy
+from strategies_app.grammar.schema import feature_names
 from tests.api_examples import Examples, make_examples, register_worker
 from tests.quick_work import work, worked
 from tests.result_examples import completed, other_bars, sample_bars, text_of

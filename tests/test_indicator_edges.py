@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import talib
 
-from strategies_app.references import warnings_of
-from strategies_app.vocabulary import INDICATORS
+from strategies_app.grammar.references import warnings_of
+from strategies_app.grammar.vocabulary import INDICATORS
 from tests.pipeline_examples import AVAILABLE, prices, same_bits, strategy
 from training.pipeline.indicator_inputs import running_sums, window_sums
 from training.pipeline.indicators import compute

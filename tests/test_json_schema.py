@@ -15,12 +15,12 @@ import pytest
 from django.core.management import call_command
 from pydantic import ValidationError
 
+from strategies_app.grammar.reader import read_strategy
+from strategies_app.grammar.schema import StrategySpec
+from strategies_app.grammar.yaml_text import read_document
 from strategies_app.ideas import ideas
 from strategies_app.json_schema import strategy_schema
 from strategies_app.meanings import SECTIONS
-from strategies_app.reader import read_strategy
-from strategies_app.schema import StrategySpec
-from strategies_app.yaml_text import read_document
 from tests.strategy_texts import RIGHT, SAMPLES, changed
 
 TEXTS = [path.read_text(encoding="utf-8") for path in SAMPLES] + [idea.text for idea in ideas().values()] + [RIGHT]

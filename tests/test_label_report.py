@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from strategies_app.schema import DataSplit, StrategySpec
+from strategies_app.grammar.schema import DataSplit, StrategySpec
 from tests.pipeline_examples import LABEL_SECTIONS, label_id, market_with_holes, run_bars, strategy
 from tests.test_law_causality import changed_after
 from training import label_words

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strategies_app.schema import RawInput, StrategySpec, output_of
-from strategies_app.vocabulary import INDICATORS
+from strategies_app.grammar.schema import RawInput, StrategySpec, output_of
+from strategies_app.grammar.vocabulary import INDICATORS
 from tests.label_references import degree, reference_labels, transformed
 from tests.pipeline_examples import (
     LABEL_SECTIONS,

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strategies_app.schema import StrategySpec
-from strategies_app.vocabulary import INDICATORS
+from strategies_app.grammar.schema import StrategySpec
+from strategies_app.grammar.vocabulary import INDICATORS
 from tests.pipeline_examples import (
     AVAILABLE,
     LABEL_SECTIONS,

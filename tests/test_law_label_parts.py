@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strategies_app.schema import DataSplit, TripleBarrierLabels
+from strategies_app.grammar.schema import DataSplit, TripleBarrierLabels
 from tests.label_references import cusum_events as expected_events
 from tests.label_references import uniqueness as expected_uniqueness
 from tests.pipeline_examples import market_with_holes, modest, plain_market, run_bars, same_bits, strategy

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strategies_app.schema import DataSplit
+from strategies_app.grammar.schema import DataSplit
 from tests.pipeline_examples import (
     LABEL_SECTIONS,
     market_with_holes,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strategies_app.vocabulary import INDICATORS
+from strategies_app.grammar.vocabulary import INDICATORS
 from tests.pipeline_examples import AVAILABLE, definitions, modest, prices, thorough
 from training.laws.indicators import constants
 from training.pipeline.indicators import compute

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strategies_app.schema import DataSplit, StrategySpec
+from strategies_app.grammar.schema import DataSplit, StrategySpec
 from tests.pipeline_examples import (
     Frames,
     market_with_holes,

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from strategies_app.schema import StrategySpec
+from strategies_app.grammar.schema import StrategySpec
 from tests.pipeline_examples import DAY, MONDAY, market_with_holes, plain_market, prices, same_bits, strategy, whole_vocabulary
 from training.pipeline.bars import write_bars
 from training.pipeline.coverage import resolve_dates

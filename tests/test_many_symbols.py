@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from strategies_app.schema import StrategySpec
+from strategies_app.grammar.schema import StrategySpec
 from tests.pipeline_examples import MONDAY, plain_market, run_bars, same_bits, strategy
 from training.pipeline.bars import write_bars
 from training.pipeline.dataset import build_dataset

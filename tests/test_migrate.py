@@ -12,9 +12,9 @@ import pytest
 import yaml
 from django.core.management import CommandError, call_command
 
+from strategies_app.grammar.reader import StrategyError, read_strategy
+from strategies_app.grammar.schema import StrategySpec, feature_names
 from strategies_app.older_words import kind_of, known_timeframe
-from strategies_app.reader import StrategyError, read_strategy
-from strategies_app.schema import StrategySpec, feature_names
 from strategies_app.upgrade import AlreadyVersion3, Upgraded, upgraded
 from tests.strategy_texts import RIGHT, SAMPLES, changed
 

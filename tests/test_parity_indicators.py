@@ -11,7 +11,7 @@ import talib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strategies_app.vocabulary import INDICATORS, SOURCES
+from strategies_app.grammar.vocabulary import INDICATORS, SOURCES
 from tests.indicator_references import SLOW, plain_atr
 from tests.pipeline_examples import AVAILABLE, definitions, prices, same_bits, thorough
 from training.pipeline.indicators import COMPUTATIONS, compute

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from strategies_app import schema
-from strategies_app.vocabulary import LABEL_CLASSES
+from strategies_app.grammar import schema
+from strategies_app.grammar.vocabulary import LABEL_CLASSES
 from tests.label_references import cusum_events, reference_labels
 from tests.label_references import uniqueness as expected_uniqueness
 from tests.pipeline_examples import LABEL_SECTIONS, MONDAY, label_id, modest, plain_market, strategy, thorough

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strategies_app.schema import Membership
-from strategies_app.vocabulary import MEMBERSHIPS
+from strategies_app.grammar.schema import Membership
+from strategies_app.grammar.vocabulary import MEMBERSHIPS
 from tests.label_references import degree, transformed
 from tests.pipeline_examples import membership_points, thorough
 from training.pipeline.fuzzy import TRANSFORMS, degrees, transform

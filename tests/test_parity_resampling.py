@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strategies_app.vocabulary import BAR_COLUMNS
+from strategies_app.grammar.vocabulary import BAR_COLUMNS
 from tests.pipeline_examples import DAY, MONDAY, PAIRS, market_with_holes, modest, plain_market, same_bits
 from training.pipeline.frames import bar_frame, bar_times, bar_values, empty_frame
 from training.pipeline.timeframes import resample

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from strategies_app.grammar.plugins import Plugin, Source, complaint
 from strategies_app.kinds import IndicatorKind, Kind, LabelKind, NetworkKind
-from strategies_app.plugins import Plugin, Source, complaint
 from tests.pipeline_examples import prices
 from tests.trainer_examples import dataset, strategy
 from training.plugin_code import PluginFailed, indicator_arrays, label_arrays

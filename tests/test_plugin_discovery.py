@@ -8,9 +8,9 @@ from typing import Any, get_args
 
 import pytest
 
-from strategies_app import catalogue, plugin_checks, plugins, schema
+from strategies_app.grammar import catalogue, plugin_checks, plugins, schema
+from strategies_app.grammar.plugins import Found
 from strategies_app.kinds import IndicatorKind, LabelKind, NetworkKind, Parameter
-from strategies_app.plugins import Found
 from tests.outsiders import write_package
 
 KINDS = """

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from django.conf import settings
 
-from strategies_app.reader import StrategyError, read_strategy
-from strategies_app.schema import TripleBarrierLabels, feature_names, output_of
+from strategies_app.grammar.reader import StrategyError, read_strategy
+from strategies_app.grammar.schema import TripleBarrierLabels, feature_names, output_of
 from tests.api_examples import store_bars
 from tests.homes import STRATEGY
 from tests.pipeline_examples import plain_market

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from strategies_app.vocabulary import BAR_COLUMNS, TIMEFRAMES
+from strategies_app.grammar.vocabulary import BAR_COLUMNS, TIMEFRAMES
 from training.pipeline.bar_files import read_bar_file
 from training.pipeline.bars import DataError, bar_frame, bar_times, bar_values, time_text
 from training.pipeline.quality import quality

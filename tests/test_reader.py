@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from strategies_app.reader import Problem, StrategyError, read_strategy, read_strategy_file, warnings_of
-from strategies_app.schema import StrategySpec, feature_names
+from strategies_app.grammar.reader import Problem, StrategyError, read_strategy, read_strategy_file, warnings_of
+from strategies_app.grammar.schema import StrategySpec, feature_names
 from tests.strategy_texts import RIGHT, SAMPLES, changed, problems_of
 
 # --- right strategies ----------------------------------------------------------------------------

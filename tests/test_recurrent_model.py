@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from strategies_app.reader import read_strategy
+from strategies_app.grammar.reader import read_strategy
 from tests.api_examples import Examples, make_examples, register_worker, send
 from tests.result_examples import completed, sample_bars, text_of, trained
 from training import explain, plans

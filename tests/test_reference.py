@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from strategies_app import schema, vocabulary
+from strategies_app.grammar import schema, vocabulary
 from strategies_app.meanings import SECTIONS
 from strategies_app.reference import COMMAND, reference_markdown
 

@@ -13,8 +13,8 @@ from django.core.management import CommandError, call_command
 from django.urls import reverse
 from rich.console import Console
 
+from strategies_app.grammar.reader import read_strategy
 from strategies_app.models import Strategy
-from strategies_app.reader import read_strategy
 from tests.api_examples import Examples, send, start
 from tests.quick_work import asking, worked
 from tests.result_examples import text_of

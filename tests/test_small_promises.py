@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from strategies_app.grammar.reader import StrategyError, read_strategy
 from strategies_app.models import Strategy
-from strategies_app.reader import StrategyError, read_strategy
 from tests.api_examples import TEXT, start
 from tests.homes import ROOT, Home
 from tests.test_loading import spec_of

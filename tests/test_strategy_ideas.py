@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from django.core.management import CommandError, call_command
 
+from strategies_app.grammar.reader import read_strategy, warnings_of
+from strategies_app.grammar.schema import feature_names
 from strategies_app.ideas import begun, ideas
-from strategies_app.reader import read_strategy, warnings_of
-from strategies_app.schema import feature_names
 from tests.api_examples import Examples
 from training.pipeline.loading import load_bars
 from training.recipe import train_strategy

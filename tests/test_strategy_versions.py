@@ -9,8 +9,8 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from django.db.models import ProtectedError
 
+from strategies_app.grammar.reader import StrategyError
 from strategies_app.models import ImmutableVersion, Strategy, StrategyVersion
-from strategies_app.reader import StrategyError
 from tests.strategy_texts import RIGHT, changed
 
 OTHER = changed("epochs: 3", "epochs: 4")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from strategies_app.schema import StrategySpec
+from strategies_app.grammar.schema import StrategySpec
 from tests.trainer_examples import Recorder, dataset, recurrent, regression_strategy, returns_dataset, strategy, windows
 from training.trainer import batches
 from training.trainer.analytics import Analyst, weight_figures

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from strategies_app.schema import EarlyStopping, Scheduler
+from strategies_app.grammar.schema import EarlyStopping, Scheduler
 from tests.trainer_examples import Recorder, dataset, strategy
 from training.trainer.evaluation import evaluate
 from training.trainer.loop import fit

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from strategies_app.schema import StrategySpec
+from strategies_app.grammar.schema import StrategySpec
 from tests.trainer_examples import dataset, strategy
 from training.trainer import batches
 from training.trainer.loop import Fitted, fit

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from strategies_app.schema import StrategySpec
+from strategies_app.grammar.schema import StrategySpec
 from tests.test_trainer_equals_plain_loop import OPTIMIZERS, last_weights
 from tests.test_trainer_resume import outcome
 from tests.trainer_examples import Recorder, dataset, strategy

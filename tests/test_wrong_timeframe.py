@@ -13,8 +13,8 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
-from strategies_app.reader import read_strategy
-from strategies_app.vocabulary import TIMEFRAMES
+from strategies_app.grammar.reader import read_strategy
+from strategies_app.grammar.vocabulary import TIMEFRAMES
 from training.bar_series import check_store, store_frame
 from training.models import BarSeries
 from training.pipeline.bars import read_bars, series_origin, write_bars

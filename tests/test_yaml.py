@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from strategies_app.yaml_text import MAX_SIZE, Place, UnreadableText, read_document
+from strategies_app.grammar.yaml_text import MAX_SIZE, Place, UnreadableText, read_document
 
 
 def data(text: str | bytes) -> Any:

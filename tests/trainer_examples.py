@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from strategies_app.schema import DataSplit, StrategySpec
+from strategies_app.grammar.schema import DataSplit, StrategySpec
 from training.pipeline.splits import cut_rows
 from training.values import BatchMetrics, Dataset, EpochMetrics, Parts, Rows, Splits
 

@@ -13,9 +13,9 @@ from django.urls import reverse
 from ninja import Query, Router
 from ninja.responses import Status as Answer
 
+from strategies_app.grammar.reader import StrategyError, read_strategy, warnings_of
+from strategies_app.grammar.schema import feature_names
 from strategies_app.models import Strategy
-from strategies_app.reader import StrategyError, read_strategy, warnings_of
-from strategies_app.schema import feature_names
 from strategies_app.stored import FoundStrategy, stored_strategy
 from training.analytics import Record, judged
 from training.analytics_files import FILES, TYPES, as_file, read_journal

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from ninja import Field, Schema
 from pydantic import AfterValidator, ConfigDict
 
-from strategies_app.schema import MOST_OF_SYMBOL, SYMBOL
+from strategies_app.grammar.schema import MOST_OF_SYMBOL, SYMBOL
 
 
 def _plain(value: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from django.db import transaction
 
-from strategies_app import plugins
+from strategies_app.grammar import plugins
 from training import checkpoints, operations
 from training.models import Checkpoint, EpochMetric, Operation
 from training.progress import Progress, row_of

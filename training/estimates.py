@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
-from strategies_app.vocabulary import TIMEFRAMES
+from strategies_app.grammar.vocabulary import TIMEFRAMES
 from training.models import BarSeries, EpochMetric, Operation, Status
 
 #: Earlier runs that are looked at, and by what factor their size may differ.

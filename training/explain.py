@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.utils import timezone
 
-from strategies_app.schema import RawInput, StrategySpec
+from strategies_app.grammar.schema import RawInput, StrategySpec
 from training import homes
 from training.models import TrainedModel
 from training.trained import ModelError, open_model

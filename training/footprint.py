@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from strategies_app.schema import Mlp, Recurrent, StrategySpec, feature_names
+from strategies_app.grammar.schema import Mlp, Recurrent, StrategySpec, feature_names
 from training.memory import Room, TooLarge, own_memory, size_text
 
 #: A bar in memory: five numbers and its time, and what pandas needs for them.

@@ -12,9 +12,9 @@ from typing import Any, TextIO
 from django.conf import settings
 from rich.console import Console
 
+from strategies_app.grammar.vocabulary import TIMEFRAMES
 from strategies_app.models import StrategyVersion
 from strategies_app.stored import find_strategy
-from strategies_app.vocabulary import TIMEFRAMES
 from training import checkpoints, operations
 from training.logs import log_file
 from training.mails import mail_end

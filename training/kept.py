@@ -11,7 +11,7 @@ import numpy as np
 from django.conf import settings
 from numpy.typing import NDArray
 
-from strategies_app.vocabulary import TIMEFRAMES
+from strategies_app.grammar.vocabulary import TIMEFRAMES
 from training.api_shapes_operations import timeframes_of
 from training.bundles import bundle_folder, unread
 from training.models import Operation, TrainedModel

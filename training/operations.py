@@ -17,7 +17,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from strategies_app import plugins
+from strategies_app.grammar import plugins
 from strategies_app.models import StrategyVersion
 from training.failures import without_retry
 from training.models import LIVE, RESUMABLE, Operation, Status

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.conf import settings
 
-from strategies_app.schema import StrategySpec
+from strategies_app.grammar.schema import StrategySpec
 from training import homes
 from training.footprint import Footprint
 from training.memory import size_text

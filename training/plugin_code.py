@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from strategies_app.grammar.plugins import Plugin, PluginError, guarded
 from strategies_app.kinds import IndicatorKind, LabelKind
-from strategies_app.plugins import Plugin, PluginError, guarded
 from training.values import Refusal
 
 Columns = Mapping[str, NDArray[np.float64]]

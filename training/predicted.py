@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from strategies_app.schema import StrategySpec, feature_names
+from strategies_app.grammar.schema import StrategySpec, feature_names
 from training.pipeline.arguments import require
 from training.pipeline.coverage import DataError
 from training.pipeline.dataset import build_features

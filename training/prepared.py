@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from strategies_app.reader import warnings_of
-from strategies_app.schema import StrategySpec
+from strategies_app.grammar.reader import warnings_of
+from strategies_app.grammar.schema import StrategySpec
 from training.footprint import PER_BAR, Footprint, exceeds, footprint, must_fit, program_now
 from training.memory import free_room, size_text
 from training.pipeline import cache as feature_cache

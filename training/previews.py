@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 
-from strategies_app.reader import read_strategy, warnings_of
-from strategies_app.schema import FuzzySet, RawInput, StrategySpec, feature_names, output_of
-from strategies_app.vocabulary import PRICE_COLUMNS, TIMEFRAMES
+from strategies_app.grammar.reader import read_strategy, warnings_of
+from strategies_app.grammar.schema import FuzzySet, RawInput, StrategySpec, feature_names, output_of
+from strategies_app.grammar.vocabulary import PRICE_COLUMNS, TIMEFRAMES
 from training.values import Refusal
 
 if TYPE_CHECKING:

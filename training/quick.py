@@ -16,7 +16,7 @@ def answer(question: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """The job: `{result}`, or `{refusal}` with what the asker can mend. Both are JSON-ready."""
     from django.db import connections
 
-    from strategies_app.reader import StrategyError
+    from strategies_app.grammar.reader import StrategyError
     from training.pipeline.finding import findings_in
 
     connections.close_all()  # what the fork inherited belongs to the worker
@@ -37,7 +37,7 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str) -> dict[st
 
 def predict(model: str, symbol: str, timeframe: str, start: str | None, end: str | None) -> dict[str, Any]:
     """Probabilities or predicted return, and signal, of every bar between two days."""
-    from strategies_app.schema import StrategySpec
+    from strategies_app.grammar.schema import StrategySpec
     from training.predicted import edge_of
     from training.trained import ModelError, open_model, predict_stored
 

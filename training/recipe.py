@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from strategies_app.schema import StrategySpec
+from strategies_app.grammar.schema import StrategySpec
 from training.pipeline.arguments import require, require_call, require_one_of, require_threads
 from training.pipeline.coverage import duration
 from training.pipeline.gate import admitted

@@ -13,9 +13,9 @@ from django.conf import settings
 from django.db import IntegrityError, connection, transaction
 from redis.exceptions import RedisError
 
+from strategies_app.grammar.reader import read_strategy
+from strategies_app.grammar.schema import StrategySpec
 from strategies_app.models import Strategy
-from strategies_app.reader import read_strategy
-from strategies_app.schema import StrategySpec
 from strategies_app.stored import FoundStrategy
 from training import operations, queues
 from training.mails import checked_address, mail_end

@@ -13,7 +13,7 @@ Markets and parameters are made up from fixed seeds: a law that is broken is bro
 
 from __future__ import annotations
 
-from strategies_app import catalogue, plugins
+from strategies_app.grammar import catalogue, plugins
 from training.laws import indicators, labels, networks
 from training.laws.law import Law, Subject, broken
 from training.pipeline.arguments import require

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 
-from strategies_app import plugins
-from strategies_app.vocabulary import nearest
+from strategies_app.grammar import plugins
+from strategies_app.grammar.vocabulary import nearest
 from training import homes
 from training.models import TrainedModel
 from training.values import Refusal
@@ -79,7 +79,7 @@ def predict_stored(
     """
     from pydantic import ValidationError
 
-    from strategies_app.schema import StrategySpec
+    from strategies_app.grammar.schema import StrategySpec
     from training.pipeline.coverage import day_start
     from training.recipe import load_bars, predict_bars
 
@@ -118,7 +118,7 @@ def predict_stored(
 
 def _changed_since(bundle: Bundle, symbol: str) -> list[str]:
     """A note if the bars that the model was trained on are not stored any more as they were."""
-    from strategies_app.schema import StrategySpec
+    from strategies_app.grammar.schema import StrategySpec
     from training.pipeline.coverage import DataError, day_of
     from training.recipe import load_bars
 

@@ -145,7 +145,7 @@ def run_operation(
 
 
 def _train(operation_id: str, attempt: int, progress: Progress, allow_inexact: bool, device: str | None) -> None:
-    from strategies_app.schema import StrategySpec
+    from strategies_app.grammar.schema import StrategySpec
     from training.pipeline.loading import load_bars
     from training.recipe import FeatureCache, train_strategy
     from training.trainer.bundle import save_bundle

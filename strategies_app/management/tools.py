@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from django.core.management.base import BaseCommand, CommandError
 
 if TYPE_CHECKING:
-    from strategies_app.reader import StrategyError
-    from strategies_app.schema import StrategySpec
+    from strategies_app.grammar.reader import StrategyError
+    from strategies_app.grammar.schema import StrategySpec
     from strategies_app.stored import FoundStrategy
     from strategies_app.upgrade import Note
 
@@ -96,7 +96,7 @@ class ToolActions(BaseCommand):
             sys.exit(1)
 
     def _migrate(self, options: dict[str, Any]) -> None:
-        from strategies_app.reader import StrategyError, read_text, warnings_of
+        from strategies_app.grammar.reader import StrategyError, read_text, warnings_of
         from strategies_app.upgrade import AlreadyVersion3, upgraded
 
         path = options["path"]

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
-from strategies_app import catalogue
+from strategies_app.grammar import catalogue
+from strategies_app.grammar.schema import AnyIndicator
+from strategies_app.grammar.vocabulary import REPAINTING
 from strategies_app.kinds import IndicatorKind
-from strategies_app.schema import AnyIndicator
-from strategies_app.vocabulary import REPAINTING
 from training.laws import markets, runs
 from training.laws.law import Law, Subject, broken, first_difference, light_law, over, parameter_sets, written
 from training.pipeline.indicators import compute

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
-from strategies_app import catalogue
+from strategies_app.grammar import catalogue
+from strategies_app.grammar.schema import Labels, PluginLabels, StrategySpec
 from strategies_app.kinds import Parameter
-from strategies_app.schema import Labels, PluginLabels, StrategySpec
 from training.laws import markets, runs
 from training.laws.law import Law, Subject, broken, first_difference, light_law, over, parameter_sets, written
 from training.pipeline.labels import LabelColumn, compute_labels, label_warm_up, look_ahead

@@ -12,8 +12,8 @@ from typing import Any, NoReturn, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from strategies_app.grammar.plugins import Plugin
 from strategies_app.kinds import Parameter
-from strategies_app.plugins import Plugin
 
 T = TypeVar("T")
 #: What a description must not import: the pages describe kinds and compute nothing.

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from strategies_app.vocabulary import BAR_COLUMNS, TIMEFRAMES
+from strategies_app.grammar.vocabulary import BAR_COLUMNS, TIMEFRAMES
 from training.pipeline.features import bar_columns
 from training.pipeline.synthetic import make_bars
 

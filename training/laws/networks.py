@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
+from strategies_app.grammar.schema import Model, Recurrent
 from strategies_app.kinds import Parameter
-from strategies_app.schema import Model, Recurrent
 from training.laws import runs
 from training.laws.law import Law, Subject, broken, first_difference, light_law, over, parameter_sets, written
 from training.trainer.batches import resident

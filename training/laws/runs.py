@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from strategies_app.schema import StrategySpec
+from strategies_app.grammar.schema import StrategySpec
 from training.laws.law import Law, Subject, broken, first_difference, fresh_process
 from training.laws.markets import Columns
 from training.pipeline.bars import write_bars

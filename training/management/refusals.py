@@ -17,7 +17,7 @@ def refusals(label: str = "") -> Iterator[None]:
     from django.db import DatabaseError
     from redis.exceptions import RedisError
 
-    from strategies_app.reader import StrategyError
+    from strategies_app.grammar.reader import StrategyError
     from strategies_app.stored import UnknownStrategy
     from training.pipeline.finding import findings_in, lines_of
     from training.values import Refusal

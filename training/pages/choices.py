@@ -9,12 +9,12 @@ from typing import Any
 
 from django.conf import settings
 
+from strategies_app.grammar.reader import StrategyError, read_strategy
+from strategies_app.grammar.schema import StrategySpec
+from strategies_app.grammar.vocabulary import TIMEFRAMES
 from strategies_app.models import Strategy
-from strategies_app.reader import StrategyError, read_strategy
 from strategies_app.samples import samples
-from strategies_app.schema import StrategySpec
 from strategies_app.stored import FoundStrategy, UnknownStrategy, stored_strategy
-from strategies_app.vocabulary import TIMEFRAMES
 from training.models import BarSeries
 from training.pipeline.bar_counts import check_bars
 from training.pipeline.coverage import (

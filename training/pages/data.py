@@ -13,7 +13,7 @@ from django.db.models import Count, Max, Min, Q, Sum
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import redirect, render
 
-from strategies_app.vocabulary import TIMEFRAMES
+from strategies_app.grammar.vocabulary import TIMEFRAMES
 from training.deletions import delete_series, resumable_readers, why_kept
 from training.downloads import TYPES, series_response
 from training.figures_bars import Axis, candle_figure, coverage_strip, moment

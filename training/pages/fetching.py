@@ -11,8 +11,8 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
-from strategies_app.schema import SYMBOL, SYMBOL_WORDS
-from strategies_app.vocabulary import TIMEFRAMES
+from strategies_app.grammar.schema import SYMBOL, SYMBOL_WORDS
+from strategies_app.grammar.vocabulary import TIMEFRAMES
 from training import fetches
 from training.fetch_state import Fetch
 from training.models import BarFetch, BarSeries

@@ -18,8 +18,8 @@ from django.http import FileResponse, Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 
-from strategies_app.schema import Decisions, TrainingData
-from strategies_app.vocabulary import TIMEFRAMES
+from strategies_app.grammar.schema import Decisions, TrainingData
+from strategies_app.grammar.vocabulary import TIMEFRAMES
 from training.bundles import bundle_zip, provenance
 from training.figures_bars import moment, prediction_figure, returns_figure
 from training.files import FolderError

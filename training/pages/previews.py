@@ -9,7 +9,7 @@ from django.shortcuts import render
 from django.utils.html import format_html_join
 
 from strategies_app.forms import plain_lines
-from strategies_app.reader import StrategyError, read_strategy
+from strategies_app.grammar.reader import StrategyError, read_strategy
 from training.figures_preview import candles_figure, class_colour, membership_figure
 from training.models import BarSeries
 from training.pages.access import page

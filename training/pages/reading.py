@@ -10,8 +10,8 @@ from typing import Any
 from django import forms
 from django.http import QueryDict
 
-from strategies_app.schema import SYMBOL, SYMBOL_WORDS
-from strategies_app.vocabulary import TIMEFRAMES
+from strategies_app.grammar.schema import SYMBOL, SYMBOL_WORDS
+from strategies_app.grammar.vocabulary import TIMEFRAMES
 
 #: What a column may be said to hold, as the page says it.
 MEANING_WORDS = {

@@ -13,12 +13,12 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 
-from strategies_app.reader import StrategyError, read_strategy
+from strategies_app.grammar.reader import StrategyError, read_strategy
+from strategies_app.grammar.schema import DataSplit, StrategySpec, TrainingData
+from strategies_app.grammar.symbol_lists import BadList, symbols_in
+from strategies_app.grammar.vocabulary import TIMEFRAMES
 from strategies_app.samples import samples
-from strategies_app.schema import DataSplit, StrategySpec, TrainingData
 from strategies_app.stored import FoundStrategy, UnknownStrategy
-from strategies_app.symbol_lists import BadList, symbols_in
-from strategies_app.vocabulary import TIMEFRAMES
 from training import operations
 from training.estimates import seconds_for
 from training.label_words import COLUMNS, label_lines, label_worth, split_cells, split_columns

@@ -13,10 +13,10 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 
 from strategies_app.differences import difference_lines
+from strategies_app.grammar.reader import StrategyError, read_strategy, warnings_of
+from strategies_app.grammar.schema import StrategySpec
 from strategies_app.models import Strategy, StrategyVersion
-from strategies_app.reader import StrategyError, read_strategy, warnings_of
 from strategies_app.samples import samples
-from strategies_app.schema import StrategySpec
 from strategies_app.stored import glance
 from training.models import BarSeries, Operation, TrainedModel
 from training.pages.access import page

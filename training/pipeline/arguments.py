@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from strategies_app.schema import StrategySpec
+from strategies_app.grammar.schema import StrategySpec
 from training.pipeline.coverage import DataError
 
 
@@ -31,7 +31,7 @@ def require_call(name: str, value: Any, *methods: str) -> None:
 
 def require_spec(spec: Any) -> None:
     """WrongArgument for anything but a strategy that was read."""
-    require("the strategy", spec, StrategySpec, "what strategies_app.reader.read_strategy(text) gives")
+    require("the strategy", spec, StrategySpec, "what strategies_app.grammar.reader.read_strategy(text) gives")
 
 
 def require_threads(name: str, value: Any) -> None:

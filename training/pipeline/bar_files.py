@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from strategies_app.vocabulary import BAR_COLUMNS, PRICE_COLUMNS
+from strategies_app.grammar.vocabulary import BAR_COLUMNS, PRICE_COLUMNS
 from training.pipeline.adjusting import adjusted
 from training.pipeline.coverage import DataError
 from training.pipeline.file_cells import Table, beginning, read_cells

@@ -20,8 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from strategies_app.schema import is_symbol
-from strategies_app.vocabulary import BAR_COLUMNS, TIMEFRAMES, nearest
+from strategies_app.grammar.schema import is_symbol
+from strategies_app.grammar.vocabulary import BAR_COLUMNS, TIMEFRAMES, nearest
 from training.files import sync_folder
 from training.pipeline.coverage import DataError, load_command
 from training.pipeline.frames import bar_frame, bar_times, bar_values, empty_frame, fingerprint, time_text

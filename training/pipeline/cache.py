@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from strategies_app import schema, vocabulary
-from strategies_app.schema import StrategySpec
+from strategies_app.grammar import schema, vocabulary
+from strategies_app.grammar.schema import StrategySpec
 from training.files import naming, sync_folder
 from training.pipeline.dataset import MatrixOf
 from training.pipeline.features import plan_features

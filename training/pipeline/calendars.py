@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from strategies_app.vocabulary import TIMEFRAMES, nearest
+from strategies_app.grammar.vocabulary import TIMEFRAMES, nearest
 from training.pipeline.coverage import DAY, DataError
 from training.pipeline.finding import INFO, Finding
 from training.pipeline.gaps import Expected, slots_of

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from strategies_app.vocabulary import BAR_COLUMNS, TIMEFRAMES
+from strategies_app.grammar.vocabulary import BAR_COLUMNS, TIMEFRAMES
 from training.pipeline.coverage import DAY, SECOND, WEEK_ANCHOR, DataError, load_command
 from training.pipeline.series_files import series_path
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from strategies_app.schema import RawInput, StrategySpec
+from strategies_app.grammar.schema import RawInput, StrategySpec
 from training.pipeline.coverage import DataError, named
 from training.pipeline.dataset import MISSING, NO_WINDOW
 from training.pipeline.drift import class_index, drift_word, stability_index

@@ -9,8 +9,8 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping, Sequence
 
-from strategies_app.schema import StrategySpec
-from strategies_app.vocabulary import TIMEFRAMES, nearest
+from strategies_app.grammar.schema import StrategySpec
+from strategies_app.grammar.vocabulary import TIMEFRAMES, nearest
 from training.pipeline.finding import ERROR, Finding, counted, iso
 from training.values import Refusal
 

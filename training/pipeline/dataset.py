@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from strategies_app.schema import RegimeLabels, StrategySpec, TripleBarrierLabels
+from strategies_app.grammar.schema import RegimeLabels, StrategySpec, TripleBarrierLabels
 from training.pipeline import kernels
 from training.pipeline.coverage import DataError
 from training.pipeline.features import FeaturePlan, bar_columns, fill_matrix, indicator_outputs, plan_features

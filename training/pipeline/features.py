@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from strategies_app.schema import RawInput, StrategySpec, feature_names, output_of
-from strategies_app.vocabulary import BAR_COLUMNS
+from strategies_app.grammar.schema import RawInput, StrategySpec, feature_names, output_of
+from strategies_app.grammar.vocabulary import BAR_COLUMNS
 from training.pipeline import fuzzy, kernels
 from training.pipeline.frames import bar_times, bar_values
 from training.pipeline.indicators import Columns, compute

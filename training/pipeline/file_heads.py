@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from strategies_app.vocabulary import nearest
+from strategies_app.grammar.vocabulary import nearest
 from training.pipeline.coverage import DataError
 from training.pipeline.file_layouts import (
     PRICES,

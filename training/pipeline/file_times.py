@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from strategies_app.vocabulary import nearest
+from strategies_app.grammar.vocabulary import nearest
 from training.pipeline.coverage import DAY, DataError, day_start
 from training.pipeline.file_clocks import Stamps, Times, formatted, iso_wall, microseconds, stamps_of
 from training.pipeline.file_reading import Asked

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from strategies_app.vocabulary import BAR_COLUMNS
+from strategies_app.grammar.vocabulary import BAR_COLUMNS
 
 
 def bar_frame(times: NDArray[np.int64], values: NDArray[np.float64]) -> pd.DataFrame:

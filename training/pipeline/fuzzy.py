@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from strategies_app.schema import Membership
+from strategies_app.grammar.schema import Membership
 from training.pipeline import kernels
 
 TRANSFORMS = {"identity": kernels.IDENTITY, "price_ratio": kernels.PRICE_RATIO, "pct_of_price": kernels.PCT_OF_PRICE}

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from strategies_app.schema import StrategySpec
-from strategies_app.vocabulary import PRICE_COLUMNS, TIMEFRAMES
+from strategies_app.grammar.schema import StrategySpec
+from strategies_app.grammar.vocabulary import PRICE_COLUMNS, TIMEFRAMES
 from training.pipeline.arguments import WrongArgument, kind_of, require, require_spec
 from training.pipeline.coverage import DataError
 from training.pipeline.finding import Finding, counted, refused

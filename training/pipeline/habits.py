@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from strategies_app.vocabulary import TIMEFRAMES
+from strategies_app.grammar.vocabulary import TIMEFRAMES
 
 #: A time of the week is usual if it has a bar nearly as often as the times at which most bars lie, as far as chance allows:
 #: in this share of their weeks, less so many deviations. A series with many holes has them at all its times; the last hour

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import talib
 
-from strategies_app import catalogue
+from strategies_app.grammar import catalogue
 from training.pipeline import indicator_kernels, indicators_channels, indicators_volume
 from training.pipeline.indicator_inputs import (
     Array,

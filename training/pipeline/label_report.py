@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from strategies_app.schema import StrategySpec
+from strategies_app.grammar.schema import StrategySpec
 from training.pipeline import label_kernels
 from training.pipeline.features import bar_columns
 from training.pipeline.frames import bar_times

@@ -15,8 +15,8 @@ import pandas as pd
 import talib
 from numpy.typing import NDArray
 
-from strategies_app import catalogue
-from strategies_app.schema import (
+from strategies_app.grammar import catalogue
+from strategies_app.grammar.schema import (
     ContextLabels,
     ForwardReturnLabels,
     PluginLabels,

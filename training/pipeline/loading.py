@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from strategies_app.schema import RawInput, StrategySpec, output_of
-from strategies_app.vocabulary import PRICE_COLUMNS
+from strategies_app.grammar.schema import RawInput, StrategySpec, output_of
+from strategies_app.grammar.vocabulary import PRICE_COLUMNS
 from training.pipeline.arguments import require, require_call, require_spec, require_threads
 from training.pipeline.bars import read_bars, series_habit, series_origin, series_range, stored_series
 from training.pipeline.coverage import (

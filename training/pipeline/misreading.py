@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from strategies_app.vocabulary import TIMEFRAMES
+from strategies_app.grammar.vocabulary import TIMEFRAMES
 from training.pipeline.coverage import DataError
 from training.pipeline.finding import counted
 from training.pipeline.frames import bar_times, bar_values, time_text

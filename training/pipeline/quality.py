@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from strategies_app.vocabulary import BAR_COLUMNS, PRICE_COLUMNS
+from strategies_app.grammar.vocabulary import BAR_COLUMNS, PRICE_COLUMNS
 from training.pipeline.calendars import expected_bars
 from training.pipeline.coverage import MINIMUM_ROWS, DataError
 from training.pipeline.finding import ERROR, Finding, counted, iso, refused

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pyarrow import csv
 
-from strategies_app.schema import SYMBOL_WORDS, is_symbol
-from strategies_app.vocabulary import BAR_COLUMNS, TIMEFRAMES, nearest
+from strategies_app.grammar.schema import SYMBOL_WORDS, is_symbol
+from strategies_app.grammar.vocabulary import BAR_COLUMNS, TIMEFRAMES, nearest
 from training.pipeline.coverage import DataError, load_command
 from training.pipeline.series_names import file_name
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote
 
-from strategies_app.schema import is_symbol
-from strategies_app.vocabulary import TIMEFRAMES
+from strategies_app.grammar.schema import is_symbol
+from strategies_app.grammar.vocabulary import TIMEFRAMES
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _UNITS = {

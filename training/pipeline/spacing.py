@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from strategies_app.vocabulary import TIMEFRAMES
+from strategies_app.grammar.vocabulary import TIMEFRAMES
 from training.pipeline.coverage import DataError
 from training.pipeline.finding import ERROR, Finding, counted, iso
 from training.pipeline.frames import time_text

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from strategies_app.schema import DataSplit
+from strategies_app.grammar.schema import DataSplit
 from training.pipeline.coverage import DataError
 from training.pipeline.dataset import NO_EVENT
 from training.values import Dataset, Rows, Splits

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from strategies_app.vocabulary import TIMEFRAMES
+from strategies_app.grammar.vocabulary import TIMEFRAMES
 from training.pipeline.frames import bar_frame, bar_times, bar_values
 
 _YEAR = 365.25 * 86_400

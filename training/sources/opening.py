@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from strategies_app.vocabulary import nearest
+from strategies_app.grammar.vocabulary import nearest
 from training.sources.source import Source, WrongRequest
 
 #: What can be asked, and the extra that brings its package.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from strategies_app.vocabulary import nearest
+from strategies_app.grammar.vocabulary import nearest
 from training.values import Refusal
 
 if TYPE_CHECKING:

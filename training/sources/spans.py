@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from strategies_app.vocabulary import PRICE_COLUMNS
+from strategies_app.grammar.vocabulary import PRICE_COLUMNS
 from training.pipeline.coverage import duration
 from training.pipeline.frames import bar_frame, bar_times, bar_values, empty_frame, time_text
 from training.pipeline.gaps import holes

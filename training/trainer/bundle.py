@@ -16,8 +16,8 @@ from safetensors import numpy as safe_numpy
 from safetensors import torch as safe_torch
 from torch import nn
 
-from strategies_app import plugins
-from strategies_app.schema import StrategySpec
+from strategies_app.grammar import plugins
+from strategies_app.grammar.schema import StrategySpec
 from training.files import FolderError, manifest_sha256, read_folder, write_folder
 from training.trainer.evaluation import Predictions
 from training.trainer.networks import build_network

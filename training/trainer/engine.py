@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from strategies_app.schema import Training
+from strategies_app.grammar.schema import Training
 from training.trainer import batches
 from training.trainer.gradients import Gradients
 from training.trainer.losses import row_weights

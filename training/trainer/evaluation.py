@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from strategies_app.schema import Training
+from strategies_app.grammar.schema import Training
 from training.trainer import batches, measures, returns
 from training.trainer.baselines import baselines, return_baselines
 from training.trainer.losses import mean_loss

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from strategies_app.schema import Training
+from strategies_app.grammar.schema import Training
 from training.trainer.device import out_of_memory, random_state, restore_random_state
 from training.trainer.losses import make_loss, row_weights, summed_loss
 from training.trainer.networks import Dropout, NotEnoughMemory

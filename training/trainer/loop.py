@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from strategies_app.schema import StrategySpec
+from strategies_app.grammar.schema import StrategySpec
 from training.trainer import batches, rollback, state
 from training.trainer.analytics import Sink
 from training.trainer.device import repeatable

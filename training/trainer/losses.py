@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional
 
-from strategies_app.schema import Training
+from strategies_app.grammar.schema import Training
 
 #: (logits (b, k) and labels int64 (b,), or returns (b, 1) and float32 (b,); weights of the rows (b,) or None) → mean loss ().
 Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]

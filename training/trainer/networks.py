@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from strategies_app import catalogue
-from strategies_app.schema import Mlp, PluginModel, StrategySpec
+from strategies_app.grammar import catalogue
+from strategies_app.grammar.schema import Mlp, PluginModel, StrategySpec
 from training.trainer.plugin_network import PluginNetwork, built, widened
 from training.trainer.recurrent import Recurrent, make_cells, padded_cells
 from training.values import Refusal

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from strategies_app.schema import Training
+from strategies_app.grammar.schema import Training
 
 Clip = Callable[[], torch.Tensor]
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from strategies_app.plugins import Plugin, PluginError, guarded
+from strategies_app.grammar.plugins import Plugin, PluginError, guarded
 from training.plugin_code import PluginFailed, call
 from training.trainer.device import out_of_memory
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from strategies_app.schema import Training
+from strategies_app.grammar.schema import Training
 from training.trainer import stability
 from training.trainer.engine import Engine, EpochSums
 from training.trainer.state import CheckpointError, State

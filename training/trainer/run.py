@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from strategies_app.schema import StrategySpec
+from strategies_app.grammar.schema import StrategySpec
 from training.trainer import precision, stability, state
 from training.trainer.analytics import Analyst
 from training.trainer.classes import learn_row_weights, weights_digest

@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from strategies_app.schema import EarlyStopping, Scheduler
+from strategies_app.grammar.schema import EarlyStopping, Scheduler
 
 #: A validation loss must fall by this fraction to count for reduce_on_plateau, as torch's scheduler has it.
 PLATEAU_THRESHOLD = 1e-4

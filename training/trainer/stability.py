@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from strategies_app.schema import Stability, Training
+from strategies_app.grammar.schema import Stability, Training
 from training.values import EpochMetrics
 
 #: Epochs that are looked back on; a kind of finding is told again after so many epochs at the earliest.

@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from strategies_app import plugins
+from strategies_app.grammar import plugins
 from training.trainer.device import device_name, environment
 from training.trainer.precision import used_again
 from training.trainer.schedule import Monitor, Schedule

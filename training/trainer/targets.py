@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from strategies_app.schema import Training
+from strategies_app.grammar.schema import Training
 from training.trainer.classes import learn_class_weights, refuse_empty
 from training.trainer.networks import TrainingError
 from training.values import Dataset, Splits

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from strategies_app.schema import Training
+from strategies_app.grammar.schema import Training
 from training.trainer import batches, measures, returns
 from training.trainer.evaluation import in_returns, split_logits
 from training.trainer.losses import mean_loss

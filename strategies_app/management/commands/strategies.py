@@ -10,8 +10,8 @@ from django.core.management.base import CommandError
 from strategies_app.management.tools import ToolActions
 
 if TYPE_CHECKING:
-    from strategies_app.reader import Problem, StrategyError
-    from strategies_app.schema import StrategySpec
+    from strategies_app.grammar.reader import Problem, StrategyError
+    from strategies_app.grammar.schema import StrategySpec
     from strategies_app.stored import FoundStrategy
 
 
@@ -54,8 +54,8 @@ class Command(ToolActions):
             raise CommandError(f"{len(wrong)} of {len(options['strategies'])} not valid: {', '.join(wrong)}", returncode=2)
 
     def _is_valid(self, name_or_path: str) -> bool:
-        from strategies_app.reader import StrategyError, read_strategy, warnings_of
-        from strategies_app.schema import feature_names
+        from strategies_app.grammar.reader import StrategyError, read_strategy, warnings_of
+        from strategies_app.grammar.schema import feature_names
         from strategies_app.stored import UnknownStrategy, find_strategy
 
         label = name_or_path
@@ -79,7 +79,7 @@ class Command(ToolActions):
         self.stdout.write(found.text, ending="" if found.text.endswith("\n") else "\n")
 
     def _features(self, options: dict[str, Any]) -> None:
-        from strategies_app.schema import feature_names
+        from strategies_app.grammar.schema import feature_names
 
         found = self._found(options["strategy"])
         spec = self._read(found)
@@ -101,8 +101,8 @@ class Command(ToolActions):
     def _import(self, options: dict[str, Any]) -> None:
         from pathlib import Path
 
+        from strategies_app.grammar.reader import StrategyError, read_text
         from strategies_app.models import Strategy
-        from strategies_app.reader import StrategyError, read_text
 
         wrong = []
         for path in options["paths"]:
@@ -117,7 +117,7 @@ class Command(ToolActions):
             raise CommandError(f"{len(wrong)} of {len(options['paths'])} not imported: {', '.join(wrong)}", returncode=2)
 
     def _found(self, name_or_path: str, number: int | None = None) -> FoundStrategy:
-        from strategies_app.reader import StrategyError
+        from strategies_app.grammar.reader import StrategyError
         from strategies_app.stored import UnknownStrategy, find_strategy
 
         try:
@@ -126,7 +126,7 @@ class Command(ToolActions):
             raise CommandError(str(error), returncode=2) from None
 
     def _read(self, found: FoundStrategy) -> StrategySpec:
-        from strategies_app.reader import StrategyError, read_strategy
+        from strategies_app.grammar.reader import StrategyError, read_strategy
 
         try:
             return read_strategy(found.text)

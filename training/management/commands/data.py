@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from strategies_app.vocabulary import TIMEFRAMES, nearest
+from strategies_app.grammar.vocabulary import TIMEFRAMES, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,7 +17,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, adopt: str | None, **options: Any) -> None:
-        from strategies_app.vocabulary import nearest
+        from strategies_app.grammar.vocabulary import nearest
         from training import homes
         from training.management.refusals import refusals
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from strategies_app.vocabulary import TIMEFRAMES
+from strategies_app.grammar.vocabulary import TIMEFRAMES
 
 if TYPE_CHECKING:
     from training.fetching import Fetch

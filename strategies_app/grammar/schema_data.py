@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from strategies_app import vocabulary
-from strategies_app.schema_types import Day, Strict, Symbol, Timeframe
+from strategies_app.grammar import vocabulary
+from strategies_app.grammar.schema_types import Day, Strict, Symbol, Timeframe
 
 
 class SingleSymbol(Strict):

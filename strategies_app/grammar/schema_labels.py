@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, create_model, model_validator
 
-from strategies_app import catalogue
+from strategies_app.grammar import catalogue
+from strategies_app.grammar.schema_types import Fraction, Horizon, Multiplier, Strict, ask_plugin, parameter_field
 from strategies_app.kinds import LabelKind
-from strategies_app.schema_types import Fraction, Horizon, Multiplier, Strict, ask_plugin, parameter_field
 
 
 class ZigzagLabels(Strict):

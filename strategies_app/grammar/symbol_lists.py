@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from strategies_app.schema import SYMBOL_WORDS, is_symbol
+from strategies_app.grammar.schema import SYMBOL_WORDS, is_symbol
 
 #: A longer text is no list of symbols.
 MAX_SIZE = 1_000_000

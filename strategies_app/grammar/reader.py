@@ -14,11 +14,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from strategies_app.overrides import option_of, overridden
-from strategies_app.references import reference_findings, warnings_of
-from strategies_app.schema import Path, StrategySpec
-from strategies_app.wording import MAX_FINDINGS, Finding, dotted, schema_findings, seen
-from strategies_app.yaml_text import MAX_SIZE, Document, Place, UnreadableText, read_document, text_of, too_large
+from strategies_app.grammar.overrides import option_of, overridden
+from strategies_app.grammar.references import reference_findings, warnings_of
+from strategies_app.grammar.schema import Path, StrategySpec
+from strategies_app.grammar.wording import MAX_FINDINGS, Finding, dotted, schema_findings, seen
+from strategies_app.grammar.yaml_text import MAX_SIZE, Document, Place, UnreadableText, read_document, text_of, too_large
 
 __all__ = ["Problem", "StrategyError", "read_strategy", "read_strategy_file", "read_text", "warnings_of"]
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
-from strategies_app import catalogue, plugins, vocabulary
+from strategies_app.grammar import catalogue, plugins, vocabulary
 from strategies_app.kinds import Parameter
 
 ID = r"^[A-Za-z][A-Za-z0-9_-]*$"

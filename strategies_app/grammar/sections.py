@@ -19,9 +19,9 @@ from pydantic import (
     model_validator,
 )
 
-from strategies_app import catalogue, vocabulary
+from strategies_app.grammar import catalogue, vocabulary
+from strategies_app.grammar.schema_types import Name, Strict, Timeframe, ask_plugin, parameter_field
 from strategies_app.kinds import IndicatorKind
-from strategies_app.schema_types import Name, Strict, Timeframe, ask_plugin, parameter_field
 
 # --- 2.2 indicators ----------------------------------------------------------------------------
 

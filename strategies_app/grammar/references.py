@@ -10,10 +10,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from strategies_app import catalogue, plugins, vocabulary
-from strategies_app.schema import FuzzyInput, Path, RawInput, StrategySpec, output_of
-from strategies_app.vocabulary import IndicatorKind
-from strategies_app.wording import Finding, one_of, seen, value_at
+from strategies_app.grammar import catalogue, plugins, vocabulary
+from strategies_app.grammar.schema import FuzzyInput, Path, RawInput, StrategySpec, output_of
+from strategies_app.grammar.vocabulary import IndicatorKind
+from strategies_app.grammar.wording import Finding, one_of, seen, value_at
 
 #: Columns of a network's input, lags included; a strategy of a few lines could name millions.
 MAX_FEATURES = 20_000

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from strategies_app import plugins, vocabulary
+from strategies_app.grammar import plugins, vocabulary
+from strategies_app.grammar.plugins import Plugin
 from strategies_app.kinds import IndicatorKind, LabelKind, NetworkKind
-from strategies_app.plugins import Plugin
 
 INDICATORS, LABELS, NETWORKS = plugins.GROUPS
 

@@ -18,7 +18,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from strategies_app import plugin_checks
+from strategies_app.grammar import plugin_checks
 from strategies_app.kinds import IndicatorKind, Kind, LabelKind, NetworkKind, Parameters
 
 GROUPS: dict[str, type[Kind]] = {

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from strategies_app import vocabulary
+from strategies_app.grammar import vocabulary
 from strategies_app.kinds import IndicatorKind, Kind, LabelKind, Memory, NetworkKind, Parameter, Parameters
 
 #: As an id of a strategy; it stands in file names and on pages.

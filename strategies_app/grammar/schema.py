@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, create_model, field_validator, model_validator
 
-from strategies_app import catalogue, plugins
-from strategies_app.kinds import NetworkKind
-from strategies_app.schema_data import (
+from strategies_app.grammar import catalogue, plugins
+from strategies_app.grammar.schema_data import (
     DateRange,
     SeveralSymbols,
     SeveralTimeframes,
@@ -23,18 +22,7 @@ from strategies_app.schema_data import (
     TrainingData,
     highest_frequency,
 )
-from strategies_app.schema_inputs import (
-    AnyIndicator,
-    FuzzyInput,
-    FuzzySet,
-    Indicator,
-    InputTransform,
-    Membership,
-    NetworkInput,
-    Point,
-    RawInput,
-)
-from strategies_app.schema_labels import (
+from strategies_app.grammar.schema_labels import (
     PLUGIN_LABELS,
     ContextLabels,
     ForwardReturnLabels,
@@ -44,7 +32,7 @@ from strategies_app.schema_labels import (
     TripleBarrierLabels,
     ZigzagLabels,
 )
-from strategies_app.schema_types import (
+from strategies_app.grammar.schema_types import (
     ID,
     MOST_OF_SYMBOL,
     SYMBOL,
@@ -63,6 +51,18 @@ from strategies_app.schema_types import (
     is_symbol,
     parameter_field,
 )
+from strategies_app.grammar.sections import (
+    AnyIndicator,
+    FuzzyInput,
+    FuzzySet,
+    Indicator,
+    InputTransform,
+    Membership,
+    NetworkInput,
+    Point,
+    RawInput,
+)
+from strategies_app.kinds import NetworkKind
 
 __all__ = [
     "ID",

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import AliasChoices, BaseModel, Tag, ValidationError
 
-from strategies_app import catalogue, plugins, vocabulary
-from strategies_app.schema import SYMBOL_WORDS, FuzzySet, Membership, Path, StrategySpec
+from strategies_app.grammar import catalogue, plugins, vocabulary
+from strategies_app.grammar.schema import SYMBOL_WORDS, FuzzySet, Membership, Path, StrategySpec
 
 #: Where the place of an error is followed by the name of a variant (`macd`, `single`, …) that the text does not hold.
 _VARIANTS = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from strategies_app.schema import StrategySpec, highest_frequency
-from strategies_app.wording import Finding, dotted, value_at
+from strategies_app.grammar.schema import StrategySpec, highest_frequency
+from strategies_app.grammar.wording import Finding, dotted, value_at
 
 #: Where a problem stands and which option may have brought it in.
 _OPTION_OF = {
