@@ -18,11 +18,11 @@ from strategies_app.forms import EditorForm, name_problem, plain_lines
 from strategies_app.grammar.reader import StrategyError, read_strategy, warnings_of
 from strategies_app.grammar.schema import feature_names
 from strategies_app.grammar.yaml_text import MAX_SIZE
-from strategies_app.ideas import ideas
 from strategies_app.models import Strategy, StrategyVersion
 from strategies_app.samples import samples
 from strategies_app.signals import strategy_saved
-from strategies_app.snippets import snippets
+from strategies_app.starters import ideas
+from strategies_app.tools.snippets import snippets
 
 MAY_SEE, MAY_WRITE = "strategies_app.view_strategy", "strategies_app.add_strategyversion"
 #: The name of a text, as one writes it at the left edge.

@@ -14,7 +14,7 @@ import pytest
 from django.core.management import load_command_class
 
 from strategies_app.grammar import vocabulary
-from strategies_app.meanings import SECTIONS
+from strategies_app.tools.meanings import SECTIONS
 
 TESTS = Path(__file__).resolve().parent
 PAGE = (TESTS.parent / "docs" / "coverage.md").read_text(encoding="utf-8")

@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from strategies_app.grammar import schema, vocabulary
 from strategies_app.grammar.reader import StrategyError, read_strategy
 from strategies_app.grammar.schema import StrategySpec
-from strategies_app.meanings import EXAMPLE, SECTIONS, Section
+from strategies_app.tools.meanings import EXAMPLE, SECTIONS, Section
 
 #: Where the maps stand that the meanings name no place for, and what they hold besides the key in question.
 PLACES: dict[type[BaseModel], tuple[tuple[str | int, ...], dict[str, Any]]] = {

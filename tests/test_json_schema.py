@@ -18,9 +18,9 @@ from pydantic import ValidationError
 from strategies_app.grammar.reader import read_strategy
 from strategies_app.grammar.schema import StrategySpec
 from strategies_app.grammar.yaml_text import read_document
-from strategies_app.ideas import ideas
-from strategies_app.json_schema import strategy_schema
-from strategies_app.meanings import SECTIONS
+from strategies_app.starters import ideas
+from strategies_app.tools.json_schema import strategy_schema
+from strategies_app.tools.meanings import SECTIONS
 from tests.strategy_texts import RIGHT, SAMPLES, changed
 
 TEXTS = [path.read_text(encoding="utf-8") for path in SAMPLES] + [idea.text for idea in ideas().values()] + [RIGHT]

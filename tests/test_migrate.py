@@ -14,8 +14,8 @@ from django.core.management import CommandError, call_command
 
 from strategies_app.grammar.reader import StrategyError, read_strategy
 from strategies_app.grammar.schema import StrategySpec, feature_names
-from strategies_app.older_words import kind_of, known_timeframe
-from strategies_app.upgrade import AlreadyVersion3, Upgraded, upgraded
+from strategies_app.tools.older_words import kind_of, known_timeframe
+from strategies_app.tools.upgrade import AlreadyVersion3, Upgraded, upgraded
 from tests.strategy_texts import RIGHT, SAMPLES, changed
 
 OLD = """\

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from strategies_app import snippets as pieces
 from strategies_app.grammar.reader import read_strategy
 from strategies_app.grammar.vocabulary import INDICATORS, MEMBERSHIPS, REPAINTING
 from strategies_app.models import NewerVersion, Strategy
-from strategies_app.snippets import Snippet, snippets
+from strategies_app.tools import snippets as pieces
+from strategies_app.tools.snippets import Snippet, snippets
 from tests.api_examples import TEXT, Examples
 from tests.strategy_texts import RIGHT, changed
 from training.models import AuditEntry

@@ -9,8 +9,8 @@ import pytest
 from pydantic import BaseModel
 
 from strategies_app.grammar import schema, vocabulary
-from strategies_app.meanings import SECTIONS
-from strategies_app.reference import COMMAND, reference_markdown
+from strategies_app.tools.meanings import SECTIONS
+from strategies_app.tools.reference import COMMAND, reference_markdown
 
 COMMITTED = Path(__file__).resolve().parent.parent / "docs" / "strategy-reference.md"
 

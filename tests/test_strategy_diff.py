@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from django.core.management import CommandError, call_command
 
-from strategies_app.comparison import compare
 from strategies_app.grammar.reader import read_strategy
 from strategies_app.models import Strategy
+from strategies_app.tools.comparison import compare
 from tests.strategy_texts import RIGHT, SAMPLES, changed
 
 SAME_WEIGHTS = "both train the same weights"

@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command
 
 from strategies_app.grammar.reader import read_strategy, warnings_of
 from strategies_app.grammar.schema import feature_names
-from strategies_app.ideas import begun, ideas
+from strategies_app.starters import begun, ideas
 from tests.api_examples import Examples
 from training.pipeline.loading import load_bars
 from training.recipe import train_strategy

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from strategies_app.grammar.reader import StrategyError
     from strategies_app.grammar.schema import StrategySpec
     from strategies_app.stored import FoundStrategy
-    from strategies_app.upgrade import Note
+    from strategies_app.tools.upgrade import Note
 
 
 class ToolActions(BaseCommand):
@@ -49,7 +49,7 @@ class ToolActions(BaseCommand):
         _force(new)
 
     def _new(self, options: dict[str, Any]) -> None:
-        from strategies_app.ideas import FIRST, UnknownIdea, begun, ideas
+        from strategies_app.starters import FIRST, UnknownIdea, begun, ideas
 
         name = options["name"]
         if name is None:
@@ -68,14 +68,14 @@ class ToolActions(BaseCommand):
     def _schema(self, options: dict[str, Any]) -> None:
         import json
 
-        from strategies_app.json_schema import strategy_schema
+        from strategies_app.tools.json_schema import strategy_schema
 
         self._deliver(json.dumps(strategy_schema(), ensure_ascii=False, indent=1) + "\n", options["to"], options["force"])
 
     def _diff(self, options: dict[str, Any]) -> None:
         """Exit code as that of `diff`: 0 the same, 1 different, 2 not to be compared."""
-        from strategies_app.comparison import compare
         from strategies_app.differences import difference_lines
+        from strategies_app.tools.comparison import compare
 
         found = [self._found(options["before"]), self._found(options["after"])]
         result = compare(self._read(found[0]), self._read(found[1]))
@@ -97,7 +97,7 @@ class ToolActions(BaseCommand):
 
     def _migrate(self, options: dict[str, Any]) -> None:
         from strategies_app.grammar.reader import StrategyError, read_text, warnings_of
-        from strategies_app.upgrade import AlreadyVersion3, upgraded
+        from strategies_app.tools.upgrade import AlreadyVersion3, upgraded
 
         path = options["path"]
         try:

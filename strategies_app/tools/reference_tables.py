@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from strategies_app.grammar import vocabulary
 from strategies_app.grammar.schema import StrategySpec, feature_names
 from strategies_app.grammar.vocabulary import IndicatorKind, Parameter
-from strategies_app.meanings import EXAMPLE
-from strategies_app.reference_words import TYPE_WORDS, as_code, bounds_between, markdown_table
+from strategies_app.tools.meanings import EXAMPLE
+from strategies_app.tools.reference_words import TYPE_WORDS, as_code, bounds_between, markdown_table
 
 _SHAPES = {
     "triangular": ("a ≤ b ≤ c, a < c", "[a, b, c]"),

@@ -11,8 +11,8 @@ from pydantic import BaseModel
 from strategies_app.grammar import schema, vocabulary
 from strategies_app.grammar.schema import Path
 from strategies_app.grammar.wording import one_of
-from strategies_app.older_words import known_key, known_timeframe, known_word, squeezed
-from strategies_app.yaml_writer import Node
+from strategies_app.tools.older_words import known_key, known_timeframe, known_word, squeezed
+from strategies_app.tools.yaml_writer import Node
 
 
 @dataclass

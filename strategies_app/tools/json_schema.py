@@ -10,7 +10,7 @@ from typing import Any
 
 from strategies_app.grammar import catalogue, schema, vocabulary
 from strategies_app.grammar.schema import StrategySpec
-from strategies_app.meanings import LABELS, SECTIONS
+from strategies_app.tools.meanings import LABELS, SECTIONS
 
 Schema = dict[str, Any]
 _DAY = {"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$", "format": "date"}

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from strategies_app.grammar import catalogue, schema, vocabulary
 from strategies_app.grammar.schema import StrategySpec
 from strategies_app.grammar.vocabulary import IndicatorKind, MembershipKind
-from strategies_app.meanings import EXAMPLE
+from strategies_app.tools.meanings import EXAMPLE
 
 #: What the editor puts in place of these: the id of an indicator or of a fuzzy set that the text has.
 INDICATOR, FUZZY_SET = "{indicator}", "{fuzzy_set}"

@@ -13,7 +13,7 @@ from typing import Any
 from strategies_app.grammar.schema import FuzzyInput, RawInput, StrategySpec, feature_names, output_of
 from strategies_app.grammar.wording import dotted, seen
 from strategies_app.grammar.yaml_text import Path
-from strategies_app.meanings import SECTIONS
+from strategies_app.tools.meanings import SECTIONS
 
 
 @dataclass(frozen=True)

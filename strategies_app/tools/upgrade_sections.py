@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from strategies_app.grammar import catalogue, schema, vocabulary
 from strategies_app.grammar.wording import dotted, one_of
 from strategies_app.kinds import IndicatorKind
-from strategies_app.older_words import PARAMETERS, POINTS, kind_of, known_key, known_word, squeezed
-from strategies_app.upgrade_keys import Work, fitted
-from strategies_app.yaml_writer import Node
+from strategies_app.tools.older_words import PARAMETERS, POINTS, kind_of, known_key, known_word, squeezed
+from strategies_app.tools.upgrade_keys import Work, fitted
+from strategies_app.tools.yaml_writer import Node
 
 _IDS = ("feature_id", "id", "alias")
 _BESIDE = ("params", "parameters")

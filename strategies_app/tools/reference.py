@@ -1,6 +1,6 @@
 """The reference of the strategy grammar: schema, vocabulary and meanings → Markdown.
 
-python -m strategies_app.reference > docs/strategy-reference.md
+python -m strategies_app.tools.reference > docs/strategy-reference.md
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from collections.abc import Iterator
 
 from strategies_app.grammar import vocabulary
 from strategies_app.grammar.yaml_text import MAX_SIZE
-from strategies_app.meanings import DECISIONS, FUZZY_SETS, LABELS, MODEL, NN_INPUTS, TOP, TRAINING, TRAINING_DATA
-from strategies_app.reference_keys import section_blocks
-from strategies_app.reference_tables import feature_blocks, indicator_blocks, membership_blocks, timeframe_blocks
+from strategies_app.tools.meanings import DECISIONS, FUZZY_SETS, LABELS, MODEL, NN_INPUTS, TOP, TRAINING, TRAINING_DATA
+from strategies_app.tools.reference_keys import section_blocks
+from strategies_app.tools.reference_tables import feature_blocks, indicator_blocks, membership_blocks, timeframe_blocks
 
 __all__ = ["COMMAND", "reference_markdown"]
 
-COMMAND = "python -m strategies_app.reference > docs/strategy-reference.md"
+COMMAND = "python -m strategies_app.tools.reference > docs/strategy-reference.md"
 
 
 def reference_markdown() -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from strategies_app.grammar.yaml_text import Path, plain_value
-from strategies_app.yaml_comments import Comments
+from strategies_app.tools.yaml_comments import Comments
 
 #: Letters in a line; a map or list that takes more is written over several.
 WIDTH = 110

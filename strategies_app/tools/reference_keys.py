@@ -8,8 +8,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from strategies_app.grammar import schema
-from strategies_app.meanings import TOP, Section
-from strategies_app.reference_words import as_code, literals, markdown_table, type_of
+from strategies_app.tools.meanings import TOP, Section
+from strategies_app.tools.reference_words import as_code, literals, markdown_table, type_of
 
 
 def section_blocks(section: Section, level: str = "###") -> Iterator[str]:

@@ -1,6 +1,6 @@
 """The part of the strategy reference that installed packages add: their descriptions → Markdown.
 
-python -m strategies_app.reference_plugins
+python -m strategies_app.tools.reference_plugins
 """
 
 from __future__ import annotations

@@ -13,11 +13,11 @@ from strategies_app.grammar.reader import Problem, StrategyError, read_strategy
 from strategies_app.grammar.schema import Path, StrategySpec
 from strategies_app.grammar.wording import dotted, seen
 from strategies_app.grammar.yaml_text import Document, Place, UnreadableText, read_document
-from strategies_app.older_words import squeezed
-from strategies_app.upgrade_keys import Work, fitted, training_data
-from strategies_app.upgrade_sections import fuzzy_sets, indicators, nn_inputs
-from strategies_app.yaml_comments import Comments, comments_of
-from strategies_app.yaml_writer import Node, node_of, written
+from strategies_app.tools.older_words import squeezed
+from strategies_app.tools.upgrade_keys import Work, fitted, training_data
+from strategies_app.tools.upgrade_sections import fuzzy_sets, indicators, nn_inputs
+from strategies_app.tools.yaml_comments import Comments, comments_of
+from strategies_app.tools.yaml_writer import Node, node_of, written
 
 #: Sections that were called otherwise, or stood where another section begins.
 _SECTIONS = {"data": "training_data", "market": "training_data", "network": "model", "neuralnetwork": "model",
