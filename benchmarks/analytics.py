@@ -17,6 +17,7 @@ import torch
 
 from benchmarks.trainer import CLASSES, FEATURES, seconds, strategy_of
 from training.analytics_files import Journal
+from training.core.values import BatchMetrics, Dataset, Rows, Splits
 from training.trainer.analytics import Analyst
 from training.trainer.batches import batch_count, epoch_order
 from training.trainer.engine import Reference
@@ -24,7 +25,6 @@ from training.trainer.networks import build_network
 from training.trainer.placement import place
 from training.trainer.targets import Target, learn_target
 from training.trainer.validation import Validation
-from training.values import BatchMetrics, Dataset, Rows, Splits
 
 
 def run(sizes: tuple[int, ...] = (32, 256), pairs: int = 25) -> dict[str, Any]:

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.trainer_examples import dataset, split, strategy
+from training.core.values import Silent
 from training.pipeline.checks import SetColumns, check_rows
 from training.pipeline.quality import validate_bars
 from training.pipeline.synthetic import make_bars
 from training.trainer.loop import fit
-from training.values import Silent
 
 ROWS, FEATURES, REPEATS = 100_000, 40, 5
 #: A short training: a longer one makes the share smaller.

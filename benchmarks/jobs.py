@@ -100,7 +100,7 @@ class Training:
             self.ended = time.monotonic()
 
     def silent(self) -> None:
-        from training.values import Silent
+        from training.core.values import Silent
 
         self.fit(Silent())
 
@@ -193,7 +193,7 @@ def _held_worker() -> Iterator[None]:
 
 def cancelling(training: Training) -> dict[str, Any]:
     """Seconds from the request in another process until training stands still, at random moments of it."""
-    from training.values import Cancelled
+    from training.core.values import Cancelled
 
     other = subprocess.Popen([*_COMMAND, "cancel"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
     assert other.stdin is not None and other.stdout is not None

@@ -23,6 +23,7 @@ import pandas as pd
 
 from benchmarks import textbook
 from strategies_app.grammar.schema import StrategySpec
+from training.core.values import Dataset
 from training.pipeline import cache
 from training.pipeline.bars import write_bars
 from training.pipeline.dataset import build_dataset
@@ -30,7 +31,6 @@ from training.pipeline.frames import bar_times
 from training.pipeline.loading import RunBars, load_bars
 from training.pipeline.synthetic import make_bars
 from training.pipeline.timeframes import duration, resample
-from training.values import Dataset
 
 BASE, HIGHER, SYMBOL = "1h", "4h", "AAA"
 THRESHOLD, LOOKAHEAD, SWING = 0.02, 20, 3

@@ -19,11 +19,11 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.trainer import CLASSES, FEATURES, strategy_of
+from training.core.values import BatchMetrics, EpochMetrics
 from training.trainer import batches, rollback, stability
 from training.trainer.engine import EpochSums, Reference, _Sums
 from training.trainer.networks import build_network
 from training.trainer.placement import place
-from training.values import BatchMetrics, EpochMetrics
 
 
 class Blind(_Sums):

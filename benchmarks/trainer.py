@@ -20,11 +20,11 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from strategies_app.grammar.schema import StrategySpec, Training
+from training.core.values import BatchMetrics
 from training.trainer import batches
 from training.trainer.engine import Reference
 from training.trainer.networks import build_network
 from training.trainer.placement import place
-from training.values import BatchMetrics
 
 FEATURES, CLASSES, HIDDEN, DROPOUT = 20, 3, [128, 64, 32], 0.2
 

@@ -12,8 +12,8 @@ import subprocess
 import time
 from pathlib import Path
 
-from training.processes import dying_with_parent, note_owner, take_lock
-from training.values import Refusal
+from training.core.processes import dying_with_parent, note_owner, take_lock
+from training.core.values import Refusal
 
 START_SECONDS = 30.0
 STOP_SECONDS = 3.0

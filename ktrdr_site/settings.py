@@ -18,7 +18,7 @@ from urllib.parse import quote
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 
-from training.modes import TooOpen, close_home, closed_sentence, umask_of
+from training.core.modes import TooOpen, close_home, closed_sentence, umask_of
 
 
 def _number(name: str, default: float, *, low: float, whole: bool = False) -> float:

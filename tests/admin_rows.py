@@ -16,7 +16,7 @@ from strategies_app.grammar.reader import read_strategy
 from strategies_app.models import Strategy, StrategyVersion
 from tests.homes import STRATEGY
 from training import homes
-from training.files import write_folder
+from training.core.files import write_folder
 from training.models import AuditEntry, BarSeries, Checkpoint, EpochMetric, Identity, Operation, Status, TrainedModel
 from training.roles import give_role
 

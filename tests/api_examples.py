@@ -13,7 +13,7 @@ from strategies_app.grammar.reader import read_strategy
 from strategies_app.models import Strategy, StrategyVersion
 from tests.homes import STRATEGY
 from training import checkpoints, homes, operations, queues, tokens
-from training.files import write_folder
+from training.core.files import write_folder
 from training.models import Checkpoint, Operation, Status, TrainedModel
 from training.roles import give_role, make_groups
 

@@ -20,8 +20,8 @@ from tests import attacks
 from tests.api_examples import Examples, register_worker, store_bars
 from tests.attacks import METHODS, Tally
 from tests.role_tables import ADMIN_PAGES, API, SITE
+from training.core.values import Refusal
 from training.models import ApiToken, BarFetch, BarSeries, Checkpoint, Operation, TrainedModel
-from training.values import Refusal
 
 pytestmark = pytest.mark.django_db
 ROLES = ("anonymous", "nobody", "viewer", "trainer", "admin")

@@ -16,10 +16,10 @@ from strategies_app.models import Strategy
 from tests.homes import STRATEGY
 from training import checkpoints, homes, operations
 from training import progress as progress_module
+from training.core.values import BatchMetrics, Cancelled
 from training.failures import category_of
 from training.models import Checkpoint, EpochMetric, Operation
 from training.progress import STAGES, Progress, learned_weights
-from training.values import BatchMetrics, Cancelled
 
 pytestmark = pytest.mark.django_db
 METRICS = {"train_loss": 1.0, "val_loss": 1.0, "samples_per_second": 1.0}

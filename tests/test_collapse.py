@@ -9,11 +9,11 @@ import pytest
 
 from tests.trainer_examples import dataset, strategy
 from training import checkpoints
+from training.core.values import COLLAPSED, EpochMetrics, Silent, collapse_notes
 from training.models import Operation
 from training.progress import Progress
 from training.standing import standing_of
 from training.trainer.loop import fit
-from training.values import COLLAPSED, EpochMetrics, Silent, collapse_notes
 
 
 def epochs(*shares: float) -> list[EpochMetrics]:

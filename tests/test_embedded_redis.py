@@ -16,7 +16,7 @@ import redis
 
 from ktrdr_site import embedded_redis
 from tests.homes import ROOT, until
-from training.processes import Occupied
+from training.core.processes import Occupied
 
 
 @pytest.fixture

@@ -19,13 +19,13 @@ from strategies_app.models import Strategy
 from tests.api_examples import TEXT, start, store_bars
 from training import operations, queues
 from training.checkpoints import CheckpointError
+from training.core.files import FolderError
+from training.core.plugin_code import PluginFailed
 from training.failures import BUG, DATA, RESOURCES, STRATEGY, TRANSIENT, Moment, category_of, cause_of, failure_of
-from training.files import FolderError
 from training.logs import log_path, log_tail
 from training.models import AuditEntry, Operation, Status
 from training.pipeline.bars import Unreachable
 from training.pipeline.coverage import DataError
-from training.plugin_code import PluginFailed
 from training.reaper import Reaper
 from training.trainer.loop import Diverged
 from training.trainer.networks import NotEnoughMemory, TrainingError

@@ -14,12 +14,12 @@ import pytest
 
 from strategies_app.grammar.schema import StrategySpec
 from tests.pipeline_examples import plain_market, prices, same_bits, whole_vocabulary
+from training.core.values import Dataset, Rows
 from training.pipeline import cache
 from training.pipeline.bars import write_bars
 from training.pipeline.dataset import build_dataset
 from training.pipeline.frames import bar_frame, bar_times
 from training.pipeline.loading import load_bars
-from training.values import Dataset, Rows
 
 LARGE = 10**9
 FIELDS = [f.name for f in dataclasses.fields(Rows)]

@@ -11,7 +11,7 @@ import pytest
 from django.core.management import CommandError
 
 from ktrdr_site.log_filters import Once
-from training.files import naming, write_folder
+from training.core.files import naming, write_folder
 from training.logs import AttemptFile
 from training.management.refusals import refusals
 
@@ -46,7 +46,7 @@ def test_a_folder_without_room_names_the_file_in_it(tmp_path: Path, monkeypatch:
     def no_room(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("training.files.os.fsync", no_room)
+    monkeypatch.setattr("training.core.files.os.fsync", no_room)
     with pytest.raises(OSError) as refused:
         write_folder(tmp_path / "checkpoint", {"model.safetensors": b"weights"})
     assert refused.value.filename == str(tmp_path / "checkpoint" / "model.safetensors")

@@ -14,7 +14,7 @@ import pytest
 from ktrdr_site import settings
 from tests.homes import Home, made_home, operation_in, until
 from tests.ups import Up
-from training import modes
+from training.core import modes
 
 LOOSE = 0o022
 OPEN_MODES = {True: 0o755, False: 0o644}

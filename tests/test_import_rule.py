@@ -31,7 +31,7 @@ PAGES = ["api", "api_bodies", "api_errors", "api_library", "api_pages", "api_sha
          "bundles", "deletions", "logs", "audience", "broadcast", "verdict", "kept", "comparing", "pairs", "database_words", "annotations", "uploads", "downloads", "measure_words", "signals",
          "fetches", "fetch_state", "metrics", "figures_use", "analytics", "analytics_files", "analytics_keeping"]  # fmt: skip
 HEAVY = ("torch", "pandas", "talib", "numba")
-TRAINING = ["training/pipeline", "training/trainer", *RECIPE, "training/values.py", "training/workers.py", "training/worker.py",
+TRAINING = ["training/pipeline", "training/trainer", *RECIPE, "training/core/values.py", "training/workers.py", "training/worker.py",
             "training/inline.py", "training/requests.py", "training/operations.py", "training/plans.py", "training/progress.py"]  # fmt: skip
 
 # What stands in the tree, as files or folders; what it must never import, anywhere in its text.
@@ -39,10 +39,10 @@ NEVER = {
     "the schema layer": (SCHEMA, (*WEB, *HEAVY, "numpy", "pyarrow", "training", "ktrdr_site", "strategies_app.models")),
     "the pipeline": (["training/pipeline"], (*WEB, "torch", "training.trainer", "training.models", "strategies_app.models")),
     "the sources": (["training/sources"], (*WEB, "torch", "training.trainer", "training.models", "strategies_app.models")),
-    "the modes of files": (["training/modes.py"], (*WEB, *HEAVY, "numpy", "pyarrow", "pydantic", "strategies_app", "training")),
-    "the values": (["training/values.py"], (*WEB, *HEAVY, "pyarrow", "pydantic", "strategies_app", "training")),
+    "the modes of files": (["training/core/modes.py"], (*WEB, *HEAVY, "numpy", "pyarrow", "pydantic", "strategies_app", "training")),
+    "the values": (["training/core/values.py"], (*WEB, *HEAVY, "pyarrow", "pydantic", "strategies_app", "training")),
     "the trainer": (["training/trainer"], (*WEB, "pandas", "talib", "pyarrow", "training.pipeline", "training.models", "strategies_app.models")),
-    "what other packages compute": (["training/plugin_code.py"], (*WEB, *HEAVY, "training.pipeline", "training.trainer", "training.models")),
+    "what other packages compute": (["training/core/plugin_code.py"], (*WEB, *HEAVY, "training.pipeline", "training.trainer", "training.models")),
     "the law kit": (["training/testing.py", "training/laws"], (*WEB, "training.models", "training.operations", "strategies_app.models")),
     "the recipe": (RECIPE, (*WEB, "training.models", "training.operations", "strategies_app.models")),
     "the job layer": ([f"training/{name}.py" for name in JOBS], ("torch", "pandas", "talib", "training.trainer")),
@@ -58,7 +58,7 @@ NEVER = {
 LAZY = [
     "training/workers.py", "training/continuing.py", "training/endings.py",
     "training/worker.py", "training/devices.py", "training/supervisor.py", "training/caretaker.py",
-    "training/everything.py", "training/roll_call.py", "training/processes.py", "training/quick.py", "training/plans.py", "training/explain.py",
+    "training/everything.py", "training/roll_call.py", "training/core/processes.py", "training/quick.py", "training/plans.py", "training/explain.py",
     "training/previews.py", "training/upload_answers.py", "training/fetch_job.py", "training/machine_use.py", "training/management",
     "strategies_app/management", "ktrdr_site",
 ]  # fmt: skip

@@ -21,9 +21,9 @@ from tests.pipeline_examples import (
     whole_vocabulary,
     with_higher,
 )
+from training.core.values import Rows
 from training.pipeline.dataset import build_dataset
 from training.pipeline.frames import bar_times
-from training.values import Rows
 
 SYMBOLS = ("AAA", "BBB", "CCC")
 COLUMNS = ("features", "labels", "times", "label_ends")

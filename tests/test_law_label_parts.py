@@ -16,6 +16,7 @@ from tests.label_references import cusum_events as expected_events
 from tests.label_references import uniqueness as expected_uniqueness
 from tests.pipeline_examples import market_with_holes, modest, plain_market, run_bars, same_bits, strategy
 from tests.test_law_causality import changed_after
+from training.core.values import Dataset
 from training.pipeline import labels as labels_module
 from training.pipeline.coverage import DataError
 from training.pipeline.dataset import NO_EVENT, build_dataset, build_features
@@ -25,7 +26,6 @@ from training.pipeline.labels import barrier_volatility, cusum_events, typical_r
 from training.pipeline.splits import check_splits, cut_rows
 from training.pipeline.timeframes import duration
 from training.trainer.classes import learn_row_weights
-from training.values import Dataset
 
 EVENTS = TripleBarrierLabels(
     source="triple_barrier", max_holding_period=9, vol_span=6, cusum_threshold=1e-4, cusum_multiplier=0.6, compute_weights=True

@@ -14,6 +14,7 @@ import pytest
 
 from strategies_app.grammar.schema import StrategySpec
 from tests.pipeline_examples import MONDAY, plain_market, run_bars, same_bits, strategy
+from training.core.values import Cancelled, Dataset
 from training.pipeline.bars import write_bars
 from training.pipeline.dataset import build_dataset
 from training.pipeline.loading import load_bars, stored_ranges
@@ -23,7 +24,6 @@ from training.prepared import prepare
 from training.split_ledger import split_ledger
 from training.trainer.batches import epoch_order
 from training.trainer.classes import learn_row_weights
-from training.values import Cancelled, Dataset
 
 SYMBOLS = tuple(f"S{number:02}" for number in range(7))
 HOUR = duration("1h")

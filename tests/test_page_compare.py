@@ -15,7 +15,7 @@ from tests.api_examples import Examples
 from tests.result_examples import completed, sample_bars, text_of
 from training import comparing
 from training.comparing import Run, axes_of, comparability, flat, run_of, settings_table, whom_to_trust
-from training.files import FolderError
+from training.core.files import FolderError
 from training.models import Operation, Status, TrainedModel
 from training.pairs import Losses, are_of_the_same_rows
 

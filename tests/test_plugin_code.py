@@ -13,7 +13,7 @@ from strategies_app.grammar.plugins import Plugin, Source, complaint
 from strategies_app.kinds import IndicatorKind, Kind, LabelKind, NetworkKind
 from tests.pipeline_examples import prices
 from tests.trainer_examples import dataset, strategy
-from training.plugin_code import PluginFailed, indicator_arrays, label_arrays
+from training.core.plugin_code import PluginFailed, indicator_arrays, label_arrays
 from training.trainer.evaluation import split_logits
 from training.trainer.gradients import Gradients
 from training.trainer.networks import Normalization, padded

@@ -19,7 +19,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.homes import ROOT, Home, made_home, operation_in, until
-from training.processes import dying_with_parent
+from training.core.processes import dying_with_parent
 
 psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed")
 

@@ -13,8 +13,8 @@ from strategies_app.grammar.reader import read_strategy
 from tests.api_examples import Examples, make_examples, register_worker, send
 from tests.result_examples import completed, sample_bars, text_of, trained
 from training import explain, plans
+from training.core.footprint import batch_bytes
 from training.estimates import _work, seconds_for
-from training.footprint import batch_bytes
 from training.models import Operation
 from training.pipeline.coverage import DataError, check_windows
 from training.requests import recorded_ranges, recorded_rows

@@ -15,8 +15,8 @@ from tests.api_examples import Examples, bearer
 from training import admin_verbs, checkpoints
 from training.admin_parts import ago, span
 from training.audience import _stored
+from training.core.findings import counted
 from training.models import Operation, Status
-from training.pipeline.finding import counted
 
 pytestmark = pytest.mark.django_db
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from strategies_app.grammar.schema import StrategySpec
 from tests.trainer_examples import Recorder, dataset, recurrent, regression_strategy, returns_dataset, strategy, windows
+from training.core.values import BatchMetrics, Cancelled, Dataset, Silent, Splits
 from training.trainer import batches
 from training.trainer.analytics import Analyst, weight_figures
 from training.trainer.certainty import calibration, histogram, of_classes, of_returns
@@ -21,7 +22,6 @@ from training.trainer.placement import place
 from training.trainer.step_watch import EVERY, StepWatch, layers_of, signal_of
 from training.trainer.targets import learn_target
 from training.trainer.validation import Validation
-from training.values import BatchMetrics, Cancelled, Dataset, Silent, Splits
 
 Records = list[dict[str, Any]]
 RUNS: dict[str, tuple[tuple[Dataset, Splits], StrategySpec]] = {

@@ -10,10 +10,10 @@ import torch
 
 from strategies_app.grammar.schema import EarlyStopping, Scheduler
 from tests.trainer_examples import Recorder, dataset, strategy
+from training.core.values import Silent
 from training.trainer.evaluation import evaluate
 from training.trainer.loop import fit
 from training.trainer.schedule import Monitor, Schedule
-from training.values import Silent
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "focal"])

@@ -20,14 +20,14 @@ from hypothesis import strategies as st
 
 from tests.trainer_examples import dataset, strategy
 from training import api_errors
-from training.files import MANIFEST
+from training.core.files import MANIFEST
+from training.core.values import Silent
 from training.recipe import predict_bars
 from training.trainer import bundle as bundles
 from training.trainer.bundle import Bundle, BundleError, PackageMissing, load_bundle, manifest_sha256, save_bundle
 from training.trainer.device import environment
 from training.trainer.evaluation import evaluate, probabilities
 from training.trainer.loop import fit
-from training.values import Silent
 
 ROOT = Path(__file__).parent.parent
 

@@ -12,10 +12,10 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from strategies_app.grammar.schema import StrategySpec
 from tests.trainer_examples import dataset, strategy
+from training.core.values import Dataset, Silent, Splits
 from training.trainer import batches
 from training.trainer.loop import Fitted, fit
 from training.trainer.networks import build_network
-from training.values import Dataset, Silent, Splits
 
 OPTIMIZERS: dict[str, Any] = {
     "adam": torch.optim.Adam,

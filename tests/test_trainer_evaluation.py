@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.trainer_examples import CLASSES, HOUR, dataset, strategy
+from training.core.values import Silent
 from training.trainer.baselines import COMPARED, baselines, known_last
 from training.trainer.evaluation import evaluate, probabilities, rows_digest
 from training.trainer.loop import fit
 from training.trainer.measures import confusion, measures
 from training.trainer.networks import build_network
 from training.trainer.recurrent import evaluation_rows
-from training.values import Silent
 
 WIDTHS = [1, 2, 3, 5, 7, 9, 11, 15, 16, 17, 31, 33, 64, 65, 100, 127, 129]
 

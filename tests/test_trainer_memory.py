@@ -18,12 +18,12 @@ from torch import nn
 
 from tests.test_trainer_resume import outcome
 from tests.trainer_examples import Recorder, dataset, strategy
+from training.core.values import BatchMetrics, Cancelled, Dataset, Silent
 from training.trainer import batches, device, placement
 from training.trainer.engine import Reference
 from training.trainer.loop import Fitted, fit
 from training.trainer.networks import TrainingError, build_network
 from training.trainer.placement import fits, place
-from training.values import BatchMetrics, Cancelled, Dataset, Silent
 
 NOTHING_RESIDENT = 0
 TOO_MUCH = "memory that the test says is not there"

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.trainer_examples import Recorder, dataset, strategy
+from training.core.values import Silent
 from training.trainer import networks
 from training.trainer.batches import resident
 from training.trainer.evaluation import probabilities
 from training.trainer.loop import Diverged, fit
 from training.trainer.networks import build_network, fit_normalization, parameter_count
-from training.values import Silent
 
 
 def test_normalization_is_learned_on_training_rows_only() -> None:

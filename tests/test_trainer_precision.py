@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from tests.trainer_examples import Recorder, dataset, recurrent, regression_strategy, returns_dataset, strategy, windows
+from training.core.values import Cancelled, Silent
 from training.trainer import precision
 from training.trainer.loop import Fitted, fit
 from training.trainer.state import differences
-from training.values import Cancelled, Silent
 
 EXAMPLES: list[Any] = [
     (lambda **t: strategy(dropout=0.2, **t), dataset),

@@ -18,6 +18,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from tests.test_trainer_resume import outcome
 from tests.trainer_examples import Recorder, recurrent, windows
+from training.core.values import Cancelled, Dataset, Silent, Splits
 from training.trainer import batches
 from training.trainer.evaluation import evaluate, probabilities
 from training.trainer.importance import permutation_importance
@@ -25,7 +26,6 @@ from training.trainer.loop import Fitted, fit
 from training.trainer.networks import build_network, parameter_count
 from training.trainer.placement import place
 from training.trainer.recurrent import FEWEST_ROWS, Recurrent, evaluation_rows
-from training.values import Cancelled, Dataset, Silent, Splits
 
 KINDS = ["lstm", "gru"]
 

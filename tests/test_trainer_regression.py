@@ -23,6 +23,7 @@ from tests.trainer_examples import (
     strategy,
     windows,
 )
+from training.core.values import Cancelled, Dataset, Silent, Splits
 from training.predicted import edge_of
 from training.trainer import targets
 from training.trainer.baselines import return_baselines
@@ -32,7 +33,6 @@ from training.trainer.losses import make_loss, mean_loss, row_losses
 from training.trainer.networks import TrainingError
 from training.trainer.recurrent import MOST_ROWS
 from training.trainer.state import CheckpointError
-from training.values import Cancelled, Dataset, Silent, Splits
 
 
 def relabelled(rows: Dataset, labels: Any) -> Dataset:

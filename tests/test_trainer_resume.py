@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.trainer_examples import Recorder, dataset, strategy
+from training.core.values import Cancelled, Parts, Silent
 from training.trainer.loop import Fitted, fit
 from training.trainer.state import CheckpointError, differences
-from training.values import Cancelled, Parts, Silent
 
 TIMES = ("seconds", "samples_per_second")
 SCHEDULERS: list[Any] = [

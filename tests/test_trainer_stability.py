@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from tests.trainer_examples import Recorder, dataset, strategy
+from training.core.values import BatchMetrics, Cancelled, Dataset, Parts, Silent, Splits
 from training.trainer import engine, rollback, stability
 from training.trainer.loop import Diverged, Fitted, fit
-from training.values import BatchMetrics, Cancelled, Dataset, Parts, Silent, Splits
 
 GUESSING = math.log(3)
 TIMES = ("seconds", "samples_per_second")

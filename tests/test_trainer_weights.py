@@ -16,6 +16,7 @@ from strategies_app.grammar.schema import StrategySpec
 from tests.test_trainer_equals_plain_loop import OPTIMIZERS, last_weights
 from tests.test_trainer_resume import outcome
 from tests.trainer_examples import Recorder, dataset, strategy
+from training.core.values import BatchMetrics, Cancelled, Dataset, Silent, Splits
 from training.trainer import batches
 from training.trainer.classes import learn_row_weights
 from training.trainer.engine import Reference
@@ -26,7 +27,6 @@ from training.trainer.losses import make_loss, row_losses
 from training.trainer.networks import build_network
 from training.trainer.placement import Placed, place
 from training.trainer.state import CheckpointError
-from training.values import BatchMetrics, Cancelled, Dataset, Silent, Splits
 
 ALIKE = {"loss": "cross_entropy", "lr_scheduler": "none"}
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from strategies_app.grammar.schema import DataSplit, StrategySpec
+from training.core.values import BatchMetrics, Dataset, EpochMetrics, Parts, Rows, Splits
 from training.pipeline.splits import cut_rows
-from training.values import BatchMetrics, Dataset, EpochMetrics, Parts, Rows, Splits
 
 CLASSES = ("BUY", "HOLD", "SELL")
 HOUR = 3_600_000_000

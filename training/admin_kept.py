@@ -35,12 +35,12 @@ from training.admin_parts import (
     size,
 )
 from training.bundles import bundle_zip, provenance
-from training.files import FolderError
+from training.core.files import FolderError
+from training.core.findings import counted
+from training.core.values import Refusal
 from training.measure_words import columns_of, heads_of
 from training.models import BarSeries, Checkpoint, TrainedModel
-from training.pipeline.finding import counted
 from training.requests import Actor, audit
-from training.values import Refusal
 from training.verdict import baseline_name, is_of_returns
 
 

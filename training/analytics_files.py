@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from training.analytics import Record, judged
-from training.files import naming
+from training.core.files import naming
 
 JOURNAL = "journal.jsonl"
 #: What a person may take along: name → what it is.

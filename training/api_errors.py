@@ -15,8 +15,8 @@ from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 from ninja.responses import Response
 
+from training.core.findings import findings_in
 from training.database_words import AWAY, BUSY, PUBLIC, kind_of
-from training.pipeline.finding import findings_in
 from training.queues import FULL
 
 PREFIX = "/api/"

@@ -41,9 +41,9 @@ from training.api_shapes_library import (
 from training.api_shapes_operations import Analytics
 from training.authentication import Access
 from training.bundles import bundle_zip
+from training.core.files import FolderError, Unreachable
 from training.deletions import delete_series
 from training.downloads import series_response
-from training.files import FolderError, Unreachable
 from training.homes import Away
 from training.models import BarSeries, Operation, TrainedModel
 from training.questions import Reply, ask, look

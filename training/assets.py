@@ -10,7 +10,7 @@ from django.conf import settings
 from django.contrib.staticfiles.finders import get_finders
 from django.core.management import call_command
 
-from training.files import naming
+from training.core.files import naming
 
 #: What the packages hold beside the files that a page asks for.
 UNSERVED = ["widgetbundle.js", "datasets", "templates", "htmax*", "htmx-4*", "hx-*", "htmx-2-compat*"]

@@ -17,7 +17,8 @@ from django.utils import timezone
 from numpy.typing import NDArray
 
 from training import homes
-from training.files import uninterrupted
+from training.core.files import uninterrupted
+from training.core.findings import Finding, counted, iso
 from training.models import BarSeries
 from training.pipeline.bar_files import read_bar_file
 from training.pipeline.bars import (
@@ -39,7 +40,6 @@ from training.pipeline.bars import (
 from training.pipeline.calendars import expected_bars, require_calendar
 from training.pipeline.coverage import DAY, day_start
 from training.pipeline.file_reading import AS_FOUND, Asked, Reading
-from training.pipeline.finding import Finding, counted, iso
 from training.pipeline.gaps import habit_of, holes
 from training.pipeline.misreading import refuse_misread
 from training.pipeline.origins import UNKNOWN, Origin, origin_after

@@ -10,8 +10,8 @@ from typing import Any
 from django.db import connection
 from redis.exceptions import ResponseError
 
+from training.core.values import Refusal
 from training.models import Identity
-from training.values import Refusal
 
 #: In Redis: whose queues these are. Its workers say it again and again; when all of them are gone it is forgotten.
 KEY = "ktrdr:database"

@@ -19,8 +19,8 @@ from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 from redis.exceptions import RedisError
 
-from training.memory import own_memory
-from training.values import BatchMetrics, EpochMetrics
+from training.core.memory import own_memory
+from training.core.values import BatchMetrics, EpochMetrics
 
 #: A message costs 0.7 ms of CPU time: at ten a second alone a third of what reporting may take of a training.
 INTERVAL_SECONDS = 0.2

@@ -11,7 +11,7 @@ from typing import IO, Any
 from django.conf import settings
 
 from training import homes
-from training.files import MANIFEST, FolderError, Missing, Unreachable, manifest_sha256, read_folder
+from training.core.files import MANIFEST, FolderError, Missing, Unreachable, manifest_sha256, read_folder
 from training.models import TrainedModel
 
 #: Larger zip files wait on disk, not in memory.

@@ -21,9 +21,9 @@ from django.db import transaction
 from django.utils import timezone
 
 from training import homes
-from training.files import FolderError, Missing, Unreachable, manifest_sha256, read_folder, write_folder
+from training.core.files import FolderError, Missing, Unreachable, manifest_sha256, read_folder, write_folder
+from training.core.values import Parts, Refusal
 from training.models import Checkpoint, Operation, Status
-from training.values import Parts, Refusal
 
 KEPT = 2
 #: The end of the name of what was damaged: nothing reads it, and it goes with its operation or as other old ones do.

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from training.api_shapes_operations import symbols_of, timeframes_of
-from training.files import FolderError
+from training.core.files import FolderError
 from training.kept import kept_predictions
 from training.models import Operation
 from training.pairs import Difference, Losses, are_of_the_same_rows, difference

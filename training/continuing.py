@@ -9,10 +9,10 @@ from django.db import transaction
 
 from strategies_app.grammar import plugins
 from training import checkpoints, operations
+from training.core.values import Parts
 from training.models import Checkpoint, EpochMetric, Operation
 from training.progress import Progress, row_of
 from training.replaced import replaced
-from training.values import Parts
 
 if TYPE_CHECKING:
     from training.pipeline.loading import RunBars

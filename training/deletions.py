@@ -23,9 +23,9 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 
 from training import homes
+from training.core.files import sync_folder
 from training.estimates import names_in
 from training.fetches import OPEN, is_lost
-from training.files import sync_folder
 from training.models import RESUMABLE, BarFetch, BarSeries, Checkpoint, Operation, Status, TrainedModel
 from training.operations import OperationError
 from training.pipeline.coverage import DAY, DataError, day_start, source_of

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from django.conf import settings
 from django.utils import timezone
 
-from training.processes import dying_with_parent, end_in_words
-from training.values import Refusal
+from training.core.processes import dying_with_parent, end_in_words
+from training.core.values import Refusal
 
 #: Cards that did not answer are asked again after twice as long as they were waited for, each time after twice as long.
 LONGEST_PAUSE = 3600.0

@@ -12,12 +12,12 @@ from django.db import DatabaseError, IntegrityError, close_old_connections, tran
 from django.utils import timezone
 
 from training import checkpoints, homes, operations
+from training.core.values import Cancelled, Refusal
 from training.failures import TRANSIENT, Moment, category_of, failure_of
 from training.logs import write_traceback
 from training.models import Operation, Status, TrainedModel
 from training.patience import patiently
 from training.progress import Progress
-from training.values import Cancelled, Refusal
 
 CANCELLED = "stopped on request (cancellation)"
 log = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ def failed(progress: Progress, error: Exception) -> str:
     if not isinstance(error, Refusal):
         write_traceback(*identity, error)
     if found := getattr(error, "findings", ()):
-        from training.pipeline.finding import kept
+        from training.core.findings import kept
 
         progress.on_checks({"data": kept(found)})
     _keep(progress, "failure")

@@ -17,13 +17,13 @@ from django.conf import settings
 
 from training import homes
 from training.bar_series import store_frame
+from training.core.processes import undisturbed
 from training.fetch_state import Fetch
 from training.models import BarSeries
 from training.pipeline.bars import empty_frame, locked, merge_bars, read_bars, series_path, write_bars
 from training.pipeline.coverage import DAY, day_of
 from training.pipeline.frames import bar_times
 from training.pipeline.spacing import wrong_timeframe
-from training.processes import undisturbed
 from training.sources.opening import open_source
 from training.sources.source import Source, SourceError, Unavailable
 from training.sources.spans import Span, disagreement, last_whole, missing, only_new, possible_bars, whole_bars

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 
 from training.broadcast import Listener
+from training.core.values import BatchMetrics
 from training.models import LIVE, Operation, Status
 from training.replaced import last_measured
 from training.terminal import Display
-from training.values import BatchMetrics
 from training.waiting import waits_for
 
 LOOK_SECONDS = 0.5

@@ -16,9 +16,9 @@ from typing import Final, TypeVar
 from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connection
 
-from training.files import FolderError, sync_folder
+from training.core.files import FolderError, sync_folder
+from training.core.values import Refusal
 from training.models import BarSeries, Checkpoint, Identity, TrainedModel
-from training.values import Refusal
 
 #: Folder → the setting that says where it lies. Each may be a disk of its own.
 FOLDERS: Final = {

@@ -16,10 +16,10 @@ from strategies_app.grammar.vocabulary import TIMEFRAMES
 from strategies_app.models import StrategyVersion
 from strategies_app.stored import find_strategy
 from training import checkpoints, operations
+from training.core.findings import ERROR, findings_of, lines_of
 from training.logs import log_file
 from training.mails import mail_end
 from training.models import Operation, Status
-from training.pipeline.finding import ERROR, findings_of, lines_of
 from training.progress import SUPERSEDED, Progress
 from training.replaced import counted_losses
 from training.requests import Actor, resume, start_training

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from strategies_app.grammar.vocabulary import TIMEFRAMES
 from training.api_shapes_operations import timeframes_of
 from training.bundles import bundle_folder, unread
+from training.core.signals import SIGNALS, signals_of_returns
 from training.models import Operation, TrainedModel
 from training.pipeline.coverage import DAY, DataError, day_of, day_start
-from training.signals import SIGNALS, signals_of_returns
 
 #: So many points are drawn at most: more than a screen can show are thinned to equal stretches.
 POINTS = 600

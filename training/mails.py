@@ -13,9 +13,9 @@ from django.core.mail import send_mail
 from django.core.validators import validate_email
 from django.db import DatabaseError
 
+from training.core.values import Refusal
 from training.failures import kept_words
 from training.models import AuditEntry, Operation, Status
-from training.values import Refusal
 
 log = logging.getLogger(__name__)
 

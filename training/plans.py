@@ -11,8 +11,8 @@ from django.conf import settings
 
 from strategies_app.grammar.schema import StrategySpec
 from training import homes
-from training.footprint import Footprint
-from training.memory import size_text
+from training.core.footprint import Footprint
+from training.core.memory import size_text
 from training.requests import effective_spec
 
 #: Copies of the weights on the device: themselves, gradients and two moments.
@@ -69,7 +69,7 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str = "") -> di
 
 def in_times(ledger: dict[str, Any]) -> dict[str, Any]:
     """With `times`: where the sides begin and end, as every time of an answer is written; the numbers beside it are older."""
-    from training.pipeline.finding import iso
+    from training.core.findings import iso
 
     spans = {
         symbol: [{**span, "first": iso(span["first"]), "last": iso(span["last"])} for span in of]
@@ -88,7 +88,7 @@ def _names(symbols: tuple[str, ...]) -> str:
 
 def bars_text(spec: StrategySpec, sources: Mapping[str, Mapping[str, str]]) -> str:
     """Which stored series each timeframe is taken from: `1h as stored, 4h resampled from 1h`."""
-    from training.pipeline.finding import counted
+    from training.core.findings import counted
 
     told = []
     for timeframe in spec.timeframes:

@@ -13,19 +13,19 @@ from numpy.typing import NDArray
 
 from strategies_app.grammar.reader import warnings_of
 from strategies_app.grammar.schema import StrategySpec
-from training.footprint import PER_BAR, Footprint, exceeds, footprint, must_fit, program_now
-from training.memory import free_room, size_text
+from training.core.findings import kept, refused
+from training.core.footprint import PER_BAR, Footprint, exceeds, footprint, must_fit, program_now
+from training.core.memory import free_room, size_text
+from training.core.values import Dataset, Splits
 from training.pipeline import cache as feature_cache
 from training.pipeline.arguments import require, require_call, require_threads
 from training.pipeline.checks import check_rows, lost_rows, set_columns
 from training.pipeline.coverage import MINIMUM_ROWS, DataError, few_bars
 from training.pipeline.dataset import MatrixOf, build_dataset, matrix_rows
-from training.pipeline.finding import kept, refused
 from training.pipeline.gate import admitted
 from training.pipeline.loading import RunBars
 from training.pipeline.remarks import gathered
 from training.pipeline.splits import check_splits, cut_rows
-from training.values import Dataset, Splits
 
 #: One class above this share of the training rows is worth a warning: "accuracy" is then easy and empty.
 ONE_SIDED = 0.95

@@ -16,7 +16,7 @@ from django.conf import settings
 from strategies_app.grammar.reader import read_strategy, warnings_of
 from strategies_app.grammar.schema import FuzzySet, RawInput, StrategySpec, feature_names, output_of
 from strategies_app.grammar.vocabulary import PRICE_COLUMNS, TIMEFRAMES
-from training.values import Refusal
+from training.core.values import Refusal
 
 if TYPE_CHECKING:
     import numpy as np

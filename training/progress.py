@@ -16,10 +16,10 @@ from typing import Any, NamedTuple, Protocol
 from django.db import DatabaseError, close_old_connections, transaction
 
 from training import checkpoints, homes, operations
+from training.core.values import BatchMetrics, Cancelled, Collapse, EpochMetrics, Parts
 from training.models import EpochMetric, Operation, Status
 from training.patience import PATIENCE_SECONDS
 from training.recording import Recorder
-from training.values import BatchMetrics, Cancelled, Collapse, EpochMetrics, Parts
 
 #: Stage → its usual share of a run, until an earlier run tells better; the percentage is their sum and never goes back.
 STAGES = {

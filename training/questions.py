@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from training import queues
-from training.values import Refusal
+from training.core.values import Refusal
 
 #: How long the asker waits for an answer before getting a job to ask again.
 WAIT_SECONDS = 10

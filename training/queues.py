@@ -18,7 +18,7 @@ from django.conf import settings
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 
 from training import belonging
-from training.values import Refusal
+from training.core.values import Refusal
 
 QUEUES = ("gpu", "cpu", "quick")
 #: The job, by name: nothing here imports what it needs.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from training.values import Refusal
+from training.core.values import Refusal
 
 #: More bars than these are a file's work, not an answer's: `manage.py predict … --output FILE`.
 MAX_BARS = 20_000
@@ -17,7 +17,7 @@ def answer(question: str, arguments: dict[str, Any]) -> dict[str, Any]:
     from django.db import connections
 
     from strategies_app.grammar.reader import StrategyError
-    from training.pipeline.finding import findings_in
+    from training.core.findings import findings_in
 
     connections.close_all()  # what the fork inherited belongs to the worker
     try:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from strategies_app.grammar.schema import StrategySpec
+from training.core.values import Callback, Parts, Silent
 from training.pipeline.arguments import require, require_call, require_one_of, require_threads
 from training.pipeline.coverage import duration
 from training.pipeline.gate import admitted
@@ -27,7 +28,6 @@ from training.trainer.device import choose_device, devices, environment
 from training.trainer.evaluation import evaluate
 from training.trainer.loop import Fitted, fit
 from training.trainer.returns import MEASURES as RETURN_MEASURES
-from training.values import Callback, Parts, Silent
 
 __all__ = ["FeatureCache", "Predictions", "Prepared", "RunBars", "load_bars", "predict_bars", "prepare", "train_strategy"]
 

@@ -18,11 +18,11 @@ from strategies_app.grammar.schema import StrategySpec
 from strategies_app.models import Strategy
 from strategies_app.stored import FoundStrategy
 from training import operations, queues
+from training.core.values import Refusal
 from training.mails import checked_address, mail_end
 from training.models import AuditEntry, BarSeries, Operation, Status
 from training.pipeline.bar_counts import check_bars
 from training.pipeline.coverage import Ranges, check_stored, check_windows, resolve_dates
-from training.values import Refusal
 
 #: Options of a request that change no value of the strategy.
 RUN_OPTIONS = ("detailed_analytics",)
@@ -94,9 +94,9 @@ def effective_spec(text: str, options: dict[str, Any]) -> StrategySpec:
 def refuse_too_large(spec: StrategySpec) -> None:
     """TooLarge if the run cannot fit where it trains, as far as that is known here: KTRDR_MEMORY_LIMIT, and with a database
     that only this machine has also the machine's memory, all of it."""
+    from training.core.footprint import footprint, must_fit
+    from training.core.memory import Room, whole_room
     from training.estimates import base_bars
-    from training.footprint import footprint, must_fit
-    from training.memory import Room, whole_room
 
     counts = base_bars(spec.plain())
     told = footprint(spec, {symbol: [count] for symbol, count in counts.items()}, sum(counts.values()), in_file=True)

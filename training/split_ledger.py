@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from training.core.values import Dataset, Splits, rows_by_symbol
 from training.pipeline.loading import RunBars
-from training.values import Dataset, Splits, rows_by_symbol
 
 #: What a model has to do with a day, in order of time.
 SIDES = ("before", "train", "validation", "test", "new")

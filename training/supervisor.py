@@ -16,8 +16,8 @@ from types import FrameType
 
 import psutil
 
-from training.processes import end_in_words
-from training.values import Refusal
+from training.core.processes import end_in_words
+from training.core.values import Refusal
 
 #: A child that dies sooner than this is restarted after a growing pause.
 STABLE_SECONDS = 10.0

@@ -18,9 +18,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from training.core.values import BatchMetrics, EpochMetrics
 from training.logs import AttemptFile
 from training.progress import STAGES
-from training.values import BatchMetrics, EpochMetrics
 
 SILENCE_SECONDS = 1.0
 WIDE = 200

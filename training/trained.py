@@ -12,8 +12,8 @@ from django.conf import settings
 from strategies_app.grammar import plugins
 from strategies_app.grammar.vocabulary import nearest
 from training import homes
+from training.core.values import Refusal
 from training.models import TrainedModel
-from training.values import Refusal
 
 if TYPE_CHECKING:
     from training.recipe import Predictions

@@ -25,9 +25,9 @@ from django.core.files.uploadedfile import UploadedFile
 from django.core.files.uploadhandler import FileUploadHandler, StopUpload
 
 from training import homes
+from training.core.values import Refusal
 from training.pipeline.file_lists import ENDINGS, bars_among, is_hidden
 from training.pipeline.series_names import guess
-from training.values import Refusal
 
 #: What is neither loaded nor dropped goes after so long.
 KEPT_SECONDS = 86_400

@@ -33,9 +33,9 @@ from rq.executions import ExecutionRegistry
 from rq.job import JobStatus
 
 from training import belonging, operations, queues
+from training.core.processes import die_with, end_in_words
 from training.mails import mail_end
 from training.models import LIVE, Operation, Status
-from training.processes import die_with, end_in_words
 from training.workers import STOP_SIGNALS
 
 #: Imported by the parents of cpu and quick workers, so that a job begins at once. Importing is safe, running would not be:

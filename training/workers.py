@@ -23,8 +23,9 @@ from training import checkpoints, homes, operations
 from training.analytics_keeping import analytics_of
 from training.bundles import read_back
 from training.continuing import continue_from, same_bars
+from training.core.footprint import MemoryWatch
+from training.core.values import Cancelled, Parts
 from training.endings import CANCELLED, failed, record, stopped, sweep
-from training.footprint import MemoryWatch
 from training.logs import log_file
 from training.machine_use import MachineUse
 from training.mails import mail_end
@@ -33,7 +34,6 @@ from training.patience import patiently
 from training.progress import Progress, Watcher, learned_weights
 from training.pulse import Pulse
 from training.recording import Recorder
-from training.values import Cancelled, Parts
 
 THREADS = 1
 #: What asks a run on a worker to save and stop; the worker blocks them in its fork until the run can take them.

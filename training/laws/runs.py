@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from strategies_app.grammar.schema import StrategySpec
+from training.core.values import Callback, Cancelled, EpochMetrics, Parts, Silent
 from training.laws.law import Law, Subject, broken, first_difference, fresh_process
 from training.laws.markets import Columns
 from training.pipeline.bars import write_bars
@@ -22,7 +23,6 @@ from training.pipeline.loading import load_bars
 from training.pipeline.synthetic import make_bars
 from training.recipe import train_strategy
 from training.trainer.bundle import Bundle, save_bundle
-from training.values import Callback, Cancelled, EpochMetrics, Parts, Silent
 
 SYMBOLS = ("AAA", "BBB")
 BARS, EPOCHS = 460, 4

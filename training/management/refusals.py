@@ -19,8 +19,8 @@ def refusals(label: str = "") -> Iterator[None]:
 
     from strategies_app.grammar.reader import StrategyError
     from strategies_app.stored import UnknownStrategy
-    from training.pipeline.finding import findings_in, lines_of
-    from training.values import Refusal
+    from training.core.findings import findings_in, lines_of
+    from training.core.values import Refusal
 
     try:
         yield

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from training.core import findings
 from training.models import Operation, Status
-from training.pipeline import finding
 
 #: A page shows so many features, those with the largest drift first; the API has all.
 MOST_FEATURES = 100
@@ -54,13 +54,13 @@ def _marks(findings: Iterable[Mapping[str, Any]]) -> dict[str, list[dict[str, An
 
 def findings_of(operation: Operation) -> list[dict[str, Any]]:
     """All that are kept: of the bars, then of features and labels."""
-    return finding.findings_of(operation.checks)
+    return findings.findings_of(operation.checks)
 
 
 def refusal_of(operation: Operation) -> list[dict[str, Any]]:
     """What a failed run was refused for, and what else was seen then; nothing of one that failed of something else."""
     found = findings_of(operation) if operation.status == Status.FAILED else []
-    return found if any(of["severity"] == finding.ERROR for of in found) else []
+    return found if any(of["severity"] == findings.ERROR for of in found) else []
 
 
 def other_notes(notes: Iterable[str], operation: Operation) -> list[str]:

@@ -14,6 +14,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, Js
 from django.shortcuts import redirect, render
 
 from strategies_app.grammar.vocabulary import TIMEFRAMES
+from training.core.values import Refusal
 from training.deletions import delete_series, resumable_readers, why_kept
 from training.downloads import TYPES, series_response
 from training.figures_bars import Axis, candle_figure, coverage_strip, moment
@@ -23,7 +24,6 @@ from training.pages.query import searched, without_page
 from training.pipeline.coverage import DataError
 from training.requests import audit
 from training.templatetags.words import sentence
-from training.values import Refusal
 
 PER_PAGE = 200
 #: Source of the bars that come with the program.

@@ -21,8 +21,9 @@ from django.urls import reverse
 from strategies_app.grammar.schema import Decisions, TrainingData
 from strategies_app.grammar.vocabulary import TIMEFRAMES
 from training.bundles import bundle_zip, provenance
+from training.core.files import FolderError
+from training.core.signals import SIGNALS
 from training.figures_bars import moment, prediction_figure, returns_figure
-from training.files import FolderError
 from training.measure_words import cells_of, heads_of
 from training.models import TrainedModel
 from training.pages.access import actor_of, page
@@ -31,7 +32,6 @@ from training.pages.query import searched, without_page
 from training.pipeline.coverage import DAY, DataError, day_of, source_of
 from training.pipeline.series_names import file_name
 from training.requests import audit, recorded_ranges
-from training.signals import SIGNALS
 from training.templatetags.words import sentence
 from training.verdict import baseline_name, baselines_of, judge
 

@@ -24,7 +24,7 @@ from django.utils.safestring import mark_safe
 from training.api_shapes_operations import symbols_of, timeframes_of
 from training.api_shapes_trainings import TrainingResults, results_of
 from training.bundles import bundle_zip
-from training.files import FolderError
+from training.core.files import FolderError
 from training.kept import kept_predictions
 from training.models import Operation, TrainedModel
 from training.pages import analytics

@@ -10,14 +10,14 @@ from django.shortcuts import render
 
 from training import figures, figures_returns
 from training.api_shapes_operations import symbols_of
-from training.files import FolderError
+from training.core.files import FolderError
+from training.core.values import Refusal
 from training.kept import between, drawn, drawn_returns, kept_predictions, said_of
 from training.models import Operation
 from training.pages.access import operation_or_404, page
 from training.pages.result import NoResult, importance_of, model_of
 from training.plain_requests import READ_AND_WRITE
 from training.questions import Broken, Reply, UnknownJob, ask, look
-from training.values import Refusal
 from training.verdict import is_of_returns, judged_split
 
 #: How long the page waits for an answer before it shows that it waits.

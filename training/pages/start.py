@@ -20,6 +20,8 @@ from strategies_app.grammar.vocabulary import TIMEFRAMES
 from strategies_app.samples import samples
 from strategies_app.stored import FoundStrategy, UnknownStrategy
 from training import operations
+from training.core.findings import findings_in
+from training.core.values import Refusal
 from training.estimates import seconds_for
 from training.label_words import COLUMNS, label_lines, label_worth, split_cells, split_columns
 from training.mails import own_address
@@ -28,12 +30,10 @@ from training.pages import checks
 from training.pages.access import actor_of, page
 from training.pages.choices import SAMPLE, choices, coverage, found, problems_of, ranges_of, stored_series
 from training.pages.words import sentence
-from training.pipeline.finding import findings_in
 from training.plain_requests import READ_AND_WRITE
 from training.questions import Broken, Refused, Reply, TookTooLong, UnknownJob, ask, look
 from training.queues import NoWorker, choose_queue
 from training.requests import Conflict, start_training
-from training.values import Refusal
 
 MAY_START = "training.start_operation"
 #: Until then the plan is waited for; later the page asks again.

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from strategies_app.grammar.schema import StrategySpec
+from training.core.findings import Finding, refused
 from training.pipeline.coverage import (
     DAY,
     MINIMUM_ROWS,
@@ -26,7 +27,6 @@ from training.pipeline.coverage import (
     resolve_dates,
     source_of,
 )  # fmt: skip
-from training.pipeline.finding import Finding, refused
 from training.pipeline.series_files import series_path, stored_times
 
 #: Symbol → stored timeframe → number of bars.

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from strategies_app.grammar.schema import is_symbol
 from strategies_app.grammar.vocabulary import BAR_COLUMNS, TIMEFRAMES, nearest
-from training.files import sync_folder
+from training.core.files import sync_folder
 from training.pipeline.coverage import DataError, load_command
 from training.pipeline.frames import bar_frame, bar_times, bar_values, empty_frame, fingerprint, time_text
 from training.pipeline.gaps import habit_of

@@ -27,12 +27,12 @@ from numpy.typing import NDArray
 
 from strategies_app.grammar import schema, vocabulary
 from strategies_app.grammar.schema import StrategySpec
-from training.files import naming, sync_folder
+from training.core.files import naming, sync_folder
+from training.core.values import Dataset, Rows
 from training.pipeline.dataset import MatrixOf
 from training.pipeline.features import plan_features
 from training.pipeline.labels import weighs_rows
 from training.pipeline.loading import RunBars
-from training.values import Dataset, Rows
 
 FORMAT = 6
 #: Seconds after which a half-written entry has no writer any more.

@@ -15,8 +15,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from strategies_app.grammar.vocabulary import TIMEFRAMES, nearest
+from training.core.findings import INFO, Finding
 from training.pipeline.coverage import DAY, DataError
-from training.pipeline.finding import INFO, Finding
 from training.pipeline.gaps import Expected, slots_of
 
 PACKAGE = "exchange_calendars"

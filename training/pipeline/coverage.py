@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 
 from strategies_app.grammar.schema import StrategySpec
 from strategies_app.grammar.vocabulary import TIMEFRAMES, nearest
-from training.pipeline.finding import ERROR, Finding, counted, iso
-from training.values import Refusal
+from training.core.findings import ERROR, Finding, counted, iso
+from training.core.values import Refusal
 
 SECOND = 1_000_000
 DAY = 86_400 * SECOND

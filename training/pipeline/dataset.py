@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from strategies_app.grammar.schema import RegimeLabels, StrategySpec, TripleBarrierLabels
+from training.core.values import Dataset, Rows
 from training.pipeline import kernels
 from training.pipeline.coverage import DataError
 from training.pipeline.features import FeaturePlan, bar_columns, fill_matrix, indicator_outputs, plan_features
@@ -25,7 +26,6 @@ from training.pipeline.labels import LabelColumn, compute_labels, label_warm_up,
 from training.pipeline.loading import RunBars
 from training.pipeline.timeframes import duration
 from training.pipeline.together import Step, in_order
-from training.values import Dataset, Rows
 
 OnStage = Callable[[str, float], None]
 MatrixOf = Callable[[int, int], NDArray[np.float32]]

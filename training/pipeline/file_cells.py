@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from training.core.findings import counted
 from training.pipeline.coverage import DataError
 from training.pipeline.file_clocks import formatted
 from training.pipeline.file_heads import HEAD, Head, given_by_name, head_of, refuse_unassigned
@@ -27,7 +28,6 @@ from training.pipeline.file_layouts import NUMERIC, PRICES
 from training.pipeline.file_numbers import NOTHING, Marks, decided, marks_given, proven
 from training.pipeline.file_reading import AS_FOUND, Asked, Reading, one_line
 from training.pipeline.file_times import Known
-from training.pipeline.finding import counted
 from training.pipeline.frames import Rows
 
 _TEXTS = ("timestamp", "date", "time", "symbol", "timeframe")

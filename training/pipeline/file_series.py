@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from training.core.findings import counted
 from training.pipeline.coverage import DataError
 from training.pipeline.file_cells import Table
 from training.pipeline.file_layouts import NOT_COMPARED, bare_name
 from training.pipeline.file_reading import Asked
-from training.pipeline.finding import counted
 from training.pipeline.frames import Rows
 from training.pipeline.series_names import same_instrument, timeframe_named
 

@@ -14,6 +14,7 @@ import numpy as np
 import talib
 
 from strategies_app.grammar import catalogue
+from training.core.plugin_code import indicator_arrays
 from training.pipeline import indicator_kernels, indicators_channels, indicators_volume
 from training.pipeline.indicator_inputs import (
     Array,
@@ -25,7 +26,6 @@ from training.pipeline.indicator_inputs import (
     source_of,
     window_sums,
 )
-from training.plugin_code import indicator_arrays
 
 __all__ = ["COMPUTATIONS", "Array", "Columns", "compute", "source_of"]
 

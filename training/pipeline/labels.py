@@ -25,9 +25,9 @@ from strategies_app.grammar.schema import (
     TripleBarrierLabels,
     ZigzagLabels,
 )
+from training.core.plugin_code import label_arrays
 from training.pipeline import kernels, label_kernels
 from training.pipeline.indicators import Columns
-from training.plugin_code import label_arrays
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from strategies_app.grammar.schema import RawInput, StrategySpec, output_of
 from strategies_app.grammar.vocabulary import PRICE_COLUMNS
+from training.core.findings import ERROR, Finding, iso, refused
 from training.pipeline.arguments import require, require_call, require_spec, require_threads
 from training.pipeline.bars import read_bars, series_habit, series_origin, series_range, stored_series
 from training.pipeline.coverage import (
@@ -33,7 +34,6 @@ from training.pipeline.coverage import (
     source_of,
     useful_since,
 )  # fmt: skip
-from training.pipeline.finding import ERROR, Finding, iso, refused
 from training.pipeline.frames import bar_times, bar_values, fingerprint, time_text
 from training.pipeline.labels import label_warm_up
 from training.pipeline.quality import validate_bars

@@ -11,8 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from strategies_app.grammar.vocabulary import TIMEFRAMES
+from training.core.findings import counted
 from training.pipeline.coverage import DataError
-from training.pipeline.finding import counted
 from training.pipeline.frames import bar_times, bar_values, time_text
 from training.pipeline.origins import Origin
 from training.pipeline.spacing import length_text

@@ -12,9 +12,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from strategies_app.grammar.vocabulary import BAR_COLUMNS, PRICE_COLUMNS
+from training.core.findings import ERROR, Finding, counted, iso, refused
 from training.pipeline.calendars import expected_bars
 from training.pipeline.coverage import MINIMUM_ROWS, DataError
-from training.pipeline.finding import ERROR, Finding, counted, iso, refused
 from training.pipeline.frames import bar_times, bar_values, time_text
 from training.pipeline.gaps import Expected, Stretches, gaps_of, outside, slots_of, summary
 from training.pipeline.habits import Habit

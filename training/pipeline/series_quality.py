@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from training.pipeline.finding import INFO, Finding, counted, iso
+from training.core.findings import INFO, Finding, counted, iso
 from training.pipeline.frames import time_text
 from training.pipeline.gaps import Stretches
 from training.pipeline.oddities import Jump, Spike

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from strategies_app.grammar.vocabulary import TIMEFRAMES
+from training.core.findings import ERROR, Finding, counted, iso
 from training.pipeline.coverage import DataError
-from training.pipeline.finding import ERROR, Finding, counted, iso
 from training.pipeline.frames import time_text
 
 #: Fewer distances between bars than this prove nothing.

@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 
 from strategies_app.grammar.schema import DataSplit
+from training.core.values import Dataset, Rows, Splits
 from training.pipeline.coverage import DataError
 from training.pipeline.dataset import NO_EVENT
-from training.values import Dataset, Rows, Splits
 
 
 def cut_rows(dataset: Dataset, split: DataSplit) -> Splits:

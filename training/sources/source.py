@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from strategies_app.grammar.vocabulary import nearest
-from training.values import Refusal
+from training.core.values import Refusal
 
 if TYPE_CHECKING:
     import pandas as pd

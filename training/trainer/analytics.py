@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from training.core.values import EpochMetrics
 from training.trainer.certainty import of_classes, of_returns
 from training.trainer.evaluation import in_returns
 from training.trainer.recurrent import gather, window_of
 from training.trainer.step_watch import StepWatch, layer_of
 from training.trainer.validation import Validation
-from training.values import EpochMetrics
 
 #: What takes a record; called once per epoch, before the epoch's own report.
 Sink = Callable[[dict[str, Any]], None]

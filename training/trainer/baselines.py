@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from training.core.values import Dataset, rows_by_symbol
 from training.trainer import measures
-from training.values import Dataset, rows_by_symbol
 
 #: What a baseline is compared in; its matrix and classes tell nothing more.
 COMPARED = ("rows", "accuracy", "balanced_accuracy", "mcc", "precision", "recall", "f1_score")

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from training.core.values import rows_by_symbol
 from training.trainer.recurrent import gather
-from training.values import rows_by_symbol
 
 #: Bytes of features gathered at once. Large enough to hide the cost of a gather, small enough to stay in the cache.
 BLOCK_BYTES = 4 << 20

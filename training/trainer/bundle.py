@@ -18,10 +18,10 @@ from torch import nn
 
 from strategies_app.grammar import plugins
 from strategies_app.grammar.schema import StrategySpec
-from training.files import FolderError, manifest_sha256, read_folder, write_folder
+from training.core.files import FolderError, manifest_sha256, read_folder, write_folder
+from training.core.values import Refusal
 from training.trainer.evaluation import Predictions
 from training.trainer.networks import build_network
-from training.values import Refusal
 
 __all__ = ["Bundle", "BundleError", "load_bundle", "manifest_sha256", "save_bundle"]
 

@@ -7,8 +7,8 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
+from training.core.values import Dataset, Splits, rows_by_symbol
 from training.trainer.networks import TrainingError
-from training.values import Dataset, Splits, rows_by_symbol
 
 
 def learn_class_weights(dataset: Dataset, splits: Splits, kind: str) -> tuple[list[float], list[str]]:

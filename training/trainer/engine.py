@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from strategies_app.grammar.schema import Training
+from training.core.values import BatchMetrics
 from training.trainer import batches
 from training.trainer.gradients import Gradients
 from training.trainer.losses import row_weights
@@ -20,7 +21,6 @@ from training.trainer.optimizers import Clip, Flat, make_clip, make_optimizer, o
 from training.trainer.placement import Placed
 from training.trainer.stability import not_finite
 from training.trainer.step_watch import StepWatch
-from training.values import BatchMetrics
 
 
 class EpochSums(NamedTuple):

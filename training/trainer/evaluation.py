@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from strategies_app.grammar.schema import Training
+from training.core.values import Dataset, independent_rows, rows_by_symbol
 from training.trainer import batches, measures, returns
 from training.trainer.baselines import baselines, return_baselines
 from training.trainer.losses import mean_loss
@@ -26,7 +27,6 @@ from training.trainer.networks import padded, padded_width
 from training.trainer.plugin_network import PluginNetwork
 from training.trainer.recurrent import evaluation_rows, gather, window_of
 from training.trainer.targets import scaled
-from training.values import Dataset, independent_rows, rows_by_symbol
 
 
 @dataclass(frozen=True)

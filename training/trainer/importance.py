@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from training.core.values import rows_by_symbol
 from training.trainer import measures, returns
 from training.trainer.batches import generator, resident
 from training.trainer.evaluation import Shuffled, in_returns, split_logits
-from training.values import rows_by_symbol
 
 #: How often each input is shuffled, and below how many times nothing can be said of the spread.
 REPEATS, LEAST_REPEATS = 5, 2

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from strategies_app.grammar.schema import StrategySpec
+from training.core.values import BatchMetrics, Callback, Dataset, EpochMetrics, Parts, Splits, collapse_notes
 from training.trainer import batches, rollback, state
 from training.trainer.analytics import Sink
 from training.trainer.device import repeatable
@@ -20,7 +21,6 @@ from training.trainer.engine import Engine, EpochSums
 from training.trainer.rollback import Diverged
 from training.trainer.run import Run, fresh_network, learn, set_up
 from training.trainer.schedule import Monitor, Schedule
-from training.values import BatchMetrics, Callback, Dataset, EpochMetrics, Parts, Splits, collapse_notes
 
 
 @dataclass(frozen=True)

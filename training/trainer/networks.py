@@ -12,9 +12,9 @@ from torch import nn
 
 from strategies_app.grammar import catalogue
 from strategies_app.grammar.schema import Mlp, PluginModel, StrategySpec
+from training.core.values import Refusal
 from training.trainer.plugin_network import PluginNetwork, built, widened
 from training.trainer.recurrent import Recurrent, make_cells, padded_cells
-from training.values import Refusal
 
 #: Widths are padded to a multiple of this for evaluation, see `padded`.
 WIDTH_STEP = 16

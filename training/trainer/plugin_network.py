@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from strategies_app.grammar.plugins import Plugin, PluginError, guarded
-from training.plugin_code import PluginFailed, call
+from training.core.plugin_code import PluginFailed, call
 from training.trainer.device import out_of_memory
 
 

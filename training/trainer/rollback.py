@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from strategies_app.grammar.schema import Training
+from training.core.values import EpochMetrics, Refusal
 from training.trainer import stability
 from training.trainer.engine import Engine, EpochSums
 from training.trainer.state import CheckpointError, State
-from training.values import EpochMetrics, Refusal
 
 #: Each rollback multiplies the learning rate by this. Where the run diverges again, the next one does so again.
 RATE_FACTOR = 0.5

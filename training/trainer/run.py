@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from strategies_app.grammar.schema import StrategySpec
+from training.core.values import Dataset, Splits
 from training.trainer import precision, stability, state
 from training.trainer.analytics import Analyst
 from training.trainer.classes import learn_row_weights, weights_digest
@@ -17,7 +18,6 @@ from training.trainer.networks import build_network, fit_normalization
 from training.trainer.placement import place
 from training.trainer.targets import Target, learn_target
 from training.trainer.validation import Validation
-from training.values import Dataset, Splits
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from strategies_app.grammar.schema import Stability, Training
-from training.values import EpochMetrics
+from training.core.values import EpochMetrics
 
 #: Epochs that are looked back on; a kind of finding is told again after so many epochs at the earliest.
 WINDOW = 50

@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from strategies_app.grammar.schema import Training
+from training.core.values import Dataset, Splits
 from training.trainer.classes import learn_class_weights, refuse_empty
 from training.trainer.networks import TrainingError
-from training.values import Dataset, Splits
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ class Command(BaseCommand):
         return found
 
     def _table(self, stored: Sequence[BarSeries]) -> None:
-        from training.pipeline.finding import counted
+        from training.core.findings import counted
 
         rows = [("symbol", "timeframe", "from (UTC)", "to (UTC)", "bars", "missing values", "gaps", "longest gap", "warnings")]
         for series in stored:
@@ -129,7 +129,7 @@ class Command(BaseCommand):
             self.stdout.write("  ".join(cells).rstrip())
 
     def _details(self, series: BarSeries) -> None:
-        from training.pipeline.finding import counted
+        from training.core.findings import counted
 
         quality = series.quality
         missing = ", ".join(f"{count:,} {column}" for column, count in quality["missing"].items() if count) or "none"

@@ -120,9 +120,9 @@ class Command(BaseCommand):
 
     def _load(self, symbol: str | None, timeframe: str | None, options: dict[str, Any]) -> None:
         """Load the files one after the other; of several, one that cannot be loaded does not stop the others."""
+        from training.core.values import Refusal
         from training.pipeline.file_lists import bar_files
         from training.pipeline.file_reading import Reading
-        from training.values import Refusal
 
         reading = Reading(**{name: options[name] for name in OF_FILE})
         files = bar_files(options["files"])
@@ -173,8 +173,8 @@ class Command(BaseCommand):
     # --- from a source ---
 
     def _update(self, symbol: str | None, timeframe: str | None) -> None:
+        from training.core.values import Refusal
         from training.fetching import Fetch
-        from training.values import Refusal
 
         chosen = _remembered(symbol, timeframe)
         failed = 0
@@ -192,8 +192,8 @@ class Command(BaseCommand):
     def _fetch(self, fetch: Fetch, calendar: str | None = None) -> None:
         from training import fetching
         from training.bar_series import store_frame
+        from training.core.findings import counted
         from training.models import BarSeries
-        from training.pipeline.finding import counted
         from training.pipeline.frames import empty_frame
 
         try:

@@ -55,7 +55,7 @@ class Command(BaseCommand):
         from django.conf import settings
         from django.core.management.base import CommandError
 
-        from training.pipeline.finding import counted
+        from training.core.findings import counted
 
         is_new = not os.path.exists(path)
         try:

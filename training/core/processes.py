@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from training.values import Refusal
+from training.core.values import Refusal
 
 PR_SET_PDEATHSIG = 1
 # Looked up before any fork: between fork and exec nothing may be imported.

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from strategies_app.grammar.plugins import Plugin, PluginError, guarded
 from strategies_app.kinds import IndicatorKind, LabelKind
-from training.values import Refusal
+from training.core.values import Refusal
 
 Columns = Mapping[str, NDArray[np.float64]]
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from strategies_app.grammar.schema import Mlp, Recurrent, StrategySpec, feature_names
-from training.memory import Room, TooLarge, own_memory, size_text
+from training.core.memory import Room, TooLarge, own_memory, size_text
 
 #: A bar in memory: five numbers and its time, and what pandas needs for them.
 PER_BAR = 56

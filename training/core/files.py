@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from training.values import Refusal
+from training.core.values import Refusal
 
 FORMAT = 1
 MANIFEST = "manifest.json"

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.values import Refusal
+from training.core.values import Refusal
 
 #: Where a container's limit stands: of the newer kind of control groups, and of the older one. (limit, used)
 _CGROUPS = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
