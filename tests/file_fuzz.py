@@ -26,9 +26,9 @@ import pyarrow.parquet as pq
 
 from strategies_app.grammar.vocabulary import TIMEFRAMES
 from training.pipeline.bar_files import first_rows, read_bar_file
-from training.pipeline.coverage import DataError
-from training.pipeline.file_reading import Reading
 from training.pipeline.frames import bar_times, bar_values
+from training.store.coverage import DataError
+from training.store.reading import Reading
 
 Clock = Callable[[datetime], str]
 HEADS = {

@@ -33,8 +33,8 @@ from training.pipeline.bars import (
     stored_series,
     write_bars,
 )
-from training.pipeline.series_names import file_name, symbol_of
 from training.pipeline.synthetic import make_bars, with_holes
+from training.store.series_names import file_name, symbol_of
 
 FRAME = with_holes(make_bars(500, "1h", seed=1), 0.1, seed=1)
 SYMBOLS = st.from_regex(

@@ -14,10 +14,10 @@ from training.bar_series import SAMPLE_BARS, check_store, load_file, load_sample
 from training.models import BarSeries
 from training.pipeline import calendars
 from training.pipeline.bars import bar_frame, bar_times, bar_values, fingerprint, read_bars, series_calendar, write_bars
-from training.pipeline.coverage import DataError
-from training.pipeline.origins import Origin
 from training.pipeline.quality import validate_bars
 from training.pipeline.synthetic import make_bars
+from training.store.coverage import DataError
+from training.store.origins import Origin
 
 pytest.importorskip("exchange_calendars")
 

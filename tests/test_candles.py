@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from training.pipeline.bars import bar_frame, bar_times, bar_values, read_bars, write_bars
-from training.pipeline.candles import MOST, read_stored_candles
-from training.pipeline.coverage import DataError
 from training.pipeline.gaps import holes
 from training.pipeline.quality import quality
 from training.pipeline.synthetic import make_bars
+from training.store.candles import MOST, read_stored_candles
+from training.store.coverage import DataError
 
 MINUTE = 60_000_000
 

@@ -18,10 +18,10 @@ from training.bar_series import SAMPLE_BARS
 from training.core.findings import Finding
 from training.core.values import Dataset
 from training.pipeline.checks import ALIKE, Checked, SetColumns, check_rows, set_columns
-from training.pipeline.coverage import DataError
 from training.pipeline.drift import LARGE, MODERATE, class_index, drift_word, stability_index
 from training.pipeline.loading import load_bars
 from training.prepared import prepare
+from training.store.coverage import DataError
 
 #: Column 0 is raw, 1 to 4 are two fuzzy sets of two memberships.
 SETS = (SetColumns("zone", "1h", (1, 2)), SetColumns("trend", "1h", (3, 4)))

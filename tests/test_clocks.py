@@ -14,10 +14,10 @@ from training.laws.markets import CLOCKS, opens
 from training.pipeline.bars import write_bars
 from training.pipeline.frames import bar_frame, bar_times, bar_values
 from training.pipeline.loading import load_bars
-from training.pipeline.origins import Origin
 from training.pipeline.timeframes import bucket_start, duration, resample
 from training.prepared import FeatureCache, prepare
 from training.previews import _shown
+from training.store.origins import Origin
 
 HOUR = 3_600_000_000
 SERVER = "a server on New York's close"

@@ -16,9 +16,9 @@ from tests.quick_work import asking
 from training.bar_series import SAMPLE_BARS, store_frame
 from training.models import Operation
 from training.pipeline.bars import read_bars, series_path
-from training.pipeline.coverage import DataError
 from training.pipeline.loading import load_bars
 from training.requests import effective_spec
+from training.store.coverage import DataError
 
 __all__ = ["asking"]  # a fixture
 STORED = "stored are 2000-03-01 to 2013-03-01"

@@ -25,8 +25,8 @@ from training.failures import BUG, DATA, RESOURCES, STRATEGY, TRANSIENT, Moment,
 from training.logs import log_path, log_tail
 from training.models import AuditEntry, Operation, Status
 from training.pipeline.bars import Unreachable
-from training.pipeline.coverage import DataError
 from training.reaper import Reaper
+from training.store.coverage import DataError
 from training.trainer.loop import Diverged
 from training.trainer.networks import NotEnoughMemory, TrainingError
 from training.workers import run_operation

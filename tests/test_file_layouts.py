@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from training.pipeline.bar_files import first_rows, read_bar_file
-from training.pipeline.coverage import DataError
-from training.pipeline.file_reading import Asked, Reading
+from training.store.coverage import DataError
+from training.store.reading import Asked, Reading
 
 METATRADER5 = (
     "<DATE>\t<TIME>\t<OPEN>\t<HIGH>\t<LOW>\t<CLOSE>\t<TICKVOL>\t<VOL>\t<SPREAD>\r\n"

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from training.pipeline.bar_files import read_bar_file
-from training.pipeline.coverage import DataError
-from training.pipeline.file_reading import Asked, Reading
-from training.pipeline.series_names import guess, same_instrument, timeframe_named
+from training.store.coverage import DataError
+from training.store.reading import Asked, Reading
+from training.store.series_names import guess, same_instrument, timeframe_named
 
 
 def read(

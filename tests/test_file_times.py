@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from training.pipeline.bar_files import read_bar_file
-from training.pipeline.coverage import DataError
-from training.pipeline.file_reading import Asked, Reading
+from training.store.coverage import DataError
+from training.store.reading import Asked, Reading
 
 
 def opens(

@@ -18,12 +18,12 @@ from strategies_app.grammar.schema import StrategySpec
 from training.bar_series import SAMPLE_BARS
 from training.pipeline.arguments import WrongArgument
 from training.pipeline.bars import read_bars, write_bars
-from training.pipeline.coverage import DataError, day_start
 from training.pipeline.frames import bar_times, fingerprint
 from training.pipeline.gate import admitted
 from training.pipeline.loading import RunBars
 from training.pipeline.synthetic import make_bars
 from training.recipe import FeatureCache, load_bars, predict_bars, prepare, train_strategy
+from training.store.coverage import DataError, day_start
 from training.testing import indicator_laws, label_laws, network_laws
 
 TEXT = """

@@ -21,9 +21,9 @@ from tests.pipeline_examples import (
     with_higher,
 )
 from training.core.values import Dataset, Rows, Splits
-from training.pipeline.coverage import DataError
 from training.pipeline.dataset import NO_EVENT, build_dataset
 from training.pipeline.splits import check_splits, cut_rows
+from training.store.coverage import DataError
 
 HOUR = 3_600_000_000
 SYMBOLS = ("AAA", "BBB")

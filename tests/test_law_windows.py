@@ -24,11 +24,11 @@ from tests.pipeline_examples import (
 )
 from training.core.values import Dataset, Splits
 from training.pipeline import cache
-from training.pipeline.coverage import DataError
 from training.pipeline.dataset import NO_EVENT, NO_WINDOW, build_dataset, build_features
 from training.pipeline.frames import bar_times
 from training.pipeline.loading import warm_up_bars
 from training.pipeline.splits import check_splits, cut_rows
+from training.store.coverage import DataError
 
 SYMBOLS = ("AAA", "BBB")
 EVENTS = {"source": "triple_barrier", "max_holding_period": 9, "vol_span": 6, "cusum_threshold": 1e-4, "compute_weights": True}

@@ -11,10 +11,10 @@ import pytest
 from tests.pipeline_examples import DAY, MONDAY, plain_market, strategy
 from tests.test_loading import day, spec_of
 from training.pipeline.bars import write_bars
-from training.pipeline.coverage import DataError
 from training.pipeline.dataset import build_dataset
 from training.pipeline.frames import bar_frame, bar_times, bar_values
 from training.pipeline.loading import load_bars
+from training.store.coverage import DataError
 
 
 def refusal(root: Path, **options: Any) -> str:

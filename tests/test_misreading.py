@@ -15,10 +15,10 @@ from django.core.management.base import CommandError
 from training.bar_series import origin_of, store_frame
 from training.models import BarSeries
 from training.pipeline.bars import read_bars
-from training.pipeline.file_reading import Reading
 from training.pipeline.frames import bar_frame, bar_times, bar_values
-from training.pipeline.origins import Origin
 from training.pipeline.synthetic import make_bars
+from training.store.origins import Origin
+from training.store.reading import Reading
 
 pytestmark = pytest.mark.django_db
 HOUR = 3_600_000_000

@@ -20,7 +20,6 @@ from tests.pipeline_examples import plain_market
 from tests.strategy_texts import SAMPLES, changed
 from training import previews
 from training.bar_series import load_samples, store_frame
-from training.pipeline.coverage import DataError
 from training.pipeline.dataset import fill_symbol
 from training.pipeline.features import bar_columns, plan_features
 from training.pipeline.frames import bar_times
@@ -29,6 +28,7 @@ from training.pipeline.indicators import compute
 from training.pipeline.labels import compute_labels
 from training.pipeline.loading import RunBars, load_bars
 from training.previews import PreviewError, preview
+from training.store.coverage import DataError
 
 TEXT = STRATEGY.format(name="seen", epochs=2, batch_size=128)
 

@@ -16,8 +16,8 @@ from training import explain, plans
 from training.core.footprint import batch_bytes
 from training.estimates import _work, seconds_for
 from training.models import Operation
-from training.pipeline.coverage import DataError, check_windows
 from training.requests import recorded_ranges, recorded_rows
+from training.store.coverage import DataError, check_windows
 from training.trained import open_model, predict_stored
 from training.trainer.networks import build_network
 

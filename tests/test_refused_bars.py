@@ -22,8 +22,8 @@ from training.bar_series import SAMPLE_BARS
 from training.inline import tell
 from training.models import BarSeries
 from training.pipeline.bars import bar_frame, bar_times, bar_values, read_bars, write_bars
-from training.pipeline.coverage import DataError
 from training.pipeline.loading import load_bars
+from training.store.coverage import DataError
 from training.workers import run_operation
 
 __all__ = ["asking"]  # a fixture

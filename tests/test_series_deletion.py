@@ -24,10 +24,10 @@ from training.bar_series import store_frame
 from training.models import AuditEntry, BarFetch, BarSeries, Operation, Status
 from training.operations import OperationError
 from training.pipeline.bars import read_bars, series_path
-from training.pipeline.coverage import DataError
-from training.pipeline.file_reading import Reading
-from training.pipeline.series_files import InUse, locked
 from training.requests import Actor
+from training.store.coverage import DataError
+from training.store.reading import Reading
+from training.store.series_files import InUse, locked
 
 OPEN = (Status.PENDING, Status.RUNNING, Status.CANCELLING)
 

@@ -19,8 +19,8 @@ from tests.quick_work import asking
 from tests.test_page_start import FORM, newest, planned
 from training import queues
 from training.models import BarSeries, Operation
-from training.pipeline.coverage import DataError, Ranges, check_stored, day_start, resolve_dates
 from training.pipeline.remarks import gathered
+from training.store.coverage import DataError, Ranges, check_stored, day_start, resolve_dates
 
 __all__ = ["asking"]
 MANY = [f"S{number:04}" for number in range(1000)]

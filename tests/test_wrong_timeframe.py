@@ -18,13 +18,13 @@ from strategies_app.grammar.vocabulary import TIMEFRAMES
 from training.bar_series import check_store, store_frame
 from training.models import BarSeries
 from training.pipeline.bars import read_bars, series_origin, write_bars
-from training.pipeline.coverage import DataError
 from training.pipeline.frames import bar_frame, bar_times
 from training.pipeline.loading import load_bars
-from training.pipeline.origins import Origin
 from training.pipeline.quality import timeframe_of, validate_bars
 from training.pipeline.spacing import wrong_timeframe
 from training.pipeline.synthetic import make_bars
+from training.store.coverage import DataError
+from training.store.origins import Origin
 
 MINUTE, HOUR, DAY = 60_000_000, 3_600_000_000, 86_400_000_000
 MONDAY = 1_420_416_000_000_000  # 2015-01-05 00:00 UTC

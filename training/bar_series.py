@@ -38,13 +38,13 @@ from training.pipeline.bars import (
     write_bars,
 )
 from training.pipeline.calendars import expected_bars, require_calendar
-from training.pipeline.coverage import DAY, day_start
-from training.pipeline.file_reading import AS_FOUND, Asked, Reading
 from training.pipeline.gaps import habit_of, holes
 from training.pipeline.misreading import refuse_misread
-from training.pipeline.origins import UNKNOWN, Origin, origin_after
 from training.pipeline.quality import bar_faults, quality
 from training.pipeline.spacing import refuse_wrong_timeframe, wrong_timeframe
+from training.store.coverage import DAY, day_start
+from training.store.origins import UNKNOWN, Origin, origin_after
+from training.store.reading import AS_FOUND, Asked, Reading
 
 SAMPLE_BARS = Path(__file__).resolve().parent / "sample_bars"
 

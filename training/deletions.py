@@ -28,9 +28,9 @@ from training.estimates import names_in
 from training.fetches import OPEN, is_lost
 from training.models import RESUMABLE, BarFetch, BarSeries, Checkpoint, Operation, Status, TrainedModel
 from training.operations import OperationError
-from training.pipeline.coverage import DAY, DataError, day_start, source_of
-from training.pipeline.series_files import locked, series_path
 from training.requests import Actor, audit, recorded_ranges
+from training.store.coverage import DAY, DataError, day_start, source_of
+from training.store.series_files import locked, series_path
 
 #: States in which no process will write any more, unless somebody resumes.
 FINAL = (Status.COMPLETED, *RESUMABLE)

@@ -219,6 +219,6 @@ def millis(micros: int) -> int:
 
 
 def day(micros: int) -> str:
-    from training.pipeline.coverage import day_of
+    from training.store.coverage import day_of
 
     return day_of(micros).isoformat()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from training.figures import CLASS_COLOURS, CLASS_DASHES
 
 if TYPE_CHECKING:
-    from training.pipeline.candles import Candles
+    from training.store.candles import Candles
 
 Figure = dict[str, Any]
 #: Classes without a colour of their own are shown in these, in order.

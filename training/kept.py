@@ -16,7 +16,7 @@ from training.api_shapes_operations import timeframes_of
 from training.bundles import bundle_folder, unread
 from training.core.signals import SIGNALS, signals_of_returns
 from training.models import Operation, TrainedModel
-from training.pipeline.coverage import DAY, DataError, day_of, day_start
+from training.store.coverage import DAY, DataError, day_of, day_start
 
 #: So many points are drawn at most: more than a screen can show are thinned to equal stretches.
 POINTS = 600
@@ -123,7 +123,7 @@ def _marks(said: Said, candles: dict[str, Any], names: list[str]) -> list[dict[s
 
 def _candles(operation: Operation, symbol: str, said: Said, starts: NDArray[np.int64]) -> dict[str, Any] | None:
     """One candle per stretch that begins at `starts`, from the bars that the training read; None if they are not stored."""
-    from training.pipeline.series_files import read_candles
+    from training.store.series_files import read_candles
 
     base = base_timeframe(operation)
     source = operation.sources.get(symbol, {}).get(base, base)

@@ -81,7 +81,7 @@ def in_times(ledger: dict[str, Any]) -> dict[str, Any]:
 
 
 def _names(symbols: tuple[str, ...]) -> str:
-    from training.pipeline.coverage import MOST_NAMES, named
+    from training.store.coverage import MOST_NAMES, named
 
     return ", ".join(symbols) if len(symbols) <= MOST_NAMES else f"{len(symbols):,}: {named(symbols)}"
 

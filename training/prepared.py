@@ -20,12 +20,12 @@ from training.core.values import Dataset, Splits
 from training.pipeline import cache as feature_cache
 from training.pipeline.arguments import require, require_call, require_threads
 from training.pipeline.checks import check_rows, lost_rows, set_columns
-from training.pipeline.coverage import MINIMUM_ROWS, DataError, few_bars
 from training.pipeline.dataset import MatrixOf, build_dataset, matrix_rows
 from training.pipeline.gate import admitted
 from training.pipeline.loading import RunBars
 from training.pipeline.remarks import gathered
 from training.pipeline.splits import check_splits, cut_rows
+from training.store.coverage import MINIMUM_ROWS, DataError, few_bars
 
 #: One class above this share of the training rows is worth a warning: "accuracy" is then easy and empty.
 ONE_SIDED = 0.95

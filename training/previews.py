@@ -87,9 +87,9 @@ def preview(text: str, symbol: str, timeframe: str | None = None, bars: int = BA
 
 def _last_bars(text: str, spec: StrategySpec, chosen: dict[str, Any], bars: int) -> tuple[RunBars, list[str]]:
     """The bars of a run over the last days that hold so many base bars; the same reading, warm-up and checks as in training."""
-    from training.pipeline.coverage import DAY, day_of, day_start, resolve_dates, source_of
     from training.pipeline.loading import load_bars, stored_ranges
-    from training.pipeline.series_files import read_candles
+    from training.store.coverage import DAY, day_of, day_start, resolve_dates, source_of
+    from training.store.series_files import read_candles
 
     root = Path(settings.STORE_DIR)
     ranges = stored_ranges(root, spec.symbols)
@@ -120,9 +120,9 @@ def _shown(run: RunBars, symbol: str, timeframe: str, begin: int) -> _Shown:
     """The bars of a timeframe from the one on that holds `begin`."""
     import numpy as np
 
-    from training.pipeline.coverage import duration
     from training.pipeline.features import bar_columns
     from training.pipeline.frames import bar_times
+    from training.store.coverage import duration
 
     frame = run.frames[symbol][timeframe]
     times = bar_times(frame)

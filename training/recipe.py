@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from strategies_app.grammar.schema import StrategySpec
 from training.core.values import Callback, Parts, Silent
 from training.pipeline.arguments import require, require_call, require_one_of, require_threads
-from training.pipeline.coverage import duration
 from training.pipeline.gate import admitted
 from training.pipeline.loading import RunBars, load_bars
 from training.predicted import Predictions, edge_of, predict_bars
 from training.prepared import FeatureCache, OnStage, Prepared, prepare, prepare_admitted
 from training.split_ledger import split_ledger
+from training.store.coverage import duration
 from training.trainer.analytics import Sink
 from training.trainer.bundle import Bundle
 from training.trainer.device import choose_device, devices, environment

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from training import label_words, measure_words
 from training.core.findings import counted
-from training.pipeline.coverage import day_of
+from training.store.coverage import day_of
 from training.verdict import baseline_name, baselines_of, is_of_returns, judge, percent
 
 Metrics = Mapping[str, Any]

@@ -21,8 +21,8 @@ from training import operations, queues
 from training.core.values import Refusal
 from training.mails import checked_address, mail_end
 from training.models import AuditEntry, BarSeries, Operation, Status
-from training.pipeline.bar_counts import check_bars
-from training.pipeline.coverage import Ranges, check_stored, check_windows, resolve_dates
+from training.store.bar_counts import check_bars
+from training.store.coverage import Ranges, check_stored, check_windows, resolve_dates
 
 #: Options of a request that change no value of the strategy.
 RUN_OPTIONS = ("detailed_analytics",)

@@ -80,8 +80,8 @@ def predict_stored(
     from pydantic import ValidationError
 
     from strategies_app.grammar.schema import StrategySpec
-    from training.pipeline.coverage import day_start
     from training.recipe import load_bars, predict_bars
+    from training.store.coverage import day_start
 
     trained = StrategySpec.model_validate(bundle.spec)
     if timeframe != trained.base_timeframe:
@@ -119,8 +119,8 @@ def predict_stored(
 def _changed_since(bundle: Bundle, symbol: str) -> list[str]:
     """A note if the bars that the model was trained on are not stored any more as they were."""
     from strategies_app.grammar.schema import StrategySpec
-    from training.pipeline.coverage import DataError, day_of
     from training.recipe import load_bars
+    from training.store.coverage import DataError, day_of
 
     trained = bundle.fingerprints.get(symbol)
     if trained is None:

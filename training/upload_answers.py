@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from training.pipeline.bar_files import Table
-    from training.pipeline.file_reading import FirstRows, Reading
+    from training.store.reading import FirstRows, Reading
 
 #: More rows than these, or more bytes when unpacked, are the command line's work.
 MOST_ROWS = 5_000_000
@@ -32,7 +32,7 @@ def inspect_upload(key: str) -> dict[str, Any]:
     and last bars, notes, problem and which option would settle it, conflict with what is stored."""
     from training.pipeline.bar_files import bars_of, first_rows, read_cells
     from training.pipeline.calendars import known_calendars
-    from training.pipeline.coverage import DataError
+    from training.store.coverage import DataError
 
     upload = _upload(key)
     told: dict[str, Any] = {"problem": "", "asked": "", "head": {}, "notes": [], "warnings": [], "bars": 0}
@@ -120,7 +120,7 @@ def _upload(key: str) -> Upload:
 
 
 def _reading(upload: Upload) -> Reading:
-    from training.pipeline.file_reading import Reading
+    from training.store.reading import Reading
 
     given = {field.name: upload.options[field.name] for field in fields(Reading)}
     return Reading(**{**given, "tz": given["tz"] or None, "columns": tuple(given["columns"])})
@@ -278,11 +278,11 @@ def _beside_stored(frame: pd.DataFrame, stored: pd.DataFrame | None, upload: Upl
     from django.conf import settings
 
     from training.pipeline.bars import merge_bars, series_origin
-    from training.pipeline.coverage import DataError
     from training.pipeline.frames import bar_times
     from training.pipeline.misreading import refuse_misread
-    from training.pipeline.origins import origin_after
     from training.pipeline.spacing import refuse_wrong_timeframe
+    from training.store.coverage import DataError
+    from training.store.origins import origin_after
 
     symbol, timeframe = upload.options["symbol"], upload.options["timeframe"]
     root, reading = Path(settings.STORE_DIR), _reading(upload)

@@ -26,8 +26,8 @@ from django.core.files.uploadhandler import FileUploadHandler, StopUpload
 
 from training import homes
 from training.core.values import Refusal
-from training.pipeline.file_lists import ENDINGS, bars_among, is_hidden
-from training.pipeline.series_names import guess
+from training.store.file_lists import ENDINGS, bars_among, is_hidden
+from training.store.series_names import guess
 
 #: What is neither loaded nor dropped goes after so long.
 KEPT_SECONDS = 86_400

@@ -16,8 +16,9 @@ from strategies_app.models import Strategy
 from strategies_app.samples import samples
 from strategies_app.stored import FoundStrategy, UnknownStrategy, stored_strategy
 from training.models import BarSeries
-from training.pipeline.bar_counts import check_bars
-from training.pipeline.coverage import (
+from training.requests import recorded_rows
+from training.store.bar_counts import check_bars
+from training.store.coverage import (  # fmt: skip
     DAY,
     DataError,
     Ranges,
@@ -28,8 +29,7 @@ from training.pipeline.coverage import (
     refuse_missing,
     resolve_dates,
     source_of,
-)  # fmt: skip
-from training.requests import recorded_rows
+)
 
 #: So many series are drawn, and so many sentences said on one field.
 MOST_LINES, MOST_SENTENCES = 24, 4

@@ -21,8 +21,8 @@ from training.figures_bars import Axis, candle_figure, coverage_strip, moment
 from training.models import BarSeries
 from training.pages.access import actor_of, page
 from training.pages.query import searched, without_page
-from training.pipeline.coverage import DataError
 from training.requests import audit
+from training.store.coverage import DataError
 from training.templatetags.words import sentence
 
 PER_PAGE = 200
@@ -137,9 +137,9 @@ def _spans(series: BarSeries) -> list[dict[str, Any]]:
 
 def _ends(series: BarSeries) -> list[dict[str, Any]]:
     """The first and the last bars, as lines of a table; between them one line that says how many were left out."""
-    from training.pipeline.candles import read_stored_candles
-    from training.pipeline.coverage import duration
-    from training.pipeline.series_files import read_candles
+    from training.store.candles import read_stored_candles
+    from training.store.coverage import duration
+    from training.store.series_files import read_candles
 
     root = Path(settings.STORE_DIR)
     step = duration(series.timeframe)
@@ -160,7 +160,7 @@ def _bar(time: int, column: list[float]) -> dict[str, Any]:
 @page("training.view_barseries")
 def candles(request: HttpRequest, symbol: str, timeframe: str) -> HttpResponse:
     """The figure of a series between `from` and `to` (ISO times or ms since 1970 UTC; no bound if not given)."""
-    from training.pipeline.candles import read_stored_candles
+    from training.store.candles import read_stored_candles
 
     shown = series_or_404(symbol, timeframe)
     try:

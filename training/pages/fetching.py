@@ -19,10 +19,10 @@ from training.models import BarFetch, BarSeries
 from training.pages.access import actor_of, page
 from training.pages.asking import without_worker
 from training.pages.data import series_or_404
-from training.pipeline.coverage import DAY, day_start
 from training.plain_requests import READ_AND_WRITE
 from training.queues import NoWorker
 from training.roles import is_admin
+from training.store.coverage import DAY, day_start
 from training.templatetags.words import sentence
 
 #: Offered while one types; ccxt knows about a hundred.

@@ -29,9 +29,9 @@ from training.models import TrainedModel
 from training.pages.access import actor_of, page
 from training.pages.asking import Told, ask, look, without_worker
 from training.pages.query import searched, without_page
-from training.pipeline.coverage import DAY, DataError, day_of, source_of
-from training.pipeline.series_names import file_name
 from training.requests import audit, recorded_ranges
+from training.store.coverage import DAY, DataError, day_of, source_of
+from training.store.series_names import file_name
 from training.templatetags.words import sentence
 from training.verdict import baseline_name, baselines_of, judge
 
@@ -270,7 +270,7 @@ def _clock(text: str, timeframe: str) -> str:
 
 
 def _figure(answer: dict[str, Any]) -> dict[str, Any] | None:
-    from training.pipeline.candles import read_stored_candles
+    from training.store.candles import read_stored_candles
 
     times = [round(moment(bar["timestamp"]).timestamp() * 1000) for bar in answer["bars"]]
     step = TIMEFRAMES[answer["timeframe"]] * 1_000_000

@@ -16,7 +16,7 @@ from training.measure_words import cells_of, heads_of, written
 from training.models import Operation, TrainedModel
 from training.pages import checks
 from training.pages.result_returns import returns_of
-from training.pipeline.coverage import day_of
+from training.store.coverage import day_of
 from training.verdict import baseline_name, baselines_of, judge, judged_split, rows_of
 
 Metrics = Mapping[str, Any]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from training.pipeline.coverage import DataError
 from training.pipeline.frames import Rows, time_text
 from training.pipeline.oddities import SPLITS, split_name
+from training.store.coverage import DataError
 
 Values = NDArray[np.float64]
 #: A step of the adjustment beyond this is a split or a very large dividend.

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from strategies_app.grammar.schema import StrategySpec
-from training.pipeline.coverage import DataError
+from training.store.coverage import DataError
 
 
 class WrongArgument(DataError, TypeError):

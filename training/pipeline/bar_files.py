@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from strategies_app.grammar.vocabulary import BAR_COLUMNS, PRICE_COLUMNS
 from training.core.findings import counted
 from training.pipeline.adjusting import adjusted
-from training.pipeline.coverage import DataError
 from training.pipeline.file_cells import Table, beginning, read_cells
 from training.pipeline.file_layouts import NUMERIC
 from training.pipeline.file_numbers import numbers_of
-from training.pipeline.file_reading import AS_FOUND, Asked, FirstRows, Reading, one_line
 from training.pipeline.file_series import own_rows
 from training.pipeline.file_times import opens_of
 from training.pipeline.frames import Rows, bar_frame, time_text
 from training.pipeline.quality import bar_faults, off_grid_warning
+from training.store.coverage import DataError
+from training.store.reading import AS_FOUND, Asked, FirstRows, Reading, one_line
 
 __all__ = ["FirstRows", "Reading", "Table", "bars_of", "first_rows", "read_bar_file", "read_cells"]
 

@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 from strategies_app.grammar.schema import is_symbol
 from strategies_app.grammar.vocabulary import BAR_COLUMNS, TIMEFRAMES, nearest
 from training.core.files import sync_folder
-from training.pipeline.coverage import DataError, load_command
 from training.pipeline.frames import bar_frame, bar_times, bar_values, empty_frame, fingerprint, time_text
 from training.pipeline.gaps import habit_of
 from training.pipeline.habits import Habit, unpacked
-from training.pipeline.origins import UNKNOWN, Origin
-from training.pipeline.series_files import locked, series_path
-from training.pipeline.series_names import symbol_of
+from training.store.coverage import DataError, load_command
+from training.store.origins import UNKNOWN, Origin
+from training.store.series_files import locked, series_path
+from training.store.series_names import symbol_of
 
 __all__ = [
     "DataError", "Merge", "bar_frame", "bar_table", "bar_times", "bar_values", "empty_frame", "file_sha256", "fingerprint",

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from strategies_app.grammar.vocabulary import TIMEFRAMES, nearest
 from training.core.findings import INFO, Finding
-from training.pipeline.coverage import DAY, DataError
 from training.pipeline.gaps import Expected, slots_of
+from training.store.coverage import DAY, DataError
 
 PACKAGE = "exchange_calendars"
 INSTALL = "in the folder of KTRDR Train run: pip install -c constraints.txt -e '.[calendars]'"

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from strategies_app.grammar.schema import RawInput, StrategySpec
 from training.core.findings import ERROR, INFO, WARNING, Finding, counted
 from training.core.values import Dataset, Splits
-from training.pipeline.coverage import DataError, named
 from training.pipeline.dataset import MISSING, NO_WINDOW
 from training.pipeline.drift import class_index, drift_word, stability_index
+from training.store.coverage import DataError, named
 
 #: Rows that likeness and drift are taken from, fewer of very many features (SAMPLE_VALUES numbers at most).
 SAMPLE, SAMPLE_VALUES = 10_000, 1 << 20

@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from strategies_app.grammar.schema import RegimeLabels, StrategySpec, TripleBarrierLabels
 from training.core.values import Dataset, Rows
 from training.pipeline import kernels
-from training.pipeline.coverage import DataError
 from training.pipeline.features import FeaturePlan, bar_columns, fill_matrix, indicator_outputs, plan_features
 from training.pipeline.frames import bar_times
 from training.pipeline.labels import LabelColumn, compute_labels, label_warm_up, look_ahead, uniqueness, weighs_rows
 from training.pipeline.loading import RunBars
 from training.pipeline.timeframes import duration
 from training.pipeline.together import Step, in_order
+from training.store.coverage import DataError
 
 OnStage = Callable[[str, float], None]
 MatrixOf = Callable[[int, int], NDArray[np.float32]]

@@ -21,14 +21,14 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from training.core.findings import counted
-from training.pipeline.coverage import DataError
 from training.pipeline.file_clocks import formatted
 from training.pipeline.file_heads import HEAD, Head, given_by_name, head_of, refuse_unassigned
 from training.pipeline.file_layouts import NUMERIC, PRICES
 from training.pipeline.file_numbers import NOTHING, Marks, decided, marks_given, proven
-from training.pipeline.file_reading import AS_FOUND, Asked, Reading, one_line
 from training.pipeline.file_times import Known
 from training.pipeline.frames import Rows
+from training.store.coverage import DataError
+from training.store.reading import AS_FOUND, Asked, Reading, one_line
 
 _TEXTS = ("timestamp", "date", "time", "symbol", "timeframe")
 _MISSING = sorted({form(word) for word in NOTHING for form in (str.lower, str.upper, str.title)} | {"NaN", "n/a"})

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from training.pipeline.coverage import DAY, DataError
-from training.pipeline.file_reading import Asked
 from training.pipeline.frames import Rows
+from training.store.coverage import DAY, DataError
+from training.store.reading import Asked
 
 Times = NDArray[np.int64]
 _OFFSET = r"\s*(?:Z|UTC|(?:GMT|UTC)?[+-]\d{1,2}(?::?\d{2})?|GMT)$"

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from strategies_app.grammar.vocabulary import nearest
-from training.pipeline.coverage import DataError
 from training.pipeline.file_layouts import (
     PRICES,
     SPELLINGS,
@@ -20,7 +19,8 @@ from training.pipeline.file_layouts import (
     roles_of,
     zone_named,
 )
-from training.pipeline.file_reading import LEFT_OUT, MEANINGS, Asked, Reading
+from training.store.coverage import DataError
+from training.store.reading import LEFT_OUT, MEANINGS, Asked, Reading
 
 DELIMITERS = "\t;|,"
 #: So much of a text is looked at to find out how it is written.

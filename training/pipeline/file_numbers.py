@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from training.pipeline.coverage import DataError
-from training.pipeline.file_reading import Asked, Reading
 from training.pipeline.frames import Rows
+from training.store.coverage import DataError
+from training.store.reading import Asked, Reading
 
 #: What may stand between thousands and never before decimals.
 _PLAIN_GAPS = "'’ \u00a0\u202f\u2009"

@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 
 from training.core.findings import counted
-from training.pipeline.coverage import DataError
 from training.pipeline.file_cells import Table
 from training.pipeline.file_layouts import NOT_COMPARED, bare_name
-from training.pipeline.file_reading import Asked
 from training.pipeline.frames import Rows
-from training.pipeline.series_names import same_instrument, timeframe_named
+from training.store.coverage import DataError
+from training.store.reading import Asked
+from training.store.series_names import same_instrument, timeframe_named
 
 #: So many names are shown of a file of many symbols.
 _SHOWN = 8

@@ -12,11 +12,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from strategies_app.grammar.vocabulary import nearest
-from training.pipeline.coverage import DAY, DataError, day_start
 from training.pipeline.file_clocks import Stamps, Times, formatted, iso_wall, microseconds, stamps_of
-from training.pipeline.file_reading import Asked
 from training.pipeline.frames import Rows, time_text
 from training.pipeline.spacing import wrong_timeframe
+from training.store.coverage import DAY, DataError, day_start
+from training.store.reading import Asked
 
 #: Bars of these are stamped with their date, whatever zone the file speaks of.
 DATED = ("1d", "1w")

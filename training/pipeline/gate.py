@@ -18,11 +18,11 @@ from strategies_app.grammar.schema import StrategySpec
 from strategies_app.grammar.vocabulary import PRICE_COLUMNS, TIMEFRAMES
 from training.core.findings import Finding, counted, refused
 from training.pipeline.arguments import WrongArgument, kind_of, require, require_spec
-from training.pipeline.coverage import DataError
 from training.pipeline.frames import bar_times, bar_values, fingerprint, is_untouched, time_text
 from training.pipeline.loading import RunBars, volume_indicators
 from training.pipeline.quality import FAULTS, bar_faults, is_sound, order_faults, stop, wrong_shape
 from training.pipeline.spacing import TOLD, wrong_timeframe
+from training.store.coverage import DataError
 
 #: µs; a start before it (1973) is seconds or milliseconds that were taken for µs.
 NOT_MICROSECONDS = 10**14

@@ -19,7 +19,13 @@ from strategies_app.grammar.vocabulary import PRICE_COLUMNS
 from training.core.findings import ERROR, Finding, iso, refused
 from training.pipeline.arguments import require, require_call, require_spec, require_threads
 from training.pipeline.bars import read_bars, series_habit, series_origin, series_range, stored_series
-from training.pipeline.coverage import (
+from training.pipeline.frames import bar_times, bar_values, fingerprint, time_text
+from training.pipeline.labels import label_warm_up
+from training.pipeline.quality import validate_bars
+from training.pipeline.spacing import TOLD
+from training.pipeline.timeframes import resample
+from training.pipeline.together import Step, in_order
+from training.store.coverage import (  # fmt: skip
     DAY,
     DataError,
     Ranges,
@@ -33,13 +39,7 @@ from training.pipeline.coverage import (
     source_note,
     source_of,
     useful_since,
-)  # fmt: skip
-from training.pipeline.frames import bar_times, bar_values, fingerprint, time_text
-from training.pipeline.labels import label_warm_up
-from training.pipeline.quality import validate_bars
-from training.pipeline.spacing import TOLD
-from training.pipeline.timeframes import resample
-from training.pipeline.together import Step, in_order
+)
 
 BySeries = Mapping[str, Mapping[str, int]]
 #: Warm-up is this many times the longest warm-up, so that a decaying recursion has forgotten its start.

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from strategies_app.grammar.vocabulary import TIMEFRAMES
 from training.core.findings import counted
-from training.pipeline.coverage import DataError
 from training.pipeline.frames import bar_times, bar_values, time_text
-from training.pipeline.origins import Origin
 from training.pipeline.spacing import length_text
+from training.store.coverage import DataError
+from training.store.origins import Origin
 
 #: Prices that differ by a factor differ by it everywhere, but for what rounding does.
 ROUNDING = 0.005

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from strategies_app.grammar.vocabulary import BAR_COLUMNS, PRICE_COLUMNS
 from training.core.findings import ERROR, Finding, counted, iso, refused
 from training.pipeline.calendars import expected_bars
-from training.pipeline.coverage import MINIMUM_ROWS, DataError
 from training.pipeline.frames import bar_times, bar_values, time_text
 from training.pipeline.gaps import Expected, Stretches, gaps_of, outside, slots_of, summary
 from training.pipeline.habits import Habit
@@ -22,6 +21,7 @@ from training.pipeline.oddities import spikes, split_jumps
 from training.pipeline.series_quality import Quality, off_grid
 from training.pipeline.spacing import timeframe_of as timeframe_of
 from training.pipeline.spacing import wrong_timeframe
+from training.store.coverage import MINIMUM_ROWS, DataError
 
 #: Shortest run of bars without volume, or with one and the same close, that is worth a word.
 STRETCH = 20

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from training.pipeline.coverage import named
+from training.store.coverage import named
 
 #: So many sentences that differ in symbol and figures alone are read one by one.
 FEW = 3

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from strategies_app.grammar.vocabulary import TIMEFRAMES
 from training.core.findings import ERROR, Finding, counted, iso
-from training.pipeline.coverage import DataError
 from training.pipeline.frames import time_text
+from training.store.coverage import DataError
 
 #: Fewer distances between bars than this prove nothing.
 FEW = 10

@@ -11,8 +11,8 @@ import numpy as np
 
 from strategies_app.grammar.schema import DataSplit
 from training.core.values import Dataset, Rows, Splits
-from training.pipeline.coverage import DataError
 from training.pipeline.dataset import NO_EVENT
+from training.store.coverage import DataError
 
 
 def cut_rows(dataset: Dataset, split: DataSplit) -> Splits:

@@ -10,8 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from training.pipeline import kernels
-from training.pipeline.coverage import DAY, SECOND, WEEK_ANCHOR, anchor, bucket_start, duration
 from training.pipeline.frames import bar_frame, bar_times, bar_values
+from training.store.coverage import DAY, SECOND, WEEK_ANCHOR, anchor, bucket_start, duration
 
 __all__ = ["DAY", "SECOND", "WEEK_ANCHOR", "anchor", "bucket_start", "duration", "known_positions", "resample"]
 

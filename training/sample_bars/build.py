@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from training.pipeline.bar_files import read_bar_file
 from training.pipeline.bars import FORMAT, bar_table, series_path
-from training.pipeline.file_reading import Reading
+from training.store.reading import Reading
 
 SYMBOLS = ("AAPL", "GOOG", "IBM", "MSFT")
 HERE = Path(__file__).resolve().parent

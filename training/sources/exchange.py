@@ -7,9 +7,9 @@ from typing import Any
 import ccxt
 import numpy as np
 
-from training.pipeline.coverage import DAY, duration
 from training.pipeline.frames import bar_frame, empty_frame
 from training.sources.source import Page, SourceError, Unavailable, WrongRequest, unknown
+from training.store.coverage import DAY, duration
 
 TIMEOUT_SECONDS = 10
 #: Bars asked at a time where an exchange does not say how many it gives.

@@ -17,9 +17,9 @@ from curl_cffi import requests
 from curl_cffi.requests.exceptions import RequestException
 from yfinance.exceptions import YFException, YFPricesMissingError, YFRateLimitError, YFTickerMissingError
 
-from training.pipeline.coverage import DAY, SECOND
 from training.pipeline.frames import bar_frame, empty_frame
 from training.sources.source import Page, SourceError, Unavailable, WrongRequest, unknown
+from training.store.coverage import DAY, SECOND
 
 #: Timeframe → days that Yahoo keeps of it (None: all), and days asked at a time.
 REACH: dict[str, tuple[int | None, int]] = {

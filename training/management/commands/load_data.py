@@ -14,8 +14,8 @@ from strategies_app.grammar.vocabulary import TIMEFRAMES
 if TYPE_CHECKING:
     from training.fetching import Fetch
     from training.models import BarSeries
-    from training.pipeline.file_lists import BarFile
-    from training.pipeline.file_reading import Reading
+    from training.store.file_lists import BarFile
+    from training.store.reading import Reading
 
 #: Options that only a file has, and only a source.
 OF_FILE = (
@@ -121,8 +121,8 @@ class Command(BaseCommand):
     def _load(self, symbol: str | None, timeframe: str | None, options: dict[str, Any]) -> None:
         """Load the files one after the other; of several, one that cannot be loaded does not stop the others."""
         from training.core.values import Refusal
-        from training.pipeline.file_lists import bar_files
-        from training.pipeline.file_reading import Reading
+        from training.store.file_lists import bar_files
+        from training.store.reading import Reading
 
         reading = Reading(**{name: options[name] for name in OF_FILE})
         files = bar_files(options["files"])
@@ -225,8 +225,8 @@ class Command(BaseCommand):
 
 def _series_of(file: BarFile, symbol: str | None, timeframe: str | None, several: bool) -> tuple[str, str]:
     """The series of a file: what was given, and else what its name says; an error if that says nothing."""
-    from training.pipeline.coverage import DataError
-    from training.pipeline.series_names import guess
+    from training.store.coverage import DataError
+    from training.store.series_names import guess
 
     named_symbol, named_timeframe = guess(file.name)
     symbol, timeframe = symbol or named_symbol, timeframe or named_timeframe
@@ -249,7 +249,7 @@ def _calendar(options: dict[str, Any]) -> str | None:
 
 def _wanted(symbol: str, timeframe: str, options: dict[str, Any]) -> Fetch:
     from training.fetching import Fetch
-    from training.pipeline.coverage import DAY, day_start
+    from training.store.coverage import DAY, day_start
 
     source, exchange = options["source"], options["exchange"]
     if exchange and source != "ccxt":

@@ -16,8 +16,8 @@ from pyarrow import csv
 
 from strategies_app.grammar.schema import SYMBOL_WORDS, is_symbol
 from strategies_app.grammar.vocabulary import BAR_COLUMNS, TIMEFRAMES, nearest
-from training.pipeline.coverage import DataError, load_command
-from training.pipeline.series_names import file_name
+from training.store.coverage import DataError, load_command
+from training.store.series_names import file_name
 
 #: Lines of CSV that are made together.
 CSV_ROWS = 16_384

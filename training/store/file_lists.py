@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from training.pipeline.coverage import DataError
+from training.store.coverage import DataError
 
 _TABLES = (".csv", ".tsv", ".parquet", ".pq", ".gz")
 #: Taken only where there are no others: archives explain themselves in texts.

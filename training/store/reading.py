@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from training.pipeline.coverage import DataError
+from training.store.coverage import DataError
 
 #: What a column may be said to hold, in the words of `--columns`; "" or "-" leaves it out.
 MEANINGS = (

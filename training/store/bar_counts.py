@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from strategies_app.grammar.schema import StrategySpec
 from training.core.findings import Finding, refused
-from training.pipeline.coverage import (
+from training.store.coverage import (  # fmt: skip
     DAY,
     MINIMUM_ROWS,
     DataError,
@@ -26,8 +26,8 @@ from training.pipeline.coverage import (
     nothing_inside,
     resolve_dates,
     source_of,
-)  # fmt: skip
-from training.pipeline.series_files import series_path, stored_times
+)
+from training.store.series_files import series_path, stored_times
 
 #: Symbol → stored timeframe → number of bars.
 Rows = Mapping[str, Mapping[str, int]]

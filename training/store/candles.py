@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from strategies_app.grammar.vocabulary import BAR_COLUMNS, TIMEFRAMES
-from training.pipeline.coverage import DAY, SECOND, WEEK_ANCHOR, DataError, load_command
-from training.pipeline.series_files import series_path
+from training.store.coverage import DAY, SECOND, WEEK_ANCHOR, DataError, load_command
+from training.store.series_files import series_path
 
 #: Candles that a chart shows at most.
 MOST = 1_500

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 
-from training.pipeline.file_reading import Reading
+from training.store.reading import Reading
 
 
 @dataclass(frozen=True)
