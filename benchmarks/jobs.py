@@ -71,9 +71,9 @@ class Training:
         from strategies_app.models import Strategy
         from training.pipeline.frames import bar_times
         from training.pipeline.loading import RunBars
+        from training.pipeline.prepare import prepare
         from training.pipeline.synthetic import make_bars
         from training.pipeline.timeframes import duration, resample
-        from training.prepared import prepare
 
         plain = pipeline.strategy().plain()
         plain["model"]["architecture"] |= {"hidden_layers": [128, 64, 32], "dropout": 0.2}

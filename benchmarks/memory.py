@@ -105,7 +105,7 @@ class Peak:
 def once(root: str, shape: Shape) -> None:
     """In the child: train, and print what the run took at most beside the program, what the plan said, and the program."""
     from training import recipe
-    from training.prepared import footprint_of
+    from training.pipeline.prepare import footprint_of
 
     spec = strategy(shape)
     program = program_now()

@@ -20,7 +20,7 @@ from training.core.values import Dataset
 from training.pipeline.checks import ALIKE, Checked, SetColumns, check_rows, set_columns
 from training.pipeline.drift import LARGE, MODERATE, class_index, drift_word, stability_index
 from training.pipeline.loading import load_bars
-from training.prepared import prepare
+from training.pipeline.prepare import prepare
 from training.store.coverage import DataError
 
 #: Column 0 is raw, 1 to 4 are two fuzzy sets of two memberships.

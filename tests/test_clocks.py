@@ -14,8 +14,8 @@ from training.laws.markets import CLOCKS, opens
 from training.pipeline.bars import write_bars
 from training.pipeline.frames import bar_frame, bar_times, bar_values
 from training.pipeline.loading import load_bars
+from training.pipeline.prepare import FeatureCache, prepare
 from training.pipeline.timeframes import bucket_start, duration, resample
-from training.prepared import FeatureCache, prepare
 from training.previews import _shown
 from training.store.origins import Origin
 

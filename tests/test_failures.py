@@ -169,7 +169,7 @@ def test_what_passes_is_tried_again_so_often_with_growing_pauses(
     def away(*arguments: Any) -> Any:
         raise RedisGone("away")
 
-    monkeypatch.setattr("training.prepared.cut_rows", away)
+    monkeypatch.setattr("training.pipeline.prepare.cut_rows", away)
     pauses, reaper = [], Reaper()
     for attempt in (1, 2):
         before = timezone.now()

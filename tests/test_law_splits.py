@@ -218,7 +218,7 @@ def test_swapped_sides_are_found(sound: tuple[Dataset, Splits]) -> None:
 
 
 def test_every_run_takes_the_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    from training import prepared
+    from training.pipeline import prepare
 
     def leaking(dataset: Dataset, split: DataSplit) -> Splits:
         splits = cut_rows(dataset, split)
@@ -230,7 +230,7 @@ def test_every_run_takes_the_second_look(monkeypatch: pytest.MonkeyPatch) -> Non
     frames = {
         s: with_higher(market_with_holes("1h", "4h", n, bars=500, buckets=30), ("1h",), False, n) for n, s in enumerate(SYMBOLS)
     }
-    prepared.prepare(spec, run_bars(spec, frames))
-    monkeypatch.setattr(prepared, "cut_rows", leaking)
+    prepare.prepare(spec, run_bars(spec, frames))
+    monkeypatch.setattr(prepare, "cut_rows", leaking)
     with pytest.raises(AssertionError, match=r"known at|label ends after the cut"):
-        prepared.prepare(spec, run_bars(spec, frames))
+        prepare.prepare(spec, run_bars(spec, frames))

@@ -25,8 +25,8 @@ from training.pipeline import cache
 from training.pipeline.bars import write_bars
 from training.pipeline.dataset import build_dataset
 from training.pipeline.loading import load_bars
+from training.pipeline.prepare import FeatureCache, is_in_file, prepare
 from training.pipeline.synthetic import make_bars
-from training.prepared import FeatureCache, is_in_file, prepare
 from training.trainer.networks import build_network, parameter_count
 from training.workers import run_operation
 

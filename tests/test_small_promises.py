@@ -20,8 +20,8 @@ from training.models import Operation
 from training.pipeline.bars import read_bars, write_bars
 from training.pipeline.frames import bar_frame, bar_times, bar_values
 from training.pipeline.loading import load_bars
+from training.pipeline.prepare import prepare
 from training.pipeline.synthetic import make_bars
-from training.prepared import prepare
 from training.store.coverage import DataError
 from training.trained import open_model, predict_stored
 from training.workers import run_operation

@@ -20,9 +20,9 @@ from training.models import Operation
 from training.pipeline.bars import read_bars, write_bars
 from training.pipeline.frames import bar_frame, bar_times, bar_values
 from training.pipeline.loading import load_bars
+from training.pipeline.prepare import prepare
 from training.pipeline.timeframes import resample
 from training.plans import plan
-from training.prepared import prepare
 from training.progress import Progress
 from training.store.coverage import DataError, day_start, source_of
 from training.workers import run_operation

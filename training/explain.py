@@ -15,7 +15,7 @@ from training.models import TrainedModel
 from training.trained import ModelError, open_model
 
 if TYPE_CHECKING:
-    from training.prepared import Prepared
+    from training.pipeline.prepare import Prepared
     from training.trainer.bundle import Bundle
 
 #: A question has 30 s: so much of it goes into shuffling, and of so many rows at most (of windows fewer, but never so few).
@@ -95,7 +95,7 @@ def _rows_again(bundle: Bundle, spec: StrategySpec) -> Prepared:
     import numpy as np
 
     from training.pipeline.loading import load_bars
-    from training.prepared import FeatureCache, prepare
+    from training.pipeline.prepare import FeatureCache, prepare
 
     used = {"first_bars": bundle.first_bars, "sources": bundle.sources}
     bars = load_bars(spec, Path(settings.STORE_DIR), threads=settings.DATA_THREADS, **used)

@@ -23,8 +23,8 @@ from training.pipeline.frames import bar_times, bar_values, fingerprint, time_te
 from training.pipeline.labels import label_warm_up
 from training.pipeline.quality import validate_bars
 from training.pipeline.spacing import TOLD
+from training.pipeline.threads import Step, in_order
 from training.pipeline.timeframes import resample
-from training.pipeline.together import Step, in_order
 from training.store.coverage import (  # fmt: skip
     DAY,
     DataError,

@@ -17,7 +17,7 @@ from training.pipeline.calendars import expected_bars
 from training.pipeline.frames import bar_times, bar_values, time_text
 from training.pipeline.gaps import Expected, Stretches, gaps_of, outside, slots_of, summary
 from training.pipeline.habits import Habit
-from training.pipeline.oddities import spikes, split_jumps
+from training.pipeline.outliers import spikes, split_jumps
 from training.pipeline.series_quality import Quality, off_grid
 from training.pipeline.spacing import timeframe_of as timeframe_of
 from training.pipeline.spacing import wrong_timeframe

@@ -9,7 +9,7 @@ from typing import Any
 from training.core.findings import INFO, Finding, counted, iso
 from training.pipeline.frames import time_text
 from training.pipeline.gaps import Stretches
-from training.pipeline.oddities import Jump, Spike
+from training.pipeline.outliers import Jump, Spike
 
 #: So many are kept with a series; the finding has their number.
 MOST_SPIKES = 100
