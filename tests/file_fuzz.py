@@ -25,8 +25,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from strategies_app.grammar.vocabulary import TIMEFRAMES
-from training.pipeline.bar_files import first_rows, read_bar_file
 from training.pipeline.frames import bar_times, bar_values
+from training.readers.bar_files import first_rows, read_bar_file
 from training.store.coverage import DataError
 from training.store.reading import Reading
 

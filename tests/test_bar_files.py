@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.pipeline.bar_files import read_bar_file
 from training.pipeline.bars import DataError, bar_times, bar_values
 from training.pipeline.synthetic import make_bars, with_holes
+from training.readers.bar_files import read_bar_file
 from training.store.reading import Reading
 
 HEADER = "timestamp,open,high,low,close,volume\n"

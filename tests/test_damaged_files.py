@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.file_fuzz import campaign
-from training.pipeline import file_cells
-from training.pipeline.bar_files import first_rows, read_bar_file
 from training.pipeline.bars import DataError, bar_frame
 from training.pipeline.synthetic import make_bars
+from training.readers import cells
+from training.readers.bar_files import first_rows, read_bar_file
 
 BARS = make_bars(200, "1h", seed=1)
 
@@ -111,7 +111,7 @@ def test_ctrl_c_while_a_table_is_read_is_ctrl_c(tmp_path: Path, monkeypatch: pyt
         def read(self, size: int | None = -1) -> bytes:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(file_cells.io, "BytesIO", Pressed)
+    monkeypatch.setattr(cells.io, "BytesIO", Pressed)
     with pytest.raises(KeyboardInterrupt):
         read_bar_file(path, "1h")
 

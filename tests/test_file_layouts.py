@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from training.pipeline.bar_files import first_rows, read_bar_file
+from training.readers.bar_files import first_rows, read_bar_file
 from training.store.coverage import DataError
 from training.store.reading import Asked, Reading
 

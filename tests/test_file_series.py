@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from training.pipeline.bar_files import read_bar_file
+from training.readers.bar_files import read_bar_file
 from training.store.coverage import DataError
 from training.store.reading import Asked, Reading
 from training.store.series_names import guess, same_instrument, timeframe_named

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from training.pipeline.bar_files import read_bar_file
+from training.readers.bar_files import read_bar_file
 from training.store.coverage import DataError
 from training.store.reading import Asked, Reading
 

@@ -11,12 +11,12 @@ import pytest
 from strategies_app.grammar.reader import read_strategy
 from tests.result_examples import text_of
 from training.bar_series import SAMPLE_BARS
-from training.pipeline.bar_files import read_bar_file
 from training.pipeline.bars import bar_frame, bar_times, bar_values, read_bars, write_bars
 from training.pipeline.frames import time_text
 from training.pipeline.loading import load_bars
 from training.pipeline.quality import quality, validate_bars
 from training.pipeline.synthetic import make_bars
+from training.readers.bar_files import read_bar_file
 from training.store.reading import Reading
 
 RAW = Path(__file__).parents[2] / "shared" / "data"

@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 
 from strategies_app.grammar.vocabulary import BAR_COLUMNS, TIMEFRAMES
-from training.pipeline.bar_files import read_bar_file
 from training.pipeline.bars import DataError, bar_frame, bar_times, bar_values, time_text
 from training.pipeline.quality import quality
 from training.pipeline.quality import validate_bars as inspect_bars
 from training.pipeline.synthetic import make_bars, with_holes
+from training.readers.bar_files import read_bar_file
 
 RAW = Path(__file__).parents[2] / "shared" / "data"
 needs_raw = pytest.mark.skipif(not RAW.is_dir(), reason="the raw bars are not here")

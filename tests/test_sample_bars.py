@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from training.pipeline.bar_files import read_bar_file
 from training.pipeline.bars import bar_values, read_bars, series_range, stored_series, time_text
 from training.pipeline.quality import quality, validate_bars
+from training.readers.bar_files import read_bar_file
 from training.sample_bars.build import HERE, SYMBOLS, build
 
 RAW = Path(__file__).parents[2] / "shared" / "data"

@@ -16,8 +16,8 @@ from tests.api_examples import Examples, send
 from training import downloads
 from training.bar_series import store_frame
 from training.models import AuditEntry
-from training.pipeline.bar_files import read_bar_file
 from training.pipeline.bars import bar_frame, fingerprint, read_bars, series_path
+from training.readers.bar_files import read_bar_file
 from training.store import series_files
 
 MINUTE = 60_000_000

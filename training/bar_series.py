@@ -20,7 +20,6 @@ from training import homes
 from training.core.files import uninterrupted
 from training.core.findings import Finding, counted, iso
 from training.models import BarSeries
-from training.pipeline.bar_files import read_bar_file
 from training.pipeline.bars import (
     DataError,
     Merge,
@@ -42,6 +41,7 @@ from training.pipeline.gaps import habit_of, holes
 from training.pipeline.misreading import refuse_misread
 from training.pipeline.quality import bar_faults, quality
 from training.pipeline.spacing import refuse_wrong_timeframe, wrong_timeframe
+from training.readers.bar_files import read_bar_file
 from training.store.coverage import DAY, day_start
 from training.store.origins import UNKNOWN, Origin, origin_after
 from training.store.reading import AS_FOUND, Asked, Reading

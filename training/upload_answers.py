@@ -16,7 +16,7 @@ from training.uploads import Upload, UploadError, drop, guess, read
 if TYPE_CHECKING:
     import pandas as pd
 
-    from training.pipeline.bar_files import Table
+    from training.readers.bar_files import Table
     from training.store.reading import FirstRows, Reading
 
 #: More rows than these, or more bytes when unpacked, are the command line's work.
@@ -30,8 +30,8 @@ SHOWN = 5
 def inspect_upload(key: str) -> dict[str, Any]:
     """What is in the file: its first rows with the meaning of each column, the timeframe that its times show, range, first
     and last bars, notes, problem and which option would settle it, conflict with what is stored."""
-    from training.pipeline.bar_files import bars_of, first_rows, read_cells
     from training.pipeline.calendars import known_calendars
+    from training.readers.bar_files import bars_of, first_rows, read_cells
     from training.store.coverage import DataError
 
     upload = _upload(key)
@@ -201,8 +201,8 @@ def _shown_timeframe(table: Table) -> str:
     """The timeframe that the distances between the times show, whatever their zone and whoever's bars they are; "" for none."""
     import numpy as np
 
-    from training.pipeline.file_times import opens_of
     from training.pipeline.spacing import timeframe_of
+    from training.readers.times import opens_of
 
     times, _ = opens_of(table.columns["timestamp"], "1m", "UTC", table.rows, table.known)
     return timeframe_of(np.unique(times)) or ""

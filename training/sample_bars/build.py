@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from training.pipeline.bar_files import read_bar_file
 from training.pipeline.bars import FORMAT, bar_table, series_path
+from training.readers.bar_files import read_bar_file
 from training.store.reading import Reading
 
 SYMBOLS = ("AAPL", "GOOG", "IBM", "MSFT")

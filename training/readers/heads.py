@@ -8,17 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from strategies_app.grammar.vocabulary import nearest
-from training.pipeline.file_layouts import (
-    PRICES,
-    SPELLINGS,
-    Layout,
-    bare_name,
-    by_names,
-    by_shape,
-    is_names,
-    roles_of,
-    zone_named,
-)
+from training.readers.layouts import PRICES, SPELLINGS, Layout, bare_name, by_names, by_shape, is_names, roles_of, zone_named
 from training.store.coverage import DataError
 from training.store.reading import LEFT_OUT, MEANINGS, Asked, Reading
 

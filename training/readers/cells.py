@@ -21,12 +21,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from training.core.findings import counted
-from training.pipeline.file_clocks import formatted
-from training.pipeline.file_heads import HEAD, Head, given_by_name, head_of, refuse_unassigned
-from training.pipeline.file_layouts import NUMERIC, PRICES
-from training.pipeline.file_numbers import NOTHING, Marks, decided, marks_given, proven
-from training.pipeline.file_times import Known
 from training.pipeline.frames import Rows
+from training.readers.clocks import formatted
+from training.readers.heads import HEAD, Head, given_by_name, head_of, refuse_unassigned
+from training.readers.layouts import NUMERIC, PRICES
+from training.readers.numbers import NOTHING, Marks, decided, marks_given, proven
+from training.readers.times import Known
 from training.store.coverage import DataError
 from training.store.reading import AS_FOUND, Asked, Reading, one_line
 

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from strategies_app.grammar.vocabulary import BAR_COLUMNS, PRICE_COLUMNS
 from training.core.findings import counted
-from training.pipeline.adjusting import adjusted
-from training.pipeline.file_cells import Table, beginning, read_cells
-from training.pipeline.file_layouts import NUMERIC
-from training.pipeline.file_numbers import numbers_of
-from training.pipeline.file_series import own_rows
-from training.pipeline.file_times import opens_of
 from training.pipeline.frames import Rows, bar_frame, time_text
 from training.pipeline.quality import bar_faults, off_grid_warning
+from training.readers.adjusting import adjusted
+from training.readers.cells import Table, beginning, read_cells
+from training.readers.layouts import NUMERIC
+from training.readers.numbers import numbers_of
+from training.readers.series_columns import own_rows
+from training.readers.times import opens_of
 from training.store.coverage import DataError
 from training.store.reading import AS_FOUND, Asked, FirstRows, Reading, one_line
 

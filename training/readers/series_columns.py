@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from training.core.findings import counted
-from training.pipeline.file_cells import Table
-from training.pipeline.file_layouts import NOT_COMPARED, bare_name
 from training.pipeline.frames import Rows
+from training.readers.cells import Table
+from training.readers.layouts import NOT_COMPARED, bare_name
 from training.store.coverage import DataError
 from training.store.reading import Asked
 from training.store.series_names import same_instrument, timeframe_named

@@ -12,9 +12,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from strategies_app.grammar.vocabulary import nearest
-from training.pipeline.file_clocks import Stamps, Times, formatted, iso_wall, microseconds, stamps_of
 from training.pipeline.frames import Rows, time_text
 from training.pipeline.spacing import wrong_timeframe
+from training.readers.clocks import Stamps, Times, formatted, iso_wall, microseconds, stamps_of
 from training.store.coverage import DAY, DataError, day_start
 from training.store.reading import Asked
 
