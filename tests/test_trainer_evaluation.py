@@ -16,7 +16,7 @@ from training.core.values import Silent
 from training.trainer.baselines import COMPARED, baselines, known_last
 from training.trainer.evaluation import evaluate, probabilities, rows_digest
 from training.trainer.loop import fit
-from training.trainer.measures import confusion, measures
+from training.trainer.metrics import confusion, measures
 from training.trainer.networks import build_network
 from training.trainer.recurrent import evaluation_rows
 

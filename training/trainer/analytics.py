@@ -13,10 +13,10 @@ import torch
 from torch import nn
 
 from training.core.values import EpochMetrics
-from training.trainer.certainty import of_classes, of_returns
+from training.trainer.confidence import of_classes, of_returns
 from training.trainer.evaluation import in_returns
 from training.trainer.recurrent import gather, window_of
-from training.trainer.step_watch import StepWatch, layer_of
+from training.trainer.update_statistics import StepWatch, layer_of
 from training.trainer.validation import Validation
 
 #: What takes a record; called once per epoch, before the epoch's own report.

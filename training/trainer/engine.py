@@ -20,7 +20,7 @@ from training.trainer.losses import row_weights
 from training.trainer.optimizers import Clip, Flat, make_clip, make_optimizer, optimizer_tensors, restore_optimizer
 from training.trainer.placement import Placed
 from training.trainer.stability import not_finite
-from training.trainer.step_watch import StepWatch
+from training.trainer.update_statistics import StepWatch
 
 
 class EpochSums(NamedTuple):

@@ -20,7 +20,8 @@ from torch import nn
 
 from strategies_app.grammar.schema import Training
 from training.core.values import Dataset, independent_rows, rows_by_symbol
-from training.trainer import batches, measures, returns
+from training.trainer import batches, returns
+from training.trainer import metrics as measures
 from training.trainer.baselines import baselines, return_baselines
 from training.trainer.losses import mean_loss
 from training.trainer.networks import padded, padded_width

@@ -7,7 +7,7 @@ from torch import nn
 
 from strategies_app.grammar.schema import Training
 from training.core.values import Dataset, EpochMetrics, Splits
-from training.trainer import batches, measures, returns
+from training.trainer import batches, metrics, returns
 from training.trainer.evaluation import in_returns, split_logits
 from training.trainer.losses import mean_loss
 from training.trainer.placement import Placed
@@ -37,12 +37,12 @@ class Validation:
         if self.scale is not None:
             told = returns.measures(in_returns(logits, self.scale), self.realised, self.centre)
             return {"val_loss": loss, **{f"val_{name}": told[name] for name in returns.MEASURES}}
-        matrix = measures.confusion(self.labels, logits.argmax(dim=1).numpy(), len(self.class_names))
+        matrix = metrics.confusion(self.labels, logits.argmax(dim=1).numpy(), len(self.class_names))
         shares = matrix.sum(axis=0) / matrix.sum()
         return {
             "val_loss": loss,
-            "val_accuracy": measures.accuracy(matrix),
-            "val_balanced_accuracy": measures.balanced_accuracy(matrix),
-            "val_mcc": measures.correlation(matrix),
+            "val_accuracy": metrics.accuracy(matrix),
+            "val_balanced_accuracy": metrics.balanced_accuracy(matrix),
+            "val_mcc": metrics.correlation(matrix),
             "predicted_shares": dict(zip(self.class_names, shares.tolist(), strict=True)),
         }

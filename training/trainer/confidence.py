@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.trainer import measures
+from training.trainer import metrics
 
 #: Bins of confidence and of entropy over [0, 1], of the calibration curve, and of residuals over ± RESIDUAL_WIDTH deviations.
 BINS, CALIBRATION_BINS, RESIDUAL_BINS, RESIDUAL_WIDTH = 20, 15, 24, 3.0
@@ -22,7 +22,7 @@ def of_classes(labels: NDArray[np.int64], chances: NDArray[np.float64], names: S
     −Σ p ln p / ln k: 0 sure, 1 all classes alike (Shannon, 1948).
     """
     called, confidence = chances.argmax(axis=1), chances.max(axis=1)
-    matrix = measures.confusion(labels, called, len(names))
+    matrix = metrics.confusion(labels, called, len(names))
     entropy = -(chances * np.log(np.where(chances > 0, chances, 1.0))).sum(axis=1) / np.log(max(len(names), 2))
     right = called == labels
     return {
