@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.pairs import Losses, difference
+from training.results.pairs import Losses, difference
 
 Floats = NDArray[np.float64]
 

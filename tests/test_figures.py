@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from strategies_app.grammar.vocabulary import LABEL_CLASSES
-from training import figures, figures_compare, figures_returns
+from training.results import figures, figures_compare, figures_returns
 
 STATIC = Path(figures.__file__).parent / "static" / "training"
 HISTORY = [

@@ -13,9 +13,10 @@ import pytest
 
 from tests.api_examples import make_examples
 from tests.homes import until
-from training import figures_use, machine_use, workers
+from training import machine_use, workers
 from training.machine_use import MachineUse, Meter, Points, open_card
 from training.models import ResourceUse
+from training.results import figures_use
 
 
 class NVMLError(Exception):

@@ -17,9 +17,9 @@ from training import deletions
 from training.analytics import judged
 from training.analytics_files import FILES, Journal
 from training.analytics_keeping import folder_of
-from training.figures_analytics import MOST_EPOCHS, plateaus, thinned
 from training.models import AuditEntry, Operation, Status
 from training.requests import Actor
+from training.results.figures_analytics import MOST_EPOCHS, plateaus, thinned
 
 __all__ = ["asking"]
 

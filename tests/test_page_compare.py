@@ -17,7 +17,7 @@ from training import comparing
 from training.comparing import Run, axes_of, comparability, flat, run_of, settings_table, whom_to_trust
 from training.core.files import FolderError
 from training.models import Operation, Status, TrainedModel
-from training.pairs import Losses, are_of_the_same_rows
+from training.results.pairs import Losses, are_of_the_same_rows
 
 
 def words_of(client: Client, *runs: Operation, **given: str) -> str:

@@ -13,9 +13,9 @@ from tests.api_examples import TEXT, Examples
 from tests.quick_work import asking, work, worked
 from tests.strategy_texts import changed
 from training import quick
-from training.figures_preview import candles_figure, membership_figure
 from training.pages import previews
 from training.previews import preview
+from training.results.figures_preview import candles_figure, membership_figure
 
 __all__ = ["asking"]
 ADDRESS = "/previews/"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.comparing import named
-from training.pairs import Losses, autocovariances, block_length, bootstrap_variance, difference, student
+from training.results.pairs import Losses, autocovariances, block_length, bootstrap_variance, difference, student
 
 
 def of(values: list[float] | np.ndarray, symbols: int = 1, life: float = 1.0) -> Losses:

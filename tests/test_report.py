@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from training.report import verdict
+from training.results.report import verdict
 
 
 def figures(ours: float, theirs: float, mcc: float) -> dict[str, object]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from training.verdict import judge, summary_of
+from training.results.verdict import judge, summary_of
 
 
 def side(accuracy: float, mcc: float, *others: tuple[str, float, float], matrix: Any = None) -> dict[str, Any]:

@@ -38,10 +38,10 @@ from training.bundles import bundle_zip, provenance
 from training.core.files import FolderError
 from training.core.findings import counted
 from training.core.values import Refusal
-from training.measure_words import columns_of, heads_of
 from training.models import BarSeries, Checkpoint, TrainedModel
 from training.requests import Actor, audit
-from training.verdict import baseline_name, is_of_returns
+from training.results.metric_table import columns_of, heads_of
+from training.results.verdict import baseline_name, is_of_returns
 
 
 def ask_then_delete(
@@ -234,7 +234,7 @@ def _figures(measured: dict[str, Any], side: dict[str, Any]) -> tuple[str, ...]:
 
 def verdict_of(model: TrainedModel) -> str:
     """The verdict in words, as the command line says it; empty while nothing was measured."""
-    from training.report import verdict
+    from training.results.report import verdict
 
     return verdict(model.metrics) if _judged(model)[1].get("baseline") else ""
 

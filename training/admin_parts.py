@@ -19,7 +19,7 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from training.verdict import percent
+from training.results.verdict import percent
 
 NOTHING = "–"
 DAY = 86_400

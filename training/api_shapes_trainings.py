@@ -13,7 +13,7 @@ from pydantic import WithJsonSchema, model_validator
 from training.api_shapes import Name, Path, Request
 from training.api_shapes_operations import Failure
 from training.models import Operation, TrainedModel
-from training.verdict import baselines_of
+from training.results.verdict import baselines_of
 
 
 class Start(Request):

@@ -13,7 +13,7 @@ from training.api_shapes_operations import symbols_of, timeframes_of
 from training.core.files import FolderError
 from training.kept import kept_predictions
 from training.models import Operation
-from training.pairs import Difference, Losses, are_of_the_same_rows, difference
+from training.results.pairs import Difference, Losses, are_of_the_same_rows, difference
 
 
 @dataclass(frozen=True, eq=False)

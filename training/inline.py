@@ -86,7 +86,7 @@ def tell(operation_id: str, status: str, console: Console, program: str) -> None
         console.print(f"stopped: {SUPERSEDED}")
         return
     if status == Status.COMPLETED:
-        from training.report import result_tables
+        from training.results.report import result_tables
         from training.trainer.bundle import load_bundle
 
         model = operation.trained_model

@@ -11,7 +11,7 @@ from django.db import models
 from django.utils import timezone
 
 from strategies_app.models import StrategyVersion
-from training.verdict import summary_of
+from training.results.verdict import summary_of
 
 
 class Status(models.TextChoices):

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 def summarize(apps, schema_editor):
     """Models that were trained before get the figures that lists sort by."""
-    from training.verdict import summary_of
+    from training.results.verdict import summary_of
 
     for model in apps.get_model('training', 'TrainedModel').objects.iterator(chunk_size=50):
         model.summary = summary_of(model.metrics)

@@ -11,7 +11,7 @@ from django.db.models import Case, IntegerField, Q, QuerySet, Value, When
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 
-from training import figures_use, requests
+from training import requests
 from training.estimates import names_in
 from training.logs import log_tail
 from training.models import LIVE, RESUMABLE, AuditEntry, Operation, Status
@@ -21,6 +21,7 @@ from training.pages.access import actor_of, must_control, operation_or_404, page
 from training.pages.query import searched, without_page
 from training.progress import STAGES
 from training.queues import NoWorker
+from training.results import figures_use
 from training.roles import may_control
 from training.waiting import waits_for
 

@@ -6,18 +6,18 @@ from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Any
 
-from training import figures
 from training.api_shapes_operations import symbols_of
 from training.bundles import provenance
 from training.core.files import FolderError
 from training.core.values import Refusal
 from training.kept import ledger_spans, span_of
-from training.measure_words import cells_of, heads_of, written
 from training.models import Operation, TrainedModel
 from training.pages import checks
 from training.pages.result_returns import returns_of
+from training.results import figures
+from training.results.metric_table import cells_of, heads_of, written
+from training.results.verdict import baseline_name, baselines_of, judge, judged_split, rows_of
 from training.store.coverage import day_of
-from training.verdict import baseline_name, baselines_of, judge, judged_split, rows_of
 
 Metrics = Mapping[str, Any]
 #: What the importance of inputs is measured by.

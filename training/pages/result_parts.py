@@ -8,7 +8,6 @@ from typing import Any
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 
-from training import figures, figures_returns
 from training.api_shapes_operations import symbols_of
 from training.core.files import FolderError
 from training.core.values import Refusal
@@ -18,7 +17,8 @@ from training.pages.access import operation_or_404, page
 from training.pages.result import NoResult, importance_of, model_of
 from training.plain_requests import READ_AND_WRITE
 from training.questions import Broken, Reply, UnknownJob, ask, look
-from training.verdict import is_of_returns, judged_split
+from training.results import figures, figures_returns
+from training.results.verdict import is_of_returns, judged_split
 
 #: How long the page waits for an answer before it shows that it waits.
 FIRST_SECONDS = 1.0

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from training import figures_returns
-from training.measure_words import written
-from training.verdict import is_of_returns
+from training.results import figures_returns
+from training.results.metric_table import written
+from training.results.verdict import is_of_returns
 
 
 def returns_of(side: Mapping[str, Any]) -> dict[str, Any] | None:

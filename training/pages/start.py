@@ -23,7 +23,6 @@ from training import operations
 from training.core.findings import findings_in
 from training.core.values import Refusal
 from training.estimates import seconds_for
-from training.label_words import COLUMNS, label_lines, label_worth, split_cells, split_columns
 from training.mails import own_address
 from training.models import Operation
 from training.pages import checks
@@ -34,6 +33,7 @@ from training.plain_requests import READ_AND_WRITE
 from training.questions import Broken, Refused, Reply, TookTooLong, UnknownJob, ask, look
 from training.queues import NoWorker, choose_queue
 from training.requests import Conflict, start_training
+from training.results.label_words import COLUMNS, label_lines, label_worth, split_cells, split_columns
 
 MAY_START = "training.start_operation"
 #: Until then the plan is waited for; later the page asks again.

@@ -33,7 +33,7 @@ class Command(BaseCommand):
         from rich.table import Table
 
         from training.models import TrainedModel
-        from training.report import verdict
+        from training.results.report import verdict
 
         models = TrainedModel.objects.all()
         if not models:
@@ -45,7 +45,7 @@ class Command(BaseCommand):
         console.print(table)
 
     def _show(self, console: Any, name: str) -> None:
-        from training.report import provenance_table, result_tables
+        from training.results.report import provenance_table, result_tables
         from training.trained import describe_model
 
         told, missing = describe_model(name)

@@ -75,7 +75,7 @@ class Command(BaseCommand):
         found = find_strategy(options["strategy"])
         with Waiting("planning", self.stderr._out):
             figures = plan(found.text, found.label, _request(options))
-        from training.report import plan_tables
+        from training.results.report import plan_tables
 
         console_on(self.stdout._out).print(plan_tables(figures))
 

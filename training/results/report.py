@@ -10,10 +10,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from training import label_words, measure_words
 from training.core.findings import counted
+from training.results import label_words, metric_table
+from training.results.verdict import baseline_name, baselines_of, is_of_returns, judge, percent
 from training.store.coverage import day_of
-from training.verdict import baseline_name, baselines_of, is_of_returns, judge, percent
 
 Metrics = Mapping[str, Any]
 #: More symbols than these are read by nobody on a terminal.
@@ -74,7 +74,7 @@ def _list(title: str) -> Table:
 
 
 def _beside_baseline(title: str, metrics: Metrics) -> Table:
-    table = _table(title, "", *(word for _, word, _ in measure_words.columns_of(metrics)), "Loss")
+    table = _table(title, "", *(word for _, word, _ in metric_table.columns_of(metrics)), "Loss")
     loss = "–" if metrics.get("loss") is None else f"{metrics['loss']:.4f}"
     table.add_row("This model", *_cells(metrics), loss, style="bold")
     for baseline in baselines_of(metrics):
@@ -85,7 +85,7 @@ def _beside_baseline(title: str, metrics: Metrics) -> Table:
 
 def _cells(metrics: Metrics) -> list[str]:
     """As `measure_words` has them, closer together."""
-    return [cell.replace(" %", "%") for cell in measure_words.cells_of(metrics)]
+    return [cell.replace(" %", "%") for cell in metric_table.cells_of(metrics)]
 
 
 def _signals(metrics: Metrics) -> Table:
@@ -104,7 +104,7 @@ def _classes(metrics: Metrics, names: list[str]) -> Table:
 
 
 def _symbols(per_symbol: Mapping[str, Metrics]) -> Table:
-    columns = measure_words.columns_of(next(iter(per_symbol.values())))
+    columns = metric_table.columns_of(next(iter(per_symbol.values())))
     table = _table("Symbols", "", *(word for _, word, _ in columns))
     for symbol, metrics in islice(per_symbol.items(), MOST_SYMBOLS):
         table.add_row(symbol, *_cells(metrics))

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from strategies_app.grammar.catalogue import indicator_kind
-from training.figures import CLASS_COLOURS, CLASS_SHAPES
+from training.results.figures import CLASS_COLOURS, CLASS_SHAPES
 
 Figure = dict[str, Any]
 LINES = ("--accent", "--warn", "--sell", "--buy", "--faint", "--muted")

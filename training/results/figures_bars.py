@@ -9,7 +9,7 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from training.figures import CLASS_COLOURS, CLASS_DASHES
+from training.results.figures import CLASS_COLOURS, CLASS_DASHES
 
 if TYPE_CHECKING:
     from training.store.candles import Candles

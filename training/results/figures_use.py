@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from training.figures import Figure, line, title
+from training.results.figures import Figure, line, title
 
 #: One attempt: `began` (datetime), `seconds` between points, `points` name → values, `facts`.
 Use = Mapping[str, Any]

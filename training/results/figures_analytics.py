@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from training.figures import CLASS_COLOURS, CLASS_DASHES, Figure, line, title
+from training.results.figures import CLASS_COLOURS, CLASS_DASHES, Figure, line, title
 
 Records = Sequence[Mapping[str, Any]]
 #: A run of more epochs than this is thinned for drawing; the files have all.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from training.figures import Figure, Metrics, line, title
+from training.results.figures import Figure, Metrics, line, title
 
 #: Runs are told apart by colour and dash together: five colours, then other dashes.
 COLOURS = ("--accent", "--sell", "--buy", "--warn", "--hold")

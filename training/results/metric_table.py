@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from training.verdict import is_of_returns, percent, signed
+from training.results.verdict import is_of_returns, percent, signed
 
 #: Columns of a table of measures: key, word, how it is written.
 OF_CLASSES = (

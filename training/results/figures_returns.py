@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from training.figures import Figure, Metrics, line, price_above, title
+from training.results.figures import Figure, Metrics, line, price_above, title
 
 #: Signals that are drawn on the candles: colour, shape.
 MARKS = {"BUY": ("--buy", "triangle-up"), "SELL": ("--sell", "triangle-down")}
