@@ -16,9 +16,9 @@ from strategies_app.grammar.reader import read_strategy
 from strategies_app.models import Strategy, StrategyVersion
 from tests.homes import STRATEGY
 from training import homes
+from training.access.roles import give_role
 from training.core.files import write_folder
 from training.models import AuditEntry, BarSeries, Checkpoint, EpochMetric, Identity, Operation, Status, TrainedModel
-from training.roles import give_role
 
 MEASURES = {
     "loss": 0.98, "accuracy": 0.521, "balanced_accuracy": 0.402, "mcc": 0.118, "precision": 0.41, "recall": 0.4, "f1_score": 0.4,

@@ -12,10 +12,11 @@ from django.test import Client
 from strategies_app.grammar.reader import read_strategy
 from strategies_app.models import Strategy, StrategyVersion
 from tests.homes import STRATEGY
-from training import checkpoints, homes, operations, queues, tokens
+from training import checkpoints, homes, operations, queues
+from training.access import tokens
+from training.access.roles import give_role, make_groups
 from training.core.files import write_folder
 from training.models import Checkpoint, Operation, Status, TrainedModel
-from training.roles import give_role, make_groups
 
 TEXT = STRATEGY.format(name="stored", epochs=2, batch_size=128)
 METRICS: dict[str, Any] = {

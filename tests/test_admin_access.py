@@ -13,7 +13,7 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from tests import admin_rows as rows
 from tests.role_tables import ADMIN_PAGES
-from training import tokens
+from training.access import tokens
 from training.models import Operation, Status
 
 pytestmark = pytest.mark.django_db

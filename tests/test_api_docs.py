@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 from tests.test_api_access import routes
-from training import api_errors, api_library, quick, sign_ins
+from training import api_errors, api_library, quick
+from training.access import sign_ins
 from training.models import ApiToken
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "api.md").read_text(encoding="utf-8")

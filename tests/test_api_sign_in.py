@@ -17,9 +17,9 @@ from django.urls import reverse
 from django.utils import timezone
 
 from tests.api_examples import Examples, bearer, send
-from training import sign_ins
+from training.access import sign_ins
+from training.access.sign_ins import SignInForm
 from training.models import AuditEntry
-from training.sign_ins import SignInForm
 
 pytestmark = pytest.mark.django_db
 

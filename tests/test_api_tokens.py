@@ -12,7 +12,7 @@ from django.test import Client
 from django.utils import timezone
 
 from tests.api_examples import Examples, bearer, send
-from training import sign_ins, tokens
+from training.access import sign_ins, tokens
 from training.models import ApiToken, AuditEntry
 
 pytestmark = pytest.mark.django_db

@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 
 from tests.api_examples import Examples
-from training import sign_ins
+from training.access import sign_ins
 from training.models import AuditEntry
 
 PASSWORD = "correct horse 7"

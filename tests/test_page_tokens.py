@@ -11,8 +11,8 @@ from django.test import Client
 from django.utils import timezone
 
 from tests.api_examples import Examples, bearer, send
+from training.access.tokens import create
 from training.models import ApiToken, AuditEntry
-from training.tokens import create
 
 XSS = "<script>alert(1)</script>"
 

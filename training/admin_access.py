@@ -23,12 +23,12 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from strategies_app.signals import strategy_deleted, strategy_saved
-from training import tokens
+from training.access import tokens
+from training.access.roles import ADMIN, ROLES, VIEWER, give_role, is_admin, role_of
+from training.access.sign_ins import OF_ADMINS
 from training.admin_parts import NOTHING, ReadOnlyAdmin, address_of, ago, as_json, confirmation, exact, list_address
 from training.models import ApiToken, AuditEntry, Operation
 from training.requests import Actor, audit
-from training.roles import ADMIN, ROLES, VIEWER, give_role, is_admin, role_of
-from training.sign_ins import OF_ADMINS
 
 MAY_READ = "training.view_operation"
 

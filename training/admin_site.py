@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path, reverse
 
-from training.sign_ins import OwnPasswordView, SignInForm
+from training.access.sign_ins import OwnPasswordView, SignInForm
 
 #: What is looked for most comes first; what is not named here comes last.
 APPS = ("training", "strategies_app", "auth", "django_rq")

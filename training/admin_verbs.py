@@ -16,12 +16,12 @@ from django.http import HttpRequest
 from redis.exceptions import RedisError
 
 from training import deletions, requests
+from training.access.roles import may_control
 from training.admin_parts import size
 from training.models import LIVE, RESUMABLE, Checkpoint, Operation, Status
 from training.operations import OperationError
 from training.queues import NoWorker
 from training.requests import Actor
-from training.roles import may_control
 
 
 @dataclass(frozen=True)

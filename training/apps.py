@@ -25,7 +25,7 @@ class TrainingConfig(AppConfig):
 
 def _make_groups(**kwargs: Any) -> None:
     """After the permissions are made, which auth does in the same signal, connected earlier."""
-    from training.roles import make_groups
+    from training.access.roles import make_groups
 
     make_groups()
 
@@ -54,7 +54,7 @@ def _rename_series() -> None:
 
 def _record_sign_in(**kwargs: Any) -> None:
     """Imported late: a command's start must not pay for it."""
-    from training.sign_ins import record
+    from training.access.sign_ins import record
 
     record(**kwargs)
 

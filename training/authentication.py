@@ -9,11 +9,11 @@ from django.http import HttpRequest
 from ninja.security.base import AuthBase
 from ninja.utils import check_csrf
 
-from training import sign_ins, tokens
+from training.access import sign_ins, tokens
+from training.access.roles import is_admin
 from training.api_errors import ApiError
 from training.models import ApiToken, Operation
 from training.requests import Actor
-from training.roles import is_admin
 
 
 @dataclass(frozen=True)

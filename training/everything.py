@@ -196,7 +196,7 @@ def _first_user(say: Say) -> None:
     """Somebody must be able to sign in; the password is shown this once."""
     from django.contrib.auth.models import User
 
-    from training.roles import ADMIN, give_role
+    from training.access.roles import ADMIN, give_role
 
     if User.objects.filter(is_superuser=True, is_active=True).exists():
         return

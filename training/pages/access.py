@@ -11,11 +11,11 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.http import url_has_allowed_host_and_scheme
 
+from training.access.roles import may_control
 from training.models import Operation
 from training.operations import stored
 from training.plain_requests import READ
 from training.requests import Actor
-from training.roles import may_control
 
 #: Longer addresses are in no link of ours.
 LONGEST = 2000

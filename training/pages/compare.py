@@ -12,13 +12,13 @@ from django.db.models import F, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
+from training.access.roles import is_admin
 from training.api_shapes_operations import symbols_of, timeframes_of
 from training.comparing import Run, axes_of, comparability, run_of, settings_table, whom_to_trust
 from training.models import Operation, Status
 from training.pages.access import page
 from training.results import figures_compare
 from training.results.metric_table import written
-from training.roles import is_admin
 
 PER_PAGE = 25
 #: More lines than these cannot be told apart in one picture.

@@ -12,6 +12,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 
 from training import requests
+from training.access.roles import may_control
 from training.estimates import names_in
 from training.logs import log_tail
 from training.models import LIVE, RESUMABLE, AuditEntry, Operation, Status
@@ -22,7 +23,6 @@ from training.pages.query import searched, without_page
 from training.progress import STAGES
 from training.queues import NoWorker
 from training.results import figures_use
-from training.roles import may_control
 from training.waiting import waits_for
 
 PER_PAGE = 50

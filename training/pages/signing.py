@@ -10,10 +10,10 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse_lazy
 
+from training.access.roles import role_of
+from training.access.sign_ins import OwnPasswordView, PageSignInForm
 from training.pages.access import actor_of, next_of, page
 from training.requests import audit
-from training.roles import role_of
-from training.sign_ins import OwnPasswordView, PageSignInForm
 
 #: What a role may, in words.
 MEANINGS = {

@@ -37,7 +37,7 @@ class Command(BaseCommand):
         from django.contrib.auth import get_user_model
         from django.utils import timezone
 
-        from training import tokens
+        from training.access import tokens
         from training.requests import Actor, audit
 
         user = get_user_model().objects.filter(username=options["user"]).first()
@@ -74,7 +74,7 @@ class Command(BaseCommand):
         Output(file=self.stdout._out, highlight=False, soft_wrap=True, markup=False).print(table)
 
     def _revoke(self, options: dict[str, Any]) -> None:
-        from training import tokens
+        from training.access import tokens
         from training.requests import Actor, audit
 
         row = tokens.revoke(options["prefix"].rstrip("…"))

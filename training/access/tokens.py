@@ -12,9 +12,9 @@ from django.db import OperationalError
 from django.db.models import Q
 from django.utils import timezone
 
+from training.access.roles import ADMIN, TRAINER, VIEWER, is_admin, permissions_of
 from training.core.values import Refusal
 from training.models import ApiToken
-from training.roles import ADMIN, TRAINER, VIEWER, is_admin, permissions_of
 
 #: What a secret begins with, so that people and secret scanners know one when they see it.
 BEGIN = "ktrdr_"
