@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from benchmarks.trainer import CLASSES, FEATURES, seconds, strategy_of
-from training.analytics_files import Journal
 from training.core.values import BatchMetrics, Dataset, Rows, Splits
+from training.jobs.analytics_files import Journal
 from training.trainer.analytics import Analyst
 from training.trainer.batches import batch_count, epoch_order
 from training.trainer.engine import Reference

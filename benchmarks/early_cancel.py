@@ -59,9 +59,9 @@ def _prepare() -> None:
 def _figures(count: int) -> dict[str, dict[str, float]]:
     from benchmarks import pipeline
     from strategies_app.stored import FoundStrategy
-    from training import queues
+    from training.jobs import queues
+    from training.jobs.requests import Actor, cancel, start_training
     from training.models import Operation, Status
-    from training.requests import Actor, cancel, start_training
 
     text = json.dumps(pipeline.strategy().plain())
     while not queues.live_workers("cpu"):

@@ -108,24 +108,24 @@ class Training:
         """As a worker does it: row, checkpoints, log, messages, pulse."""
         from django.conf import settings
 
-        from training import checkpoints, operations
-        from training.broadcast import Publisher
-        from training.logs import log_path
-        from training.progress import Progress
+        from training.jobs import checkpoints, lifecycle
+        from training.jobs.broadcast import Publisher
+        from training.jobs.logs import log_path
+        from training.jobs.progress import Progress
         from training.pulse import Pulse
         from training.terminal import LogFile
 
-        operation = operations.start(self.version, self.spec.plain())
+        operation = lifecycle.start(self.version, self.spec.plain())
         schedule = checkpoints.Schedule(settings.CHECKPOINT_EPOCH_INTERVAL, settings.CHECKPOINT_TIME_INTERVAL_SECONDS)
         publisher = Publisher(operation.pk, 1)
         try:
             with LogFile(log_path(operation.pk, 1)) as log:
                 progress = Progress(operation.pk, 1, schedule, (log, publisher))
-                assert operations.claim(operation.pk, 1)
+                assert lifecycle.claim(operation.pk, 1)
                 with Pulse(operation.pk, 1, progress.request_stop):
                     on_start(operation.pk)
                     self.fit(progress)
-                assert operations.finish(operation.pk, 1)
+                assert lifecycle.finish(operation.pk, 1)
         finally:
             publisher.close("completed")
 
@@ -159,7 +159,7 @@ def _cpu(work: Callable[[], object]) -> float:
 def dispatch(training: Training) -> dict[str, Any]:
     """Wall seconds of `start_training`. The worker is held once it is known, so that what it does is not measured."""
     from strategies_app.stored import find_strategy
-    from training.requests import Actor, cancel, start_training
+    from training.jobs.requests import Actor, cancel, start_training
 
     found = find_strategy(training.version.strategy.name)
     with _held_worker():
@@ -177,7 +177,7 @@ def dispatch(training: Training) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _held_worker() -> Iterator[None]:
-    from training import queues
+    from training.jobs import queues
 
     worker = subprocess.Popen([sys.executable, "manage.py", "worker", "--tag", "cpu"], cwd=ROOT, stdout=subprocess.DEVNULL)
     try:
@@ -215,13 +215,13 @@ def cancelling(training: Training) -> dict[str, Any]:
 
 def cancel_as_told() -> None:
     """Cancels each operation that is named on standard input, a moment later, and prints when it was asked (monotonic)."""
-    from training import operations
-    from training.requests import Actor, cancel
+    from training.jobs import lifecycle
+    from training.jobs.requests import Actor, cancel
 
     moments = random.Random(0)
     print("ready", flush=True)
     for line in iter(sys.stdin.readline, ""):
-        operation = operations.find(line.strip())
+        operation = lifecycle.find(line.strip())
         time.sleep(moments.uniform(0.3, 0.8))
         asked = time.monotonic()
         cancel(operation, Actor())

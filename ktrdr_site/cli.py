@@ -57,7 +57,7 @@ def _run() -> None:
     except ImproperlyConfigured as error:
         sys.exit(f"Configuration: {error}")
     except DatabaseError as error:  # of a command that is Django's own, such as migrate
-        from training.database_words import sentence_of
+        from training.jobs.database_words import sentence_of
 
         sys.exit(f"CommandError: {sentence_of(error)}")
     finally:

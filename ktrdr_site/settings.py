@@ -268,7 +268,7 @@ EXCHANGE_KEYS = _keys("KTRDR_EXCHANGE_KEYS")
 #: Who may read /metrics besides users and their API tokens: a scraper with this token; empty: nobody.
 METRICS_TOKEN = os.environ.get("KTRDR_METRICS_TOKEN", "").strip()
 FILE_UPLOAD_HANDLERS = [
-    "training.uploads.Capped",
+    "training.jobs.uploads.Capped",
     "django.core.files.uploadhandler.MemoryFileUploadHandler",
     "django.core.files.uploadhandler.TemporaryFileUploadHandler",
 ]

@@ -15,9 +15,9 @@ from django.utils import timezone
 from strategies_app.grammar.reader import read_strategy
 from strategies_app.models import Strategy, StrategyVersion
 from tests.homes import STRATEGY
-from training import homes
 from training.access.roles import give_role
 from training.core.files import write_folder
+from training.jobs import homes
 from training.models import AuditEntry, BarSeries, Checkpoint, EpochMetric, Identity, Operation, Status, TrainedModel
 
 MEASURES = {

@@ -12,10 +12,10 @@ from django.test import Client
 from strategies_app.grammar.reader import read_strategy
 from strategies_app.models import Strategy, StrategyVersion
 from tests.homes import STRATEGY
-from training import checkpoints, homes, operations, queues
 from training.access import tokens
 from training.access.roles import give_role, make_groups
 from training.core.files import write_folder
+from training.jobs import checkpoints, homes, lifecycle, queues
 from training.models import Checkpoint, Operation, Status, TrainedModel
 
 TEXT = STRATEGY.format(name="stored", epochs=2, batch_size=128)
@@ -67,7 +67,7 @@ def send(client: Client, method: str, path: str, body: Any = None, **headers: st
 
 def start(version: StrategyVersion, user: Any = None, **fields: Any) -> Operation:
     spec = read_strategy(version.text).plain()
-    return operations.start(version, spec, user=user, queue="cpu", **fields)
+    return lifecycle.start(version, spec, user=user, queue="cpu", **fields)
 
 
 def make_examples() -> Examples:

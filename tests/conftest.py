@@ -45,7 +45,7 @@ def empty_redis() -> Iterator[Any]:
     """The connection to this test process's own Redis, without a key."""
     from django.conf import settings
 
-    from training import queues
+    from training.jobs import queues
 
     assert settings.REDIS_URL == plugin.REDIS_URL, "tests would empty a Redis that is not theirs"
     connection = queues.queue_of("cpu").connection

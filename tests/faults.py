@@ -102,7 +102,7 @@ class System:
         django.setup()
 
     def ready(self) -> None:
-        from training import queues
+        from training.jobs import queues
 
         def two_workers() -> bool:
             assert self.up.poll() is None, "up ended by itself"
@@ -145,7 +145,7 @@ def one_run(
     from django.db import connection
 
     from strategies_app.stored import FoundStrategy
-    from training import requests
+    from training.jobs import requests
     from training.models import Operation
 
     epoch, inside = moments.randrange(-1, system.epochs * 7 // 8), moments.uniform(0.0, 0.5)
@@ -215,7 +215,7 @@ def _disturb(fault: str, row: Callable[[], Any], system: System, moments: random
 
 def _resume_without_checkpoint(row: Callable[[], Any], system: System) -> None:
     """Killed, and resumed in a moment in which its newest checkpoint cannot be read: refused, and nothing is removed."""
-    from training import requests
+    from training.jobs import requests
 
     fault_kinds.kill(fault_kinds.horse_of(row()))
     wait("the end of what was killed", lambda: row().status != "running")
@@ -230,7 +230,7 @@ def _resume_without_checkpoint(row: Callable[[], Any], system: System) -> None:
 
 
 def _finish(label: str, row: Callable[[], object], tally: Tally, lock: threading.Lock) -> None:
-    from training import requests
+    from training.jobs import requests
 
     for _ in range(5):
         # On a slow machine a run takes long; it is stuck when its epochs stand still.
@@ -251,7 +251,7 @@ def _patiently(verb: Callable[[], object]):  # type: ignore[no-untyped-def]
     """A dead worker or Redis is started again within seconds: ask until somebody is there."""
     from redis.exceptions import RedisError
 
-    from training.queues import NoWorker
+    from training.jobs.queues import NoWorker
 
     until = time.monotonic() + 60
     while True:
@@ -264,7 +264,7 @@ def _patiently(verb: Callable[[], object]):  # type: ignore[no-untyped-def]
 
 
 def _compare(label: str, operation: object, system: System, tally: Tally, lock: threading.Lock) -> None:
-    from training.replaced import replaced
+    from training.jobs.replaced import replaced
 
     try:
         weights = system.home.weights(operation.pk)  # type: ignore[attr-defined]

@@ -10,7 +10,7 @@ import pytest
 from rq import SimpleWorker
 
 from tests.api_examples import Examples, make_examples, register_worker, store_bars
-from training import queues
+from training.jobs import queues
 
 
 @pytest.fixture

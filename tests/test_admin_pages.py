@@ -25,9 +25,9 @@ from redis.exceptions import ConnectionError as NoConnection
 from strategies_app.models import Strategy, StrategyVersion
 from tests import admin_rows as rows
 from tests.homes import Home
-from training import queues
 from training.access import tokens
 from training.admin_parts import address_of, coarse, size, span
+from training.jobs import queues
 from training.models import ApiToken, AuditEntry, BarSeries, Checkpoint, Operation, Status, TrainedModel
 
 pytestmark = pytest.mark.django_db

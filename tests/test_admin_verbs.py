@@ -16,11 +16,11 @@ from django.test import Client
 from django.urls import reverse
 
 from tests import admin_rows as rows
-from training import deletions, queues
 from training.admin_parts import address_of
+from training.jobs import deletions, queues
+from training.jobs.lifecycle import OperationError
+from training.jobs.requests import Actor
 from training.models import AuditEntry, Checkpoint, EpochMetric, Operation, Status, TrainedModel
-from training.operations import OperationError
-from training.requests import Actor
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LIST = "admin:training_operation_changelist"
@@ -132,7 +132,7 @@ def test_a_verb_that_does_not_fit_says_so_and_changes_nothing(verb: str, status:
 
 def test_a_state_that_changed_while_the_page_asked_is_told(tom: User, monkeypatch: pytest.MonkeyPatch) -> None:
     operation = rows.operation(Status.RUNNING, user=tom, queue="")
-    from training import requests
+    from training.jobs import requests
 
     before = requests.operations.request_cancel
 

@@ -17,10 +17,10 @@ from tests.analytics_examples import record, returns_record
 from tests.api_examples import start, store_bars
 from tests.homes import STRATEGY
 from tests.test_stored_in_part import StopAfter
-from training import operations
-from training.analytics import BETTER, OVER_FITTING, PATIENCE, WORDS, judged
-from training.analytics_files import FILES, JOURNAL, Journal, as_file, read_journal
-from training.analytics_keeping import analytics_of, folder_of
+from training.jobs import lifecycle
+from training.jobs.analytics import BETTER, OVER_FITTING, PATIENCE, WORDS, judged
+from training.jobs.analytics_files import FILES, JOURNAL, Journal, as_file, read_journal
+from training.jobs.analytics_keeping import analytics_of, folder_of
 from training.models import Operation
 from training.workers import run_operation
 
@@ -37,7 +37,7 @@ def test_a_training_that_asks_for_them_keeps_them_and_ends_in_the_same_weights()
     assert run_operation(watched.pk, 1, [stop], device="cpu", on_start=stop.hand) == "cancelled"
     folder = folder_of(watched.pk)
     assert [r["epoch"] for r in read_journal(folder)] == [0] and (folder / "layers.parquet").exists()
-    operations.resume(watched.pk, "cpu")
+    lifecycle.resume(watched.pk, "cpu")
     assert run_operation(watched.pk, 2, device="cpu") == "completed"
 
     records = read_journal(folder)

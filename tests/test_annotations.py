@@ -6,9 +6,9 @@ import pytest
 from django.test import Client
 
 from tests.api_examples import Examples
-from training.annotations import BadAnnotation, annotate, read_tags
+from training.jobs.annotations import BadAnnotation, annotate, read_tags
+from training.jobs.requests import Actor
 from training.models import AuditEntry, Operation
-from training.requests import Actor
 
 EVIL = "<script>alert(1)</script>"
 

@@ -11,8 +11,8 @@ from django.test import Client
 from tests.api_examples import Examples, register_worker, send, start, store_bars
 from tests.role_tables import ADMINS, API, OWNERS
 from training import api, api_library
+from training.jobs.questions import Reply
 from training.models import Operation, Status
-from training.questions import Reply
 
 PREDICTED = {
     "model": "stored-1",
@@ -81,7 +81,7 @@ def filled(path: str, examples: Examples) -> str:
         status = Status.CANCELLED if path.endswith("resume") else Status.PENDING
         path = path.replace("{operation_id}", start(examples.version, trainer, status=status).pk)
     if "{checkpoint_id}" in path:
-        from training import checkpoints
+        from training.jobs import checkpoints
 
         failed = start(examples.version, trainer, status=Status.FAILED)
         path = path.replace("{checkpoint_id}", str(checkpoints.save(failed.pk, 1, 0, "failure", {"a": b"b"}).pk))

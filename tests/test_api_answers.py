@@ -77,11 +77,11 @@ def test_a_status_tells_stage_epoch_and_warnings(examples: Examples, viewer: Cli
 def test_a_status_tells_the_batch_that_the_running_process_publishes(
     examples: Examples, viewer: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from training import standing
+    from training.jobs import status
 
     Operation.objects.filter(pk=examples.own.pk).update(status=Status.RUNNING, stage="train", percent=10.0)
     message = {"attempt": 1, "stage": "train", "batch": 7, "batches": 20, "percent": 12.0}
-    monkeypatch.setattr(standing.Listener, "messages", lambda self, seconds: iter([message]))
+    monkeypatch.setattr(status.Listener, "messages", lambda self, seconds: iter([message]))
     told = send(viewer, "get", f"/trainings/{examples.own.pk}/status").json()
     assert (told["batch"], told["batches"], told["percent"]) == (7, 20, 12.0)
     message["attempt"] = 0
@@ -222,7 +222,7 @@ def test_health_tells_details_only_to_who_may_look(examples: Examples, viewer: C
 
 
 def test_health_fails_with_redis(examples: Examples, viewer: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    from training import queues
+    from training.jobs import queues
 
     def refuse() -> None:
         raise queues.RedisAway("Redis does not answer")

@@ -12,7 +12,8 @@ from django.test import Client
 from redis.exceptions import ConnectionError as RedisGone
 
 from tests.api_examples import Examples, send
-from training import api_errors, queues, requests
+from training import api_errors
+from training.jobs import queues, requests
 
 pytestmark = pytest.mark.django_db
 

@@ -13,7 +13,7 @@ from django.utils import timezone
 from strategies_app.models import Strategy
 from tests.api_examples import TEXT, Examples, make_examples, register_worker, send, start, store_bars
 from tests.strategy_texts import changed
-from training import queues
+from training.jobs import queues
 from training.models import AuditEntry, Operation, Status
 
 pytestmark = pytest.mark.django_db

@@ -14,12 +14,12 @@ from django.utils import timezone
 
 from strategies_app.models import Strategy
 from tests.homes import STRATEGY
-from training import checkpoints, homes, operations
-from training import progress as progress_module
 from training.core.values import BatchMetrics, Cancelled
-from training.failures import category_of
+from training.jobs import checkpoints, homes, lifecycle
+from training.jobs import progress as progress_module
+from training.jobs.failures import category_of
+from training.jobs.progress import STAGES, Progress, learned_weights
 from training.models import Checkpoint, EpochMetric, Operation
-from training.progress import STAGES, Progress, learned_weights
 
 pytestmark = pytest.mark.django_db
 METRICS = {"train_loss": 1.0, "val_loss": 1.0, "samples_per_second": 1.0}
@@ -29,8 +29,8 @@ METRICS = {"train_loss": 1.0, "val_loss": 1.0, "samples_per_second": 1.0}
 def operation(settings, tmp_path: Path) -> Operation:
     settings.CHECKPOINT_DIR = tmp_path
     version = Strategy.objects.import_text(STRATEGY.format(name="saved", epochs=1, batch_size=32))
-    operation = operations.start(version, {})
-    operations.claim(operation.pk, 1)
+    operation = lifecycle.start(version, {})
+    lifecycle.claim(operation.pk, 1)
     homes.require("checkpoints")
     return operation
 
@@ -169,7 +169,7 @@ def test_old_checkpoints_of_stopped_operations_are_pruned(operation: Operation, 
     row = save(operation, 1)
     Checkpoint.objects.update(created=timezone.now() - timedelta(days=31))
     assert checkpoints.prune(30) == 0, "the operation is running"
-    operations.fail(operation.pk, 1, "broken")
+    lifecycle.fail(operation.pk, 1, "broken")
     assert checkpoints.prune(30) == 1
     assert not (tmp_path / row.folder).exists()
 
@@ -211,11 +211,11 @@ def test_the_percentage_never_goes_back_and_epochs_are_kept(operation: Operation
 
 def test_a_run_notices_that_it_was_cancelled_or_taken_over(operation: Operation) -> None:
     progress = Progress(operation.pk, 1, checkpoints.Schedule(10, 1e9), clock=iter(range(0, 1000, 2)).__next__)
-    operations.request_cancel(operation.pk)
+    lifecycle.request_cancel(operation.pk)
     with pytest.raises(Cancelled, match="cancellation"):
         progress.on_batch_end(batch(0))
-    operations.stop(operation.pk, 1, operations.Status.CANCELLED, "")
-    operations.resume(operation.pk)
+    lifecycle.stop(operation.pk, 1, lifecycle.Status.CANCELLED, "")
+    lifecycle.resume(operation.pk)
     with pytest.raises(Cancelled, match="took this operation over") as stop:
         Progress(operation.pk, 1, checkpoints.Schedule(10, 1e9), clock=iter(range(0, 1000, 2)).__next__).on_batch_end(batch(0))
     assert stop.value.kind == "superseded"
@@ -230,10 +230,10 @@ def batch(epoch: int) -> BatchMetrics:
 def test_stages_are_weighed_by_what_the_last_run_took(operation: Operation) -> None:
     assert learned_weights(operation.pk) is STAGES
     took = {"load": 8.0, "train": 1.0, "save": 1.0}
-    assert operations.finish(operation.pk, 1, stage_seconds=took)
-    again = operations.start(operation.strategy_version, {})
+    assert lifecycle.finish(operation.pk, 1, stage_seconds=took)
+    again = lifecycle.start(operation.strategy_version, {})
     progress = Progress(again.pk, 1, checkpoints.Schedule(10, 1e9), weights=learned_weights(again.pk))
-    operations.claim(again.pk, 1)
+    lifecycle.claim(again.pk, 1)
     progress.on_stage("load", 1.0)
     assert progress.percent == pytest.approx(100 * 8 / (10 + 7 * 0.05))
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from tests.trainer_examples import dataset, strategy
-from training import checkpoints
 from training.core.values import COLLAPSED, EpochMetrics, Silent, collapse_notes
+from training.jobs import checkpoints
+from training.jobs.progress import Progress
+from training.jobs.status import standing_of
 from training.models import Operation
-from training.progress import Progress
-from training.standing import standing_of
 from training.trainer.loop import fit
 
 
@@ -65,9 +65,9 @@ class Terminal:
 
 @pytest.mark.django_db
 def test_it_is_told_while_it_trains_on_the_terminal_and_in_the_status(examples: Any, empty_redis: Any) -> None:
-    from training import operations
+    from training.jobs import lifecycle
 
-    operations.claim(examples.own.pk, 1)
+    lifecycle.claim(examples.own.pk, 1)
     terminal = Terminal()
     progress = Progress(examples.own.pk, 1, checkpoints.Schedule(1000, 1e9), [terminal])
     for metrics in epochs(0.5, 0.97, 0.98):

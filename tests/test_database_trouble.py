@@ -13,7 +13,7 @@ from django.test import Client
 
 from tests.api_examples import Examples, send
 from tests.homes import Home, empty_home
-from training import database_words
+from training.jobs import database_words
 
 WAYS = (
     "migrate",

@@ -8,7 +8,7 @@ import pytest
 
 from strategies_app.models import Strategy
 from tests.homes import STRATEGY
-from training import operations
+from training.jobs import lifecycle
 from training.models import Operation, Status
 from training.worker import make_worker
 
@@ -16,8 +16,8 @@ from training.worker import make_worker
 @pytest.fixture
 def running(db: None) -> Operation:
     version = Strategy.objects.import_text(STRATEGY.format(name="twice", epochs=1, batch_size=32))
-    operation = operations.start(version, {}, queue="cpu")
-    assert operations.claim(operation.pk, 1), "by this process"
+    operation = lifecycle.start(version, {}, queue="cpu")
+    assert lifecycle.claim(operation.pk, 1), "by this process"
     operation.refresh_from_db()
     return operation
 

@@ -17,12 +17,12 @@ from redis.exceptions import ResponseError
 from strategies_app.grammar.reader import StrategyError, read_strategy
 from strategies_app.models import Strategy
 from tests.api_examples import TEXT, start, store_bars
-from training import operations, queues
-from training.checkpoints import CheckpointError
 from training.core.files import FolderError
 from training.core.plugin_code import PluginFailed
-from training.failures import BUG, DATA, RESOURCES, STRATEGY, TRANSIENT, Moment, category_of, cause_of, failure_of
-from training.logs import log_path, log_tail
+from training.jobs import lifecycle, queues
+from training.jobs.checkpoints import CheckpointError
+from training.jobs.failures import BUG, DATA, RESOURCES, STRATEGY, TRANSIENT, Moment, category_of, cause_of, failure_of
+from training.jobs.logs import log_path, log_tail
 from training.models import AuditEntry, Operation, Status
 from training.pipeline.bars import Unreachable
 from training.reaper import Reaper
@@ -55,7 +55,7 @@ FAULTS = [
     (wrapped(Unreachable("AAPL_1d.parquet could not be read"), OSError(errno.EIO, "Input/output error")), TRANSIENT),
     (wrapped(Unreachable("AAPL_1d.parquet could not be read"), OSError(errno.EACCES, "Permission denied")), RESOURCES),
     (DataError("no bars of AAPL 1d are stored; wanted load_data"), DATA),
-    (operations.OtherBars("the stored bars of AAPL 1d are not those"), DATA),
+    (lifecycle.OtherBars("the stored bars of AAPL 1d are not those"), DATA),
     (Diverged("epoch 2: the training loss is nan; try a lower learning_rate"), STRATEGY),
     (TrainingError("no validation rows are left"), STRATEGY),
     (strategy_error(), STRATEGY),
@@ -68,7 +68,7 @@ FAULTS = [
     (OperationalError("no such table: training_operation"), RESOURCES),
     (ResponseError("MISCONF Redis is configured to save snapshots"), RESOURCES),
     (wrapped(FolderError("a bundle cannot be read"), OSError(errno.ENOSPC, "No space left on device")), RESOURCES),
-    (operations.OperationError("op needs a package"), RESOURCES),
+    (lifecycle.OperationError("op needs a package"), RESOURCES),
     (KeyError("close"), BUG),
     (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), BUG),
     (IntegrityError("UNIQUE constraint failed"), BUG),
@@ -101,7 +101,7 @@ def test_what_a_failure_says_of_its_moment() -> None:
 
 
 def test_bars_that_can_be_brought_back_are_worth_resuming_others_are_not() -> None:
-    other = failure_of(operations.OtherBars("the stored bars of AAPL 1d are not those"), Moment("load"))
+    other = failure_of(lifecycle.OtherBars("the stored bars of AAPL 1d are not those"), Moment("load"))
     assert other.resuming_helps and "then resume" in other.advice
     few = failure_of(DataError("AAPL 1d: 99 bars"), Moment("load"))
     assert not few.resuming_helps and "start a new training" in few.advice
@@ -121,7 +121,7 @@ def queued(db: None, monkeypatch: pytest.MonkeyPatch) -> Operation:
 
 def failing(monkeypatch: pytest.MonkeyPatch, error: Exception, after_epoch: int = 1) -> None:
     """From the end of that epoch on every run meets this fault."""
-    from training.progress import Progress
+    from training.jobs.progress import Progress
 
     whole = Progress.on_epoch_end
 
@@ -187,7 +187,7 @@ def test_what_passes_is_tried_again_so_often_with_growing_pauses(
     assert (queued.retry_at, queued.failure["advice"]) == (None, "Nothing has to be mended. Resume it.")
     trail = AuditEntry.objects.filter(target=queued.pk, action="resume")
     assert [entry.details["after"] for entry in trail] == ["Redis does not answer: away"] * 2
-    operations.resume(queued.pk, "cpu")
+    lifecycle.resume(queued.pk, "cpu")
     queued.refresh_from_db()
     assert queued.retries == 0, "a person who resumes begins the count anew"
 

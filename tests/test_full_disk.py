@@ -12,7 +12,7 @@ from django.core.management import CommandError
 
 from ktrdr_site.log_filters import Once
 from training.core.files import naming, write_folder
-from training.logs import AttemptFile
+from training.jobs.logs import AttemptFile
 from training.management.refusals import refusals
 
 FULL = Path("/dev/full")

@@ -17,7 +17,7 @@ from ktrdr_site import embedded_redis
 from tests.api_examples import Examples, register_worker, send
 from tests.homes import Home, made_home, operation_in, until
 from tests.quick_work import asking  # noqa: F401 - a fixture
-from training import fetches, queues, requests
+from training.jobs import fetches, queues, requests
 from training.models import BarFetch, Operation, Status
 from training.reaper import PENDING_SECONDS, Reaper
 from training.worker import REFUSED_SECONDS, make_worker

@@ -13,10 +13,10 @@ from django.core.management import CommandError, call_command
 
 from strategies_app.models import Strategy
 from tests.homes import STRATEGY, Home, empty_home, made_home, operation_in, until
-from training import checkpoints, deletions, homes, operations
 from training.bar_series import check_store, load_samples
+from training.jobs import checkpoints, deletions, homes, lifecycle
+from training.jobs.requests import Actor
 from training.models import BarSeries, Checkpoint, Identity, Operation
-from training.requests import Actor
 
 EPOCHS, BATCH = 30, 16
 SETTINGS = {"CHECKPOINT_EPOCH_INTERVAL": 2}
@@ -170,8 +170,8 @@ def folders(settings: Any, tmp_path: Path, db: None) -> Path:
 @pytest.fixture
 def operation(folders: Path) -> Operation:
     version = Strategy.objects.import_text(STRATEGY.format(name="shown", epochs=1, batch_size=32))
-    operation = operations.start(version, {})
-    operations.claim(operation.pk, 1)
+    operation = lifecycle.start(version, {})
+    lifecycle.claim(operation.pk, 1)
     return operation
 
 
@@ -194,12 +194,12 @@ def test_bars_are_not_loaded_into_an_empty_place(folders: Path) -> None:
 
 def test_nothing_old_is_removed_and_nothing_deleted_while_the_folder_is_away(operation: Operation, folders: Path) -> None:
     row = checkpoints.save(operation.pk, 1, 0, "failure", {"model": b"weights"})
-    operations.fail(operation.pk, 1, "broken")
+    lifecycle.fail(operation.pk, 1, "broken")
     with unmounted(Home(folders), "checkpoints"):
         assert checkpoints.prune(0) == 0
         with pytest.raises(homes.Away):
             checkpoints.newest(operation)
-        with pytest.raises(operations.OperationError, match=r"nothing is deleted: the folder of checkpoints"):
+        with pytest.raises(lifecycle.OperationError, match=r"nothing is deleted: the folder of checkpoints"):
             deletions.delete_operation(operation.pk, Actor())
         with pytest.raises(homes.Away):
             checkpoints.remove_all(operation.pk)

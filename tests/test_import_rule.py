@@ -32,7 +32,7 @@ PAGES = ["api", "api_bodies", "api_errors", "api_library", "api_pages", "api_sha
          "fetches", "fetch_state", "metrics", "figures_use", "analytics", "analytics_files", "analytics_keeping"]  # fmt: skip
 HEAVY = ("torch", "pandas", "talib", "numba")
 TRAINING = ["training/pipeline", "training/trainer", *RECIPE, "training/core/values.py", "training/workers.py", "training/worker.py",
-            "training/inline.py", "training/requests.py", "training/operations.py", "training/plans.py", "training/progress.py"]  # fmt: skip
+            "training/inline.py", "training/jobs/requests.py", "training/jobs/lifecycle.py", "training/plans.py", "training/jobs/progress.py"]  # fmt: skip
 
 # What stands in the tree, as files or folders; what it must never import, anywhere in its text.
 NEVER = {
@@ -43,14 +43,14 @@ NEVER = {
     "the values": (["training/core/values.py"], (*WEB, *HEAVY, "pyarrow", "pydantic", "strategies_app", "training")),
     "the trainer": (["training/trainer"], (*WEB, "pandas", "talib", "pyarrow", "training.pipeline", "training.models", "strategies_app.models")),
     "what other packages compute": (["training/core/plugin_code.py"], (*WEB, *HEAVY, "training.pipeline", "training.trainer", "training.models")),
-    "the law kit": (["training/testing.py", "training/laws"], (*WEB, "training.models", "training.operations", "strategies_app.models")),
-    "the recipe": (RECIPE, (*WEB, "training.models", "training.operations", "strategies_app.models")),
+    "the law kit": (["training/testing.py", "training/laws"], (*WEB, "training.models", "training.jobs.lifecycle", "strategies_app.models")),
+    "the recipe": (RECIPE, (*WEB, "training.models", "training.jobs.lifecycle", "strategies_app.models")),
     "the job layer": ([f"training/{name}.py" for name in JOBS], ("torch", "pandas", "talib", "training.trainer")),
-    "the queues": (["training/queues.py"], ("training.workers", "training.trainer", *HEAVY)),
+    "the queues": (["training/jobs/queues.py"], ("training.workers", "training.trainer", *HEAVY)),
     "the pages": ([*(f"training/{name}.py" for name in PAGES), "training/pages"], (*HEAVY, "training.workers")),
     "the figures": (
         [f"training/{name}.py" for name in ("figures", "figures_compare", "figures_preview", "figures_bars", "figures_returns", "figures_use", "figures_analytics")], ("django", *HEAVY)),
-    "what trains, which downloads nothing": (TRAINING, ("training.sources", "training.fetching", "training.fetches", "yfinance", "ccxt")),
+    "what trains, which downloads nothing": (TRAINING, ("training.sources", "training.fetching", "training.jobs.fetches", "yfinance", "ccxt")),
     "the upstream app": (["strategies_app"], ("training", *HEAVY)),
 }  # fmt: skip
 

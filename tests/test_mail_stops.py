@@ -11,11 +11,12 @@ from django.utils import timezone
 
 from tests.api_examples import Examples, make_examples, start
 from tests.test_mails import Letters, mailing, server
-from training import caretaker, operations, queues, requests
-from training.mails import mail_end
+from training import caretaker
+from training.jobs import lifecycle, queues, requests
+from training.jobs.notices import mail_end
+from training.jobs.requests import Actor
 from training.models import Operation, Status
 from training.reaper import Reaper, retried
-from training.requests import Actor
 from training.worker import Worker
 
 __all__ = ["mailing", "server"]  # fixtures
@@ -35,7 +36,7 @@ def asked(examples: Examples, **fields: Any) -> Operation:
 
 def running(examples: Examples, **fields: Any) -> Operation:
     operation = asked(examples, **fields)
-    assert operations.claim(operation.pk, 1)
+    assert lifecycle.claim(operation.pk, 1)
     return Operation.objects.get(pk=operation.pk)
 
 
@@ -73,7 +74,7 @@ def test_one_at_work_is_told_of_when_it_has_stopped(examples: Examples, mailing:
     operation = running(examples)
     requests.cancel(operation, Actor(), reason="")
     assert mailing.arrived == []
-    assert operations.stop(operation.pk, 1, Status.CANCELLED, "stopped on request (cancellation)")
+    assert lifecycle.stop(operation.pk, 1, Status.CANCELLED, "stopped on request (cancellation)")
     mail_end(operation.pk)
     ((_, text),) = letters_of(mailing)
     assert "cancelled by the command line\n" in text and "stopped on request" not in text
@@ -83,10 +84,10 @@ def test_who_cancels_his_own_is_not_mailed(examples: Examples, mailing: Letters)
     before, at_work = asked(examples), running(examples)
     for operation in (before, at_work):
         requests.cancel(operation, by(examples, "trainer"))
-    operations.stop(at_work.pk, 1, Status.CANCELLED, "stopped on request (cancellation)")
+    lifecycle.stop(at_work.pk, 1, Status.CANCELLED, "stopped on request (cancellation)")
     mail_end(at_work.pk)
     assert mailing.arrived == []
-    operations.resume(at_work.pk, "cpu")
+    lifecycle.resume(at_work.pk, "cpu")
     requests.audit(by(examples, "trainer"), "resume", at_work.pk)
     at_work.refresh_from_db()
     requests.cancel(at_work, by(examples, "admin"))

@@ -19,10 +19,10 @@ from strategies_app.models import Strategy
 from strategies_app.stored import FoundStrategy
 from tests.api_examples import TEXT, Examples, make_examples, register_worker, send, start, store_bars
 from tests.homes import Home, operation_in
-from training.mails import NoMail, checked_address, mail_end
+from training.jobs.notices import NoMail, checked_address, mail_end
+from training.jobs.requests import Actor, start_training
 from training.models import Operation, Status
 from training.reaper import Reaper
-from training.requests import Actor, start_training
 from training.workers import train_operation
 
 
@@ -137,7 +137,7 @@ def test_a_letter_that_the_server_does_not_take_costs_one_sentence(mailing: Lett
     Operation.objects.filter(pk=operation.pk).update(notify="trader@nowhere")
     mailing.refused = {"trader@nowhere"}
     mail_end(operation.pk)
-    (said,) = [record.getMessage() for record in caplog.records if record.name == "training.mails"]
+    (said,) = [record.getMessage() for record in caplog.records if record.name == "training.jobs.notices"]
     assert said.startswith(f"{operation.pk} could not be mailed to trader@nowhere") and "no such box" in said
     assert mailing.arrived == []
 

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from redis.exceptions import ConnectionError as NoConnection
 
 from tests.api_examples import Examples, bearer, register_worker
-from training import queues
+from training.jobs import queues
 from training.models import Operation, Status
 
 

@@ -181,7 +181,7 @@ def test_an_upload_is_told_the_same(tmp_path: Path) -> None:
     from django.contrib.auth import get_user_model
     from django.core.files.uploadedfile import SimpleUploadedFile
 
-    from training import uploads
+    from training.jobs import uploads
     from training.upload_answers import inspect_upload
 
     load(file(tmp_path, BARS, factor=1000), price_scale=1000.0)

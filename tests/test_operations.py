@@ -9,9 +9,9 @@ import pytest
 
 from strategies_app.models import Strategy, StrategyVersion
 from tests.homes import STRATEGY
-from training import operations
+from training.jobs import lifecycle
+from training.jobs.lifecycle import OperationError
 from training.models import Operation, Status
-from training.operations import OperationError
 
 pytestmark = pytest.mark.django_db
 
@@ -23,8 +23,8 @@ def version() -> StrategyVersion:
 
 @pytest.fixture
 def running(version: StrategyVersion) -> Operation:
-    operation = operations.start(version, {"name": "stored"})
-    assert operations.claim(operation.pk, 1)
+    operation = lifecycle.start(version, {"name": "stored"})
+    assert lifecycle.claim(operation.pk, 1)
     return status(operation)
 
 
@@ -34,79 +34,79 @@ def status(operation: Operation) -> Operation:
 
 
 def test_only_one_of_two_claims_wins(version: StrategyVersion) -> None:
-    operation = operations.start(version, {})
-    assert [operations.claim(operation.pk, 1), operations.claim(operation.pk, 1)] == [True, False]
+    operation = lifecycle.start(version, {})
+    assert [lifecycle.claim(operation.pk, 1), lifecycle.claim(operation.pk, 1)] == [True, False]
 
 
 def test_an_earlier_attempts_writes_match_no_row(running: Operation) -> None:
-    assert operations.fail(running.pk, 1, "broken")
-    assert operations.resume(running.pk) == 2
-    assert operations.beat(running.pk, 1, percent=50) is None
-    assert not operations.finish(running.pk, 1)
-    assert not operations.fail(running.pk, 1, "late")
+    assert lifecycle.fail(running.pk, 1, "broken")
+    assert lifecycle.resume(running.pk) == 2
+    assert lifecycle.beat(running.pk, 1, percent=50) is None
+    assert not lifecycle.finish(running.pk, 1)
+    assert not lifecycle.fail(running.pk, 1, "late")
     assert status(running).status == Status.PENDING
 
 
 def test_a_pending_operation_is_cancelled_at_once_and_a_running_one_when_it_notices(
     version: StrategyVersion, running: Operation
 ) -> None:
-    waiting = operations.start(version, {})
-    assert operations.request_cancel(waiting.pk) == Status.CANCELLED
-    assert operations.request_cancel(running.pk) == Status.CANCELLING
-    assert operations.beat(running.pk, 1) == Status.CANCELLING
-    assert operations.stop(running.pk, 1, Status.CANCELLED, "asked")
+    waiting = lifecycle.start(version, {})
+    assert lifecycle.request_cancel(waiting.pk) == Status.CANCELLED
+    assert lifecycle.request_cancel(running.pk) == Status.CANCELLING
+    assert lifecycle.beat(running.pk, 1) == Status.CANCELLING
+    assert lifecycle.stop(running.pk, 1, Status.CANCELLED, "asked")
     with pytest.raises(OperationError, match="is cancelled, only a pending or running operation can be cancelled"):
-        operations.request_cancel(running.pk)
+        lifecycle.request_cancel(running.pk)
 
 
 def test_a_run_that_completes_while_it_is_being_cancelled_is_completed(running: Operation) -> None:
-    operations.request_cancel(running.pk)
-    assert operations.finish(running.pk, 1)
+    lifecycle.request_cancel(running.pk)
+    assert lifecycle.finish(running.pk, 1)
     assert status(running).status == Status.COMPLETED
 
 
 def test_what_is_completed_or_running_cannot_be_resumed(running: Operation) -> None:
     with pytest.raises(OperationError, match="is running, only a failed, cancelled or interrupted operation can be resumed"):
-        operations.resume(running.pk)
-    operations.finish(running.pk, 1)
+        lifecycle.resume(running.pk)
+    lifecycle.finish(running.pk, 1)
     with pytest.raises(OperationError, match="is completed"):
-        operations.resume(running.pk)
+        lifecycle.resume(running.pk)
     with pytest.raises(OperationError, match="is not stored"):
-        operations.resume("op_training_none")
+        lifecycle.resume("op_training_none")
 
 
 def test_an_operation_is_interrupted_only_once_its_process_is_gone(running: Operation) -> None:
-    assert not operations.reap(running), "this process is alive"
+    assert not lifecycle.reap(running), "this process is alive"
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     import psutil
 
     name = f"{child.pid}@{psutil.Process(child.pid).create_time():.2f}"
-    assert operations.is_running(name)
+    assert lifecycle.is_running(name)
     child.kill()
     child.wait()
-    assert not operations.is_running(name)
+    assert not lifecycle.is_running(name)
     Operation.objects.filter(pk=running.pk).update(process=name)
-    assert operations.reap(status(running))
+    assert lifecycle.reap(status(running))
     assert status(running).status == Status.INTERRUPTED
 
 
 def test_another_process_with_the_same_number_is_not_the_owner() -> None:
-    number, _, started = operations.this_process().partition("@")
-    assert operations.is_running(f"{number}@{started}")
-    assert not operations.is_running(f"{number}@{float(started) - 100:.2f}")
+    number, _, started = lifecycle.this_process().partition("@")
+    assert lifecycle.is_running(f"{number}@{started}")
+    assert not lifecycle.is_running(f"{number}@{float(started) - 100:.2f}")
 
 
 def test_a_process_on_another_host_is_left_alone(running: Operation) -> None:
     Operation.objects.filter(pk=running.pk).update(host="elsewhere", process="1@1.00")
-    assert not operations.reap(status(running))
+    assert not lifecycle.reap(status(running))
 
 
 def test_an_operation_is_found_by_the_end_of_its_id(running: Operation) -> None:
-    assert operations.find(running.pk[-8:]) == running
+    assert lifecycle.find(running.pk[-8:]) == running
     with pytest.raises(OperationError, match="the newest are"):
-        operations.find("zzzz")
+        lifecycle.find("zzzz")
 
 
 def test_the_effective_strategy_keeps_the_order_of_its_keys(version: StrategyVersion) -> None:
-    operation = operations.start(version, {"zeta": 1, "alpha": 2, "mid": {"b": 1, "a": 2}})
+    operation = lifecycle.start(version, {"zeta": 1, "alpha": 2, "mid": {"b": 1, "a": 2}})
     assert status(operation).spec == '{"zeta": 1, "alpha": 2, "mid": {"b": 1, "a": 2}}'

@@ -12,7 +12,8 @@ from tests.api_examples import Examples, make_examples, register_worker
 from tests.bar_servers import BarServer
 from tests.quick_work import work
 from tests.test_sources import stored
-from training import fetch_job, fetches, queues
+from training import fetch_job
+from training.jobs import fetches, queues
 from training.models import AuditEntry, BarFetch, BarSeries, Status
 
 COIN = {"source": "ccxt", "exchange": "binance", "symbol": "BTC-USDT", "timeframe": "1h", "since": "2024-01-01"}

@@ -12,9 +12,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from tests import admin_rows
-from training import queues
+from training.jobs import queues
+from training.jobs.queues import NoWorker
 from training.models import AuditEntry, Operation, Status
-from training.queues import NoWorker
 
 pytestmark = pytest.mark.django_db
 NASTY = "<script>alert(1)</script>"

@@ -19,7 +19,7 @@ from strategies_app.samples import samples
 from tests import admin_rows
 from tests.api_examples import TEXT, Examples, register_worker, send
 from tests.quick_work import asking, work, worked
-from training import queues
+from training.jobs import queues
 from training.models import BarSeries, Operation
 from training.pages import start
 from training.pipeline.bars import read_bars, write_bars

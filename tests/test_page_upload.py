@@ -19,7 +19,8 @@ from django.test import Client
 
 from tests.api_examples import Examples, make_examples, register_worker
 from tests.quick_work import work, worked
-from training import quick, upload_answers, uploads
+from training import quick, upload_answers
+from training.jobs import uploads
 from training.models import AuditEntry, BarSeries
 from training.pipeline.bars import bar_table, read_bars
 from training.pipeline.synthetic import make_bars
@@ -191,7 +192,7 @@ def test_a_few_bytes_that_unpack_to_more_memory_than_allowed_are_refused(
 
 
 def test_what_takes_too_long_is_refused_with_the_command(examples: Examples, monkeypatch: pytest.MonkeyPatch) -> None:
-    from training import queues
+    from training.jobs import queues
 
     client = examples.signed_in("trainer")
     address = send(client, text_of(30, "1d"), "A_1d.csv")["Location"]

@@ -10,7 +10,7 @@ import redis
 from django.test import Client
 
 from tests.api_examples import Examples, register_worker
-from training import queues
+from training.jobs import queues
 
 XSS = "<script>alert(1)</script>"
 

@@ -10,8 +10,8 @@ from django.db import OperationalError
 
 from strategies_app.models import Strategy
 from tests.homes import STRATEGY
-from training import operations
 from training import reaper as reaper_module
+from training.jobs import lifecycle
 from training.models import Operation, Status
 from training.reaper import WRITES, Reaper
 
@@ -22,8 +22,8 @@ INTERVAL = 15.0
 @pytest.fixture
 def running() -> Operation:
     version = Strategy.objects.import_text(STRATEGY.format(name="watched", epochs=1, batch_size=32))
-    operation = operations.start(version, {})
-    operations.claim(operation.pk, 1)
+    operation = lifecycle.start(version, {})
+    lifecycle.claim(operation.pk, 1)
     return operation
 
 
@@ -76,7 +76,7 @@ def test_an_operation_that_has_beaten_before_it_died_is_buried_as_well(running: 
     clock = Clock()
     reaper = Reaper(clock)
     reaper.look()
-    assert operations.beat(running.pk, 1) == Status.RUNNING, "in the time of the database"
+    assert lifecycle.beat(running.pk, 1) == Status.RUNNING, "in the time of the database"
     assert clock.looks(reaper, 59) == []
     assert clock.looks(reaper, 60) == [f"{running.pk}: no sign of life for 60 s"]
 
@@ -98,7 +98,7 @@ def test_a_new_reaper_waits_the_whole_timeout_whatever_the_row_says(running: Ope
 
 
 def test_what_was_being_cancelled_is_cancelled(running: Operation) -> None:
-    operations.request_cancel(running.pk)
+    lifecycle.request_cancel(running.pk)
     clock = Clock()
     assert clock.looks(Reaper(clock), 60)
     running.refresh_from_db()
@@ -132,7 +132,7 @@ def test_who_could_not_beat_because_the_database_was_held_gets_its_chance_first(
             reaper.look()
     monkeypatch.undo()
     assert reaper.look() == [], "the reaper came first when it was let go"
-    operations.beat(running.pk, 1)
+    lifecycle.beat(running.pk, 1)
     assert clock.looks(reaper, clock.now + 59) == []
 
 
@@ -149,7 +149,7 @@ def test_the_zombie_that_wakes_up_finds_that_it_owns_nothing(running: Operation)
     clock = Clock()
     reaper = Reaper(clock)
     assert clock.looks(reaper, 60)
-    operations.resume(running.pk)
-    assert operations.beat(running.pk, 1) is None
-    assert operations.live_status(running.pk, 1) is None
-    assert not operations.finish(running.pk, 1)
+    lifecycle.resume(running.pk)
+    assert lifecycle.beat(running.pk, 1) is None
+    assert lifecycle.live_status(running.pk, 1) is None
+    assert not lifecycle.finish(running.pk, 1)

@@ -11,13 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.api_examples import Examples, send
-from training import checkpoints, operations
 from training.follow import _show_row
 from training.inline import _best_so_far
+from training.jobs import checkpoints, lifecycle
+from training.jobs.progress import Progress
+from training.jobs.replaced import replaced_among
+from training.jobs.status import standing_of
 from training.models import Operation
-from training.progress import Progress
-from training.replaced import replaced_among
-from training.standing import standing_of
 
 
 @given(st.lists(st.integers(0, 8), max_size=40))
@@ -41,10 +41,10 @@ def measure(progress: Progress, *epochs: tuple[int, float]) -> None:
 def went_back(examples: Examples, empty_redis: Any) -> Operation:
     """Seven epochs; the second attempt does the last two again, goes back to the third, and ends with the fourth."""
     operation = examples.own
-    assert operations.claim(operation.pk, 1)
+    assert lifecycle.claim(operation.pk, 1)
     measure(Progress(operation.pk, 1, checkpoints.Schedule(100, 1e9)), *((epoch, 0.5 - epoch / 100) for epoch in range(7)))
-    operations.stop(operation.pk, 1, operations.Status.INTERRUPTED, "stopped on request (shutdown)")
-    assert operations.resume(operation.pk, "cpu") == 2 and operations.claim(operation.pk, 2)
+    lifecycle.stop(operation.pk, 1, lifecycle.Status.INTERRUPTED, "stopped on request (shutdown)")
+    assert lifecycle.resume(operation.pk, "cpu") == 2 and lifecycle.claim(operation.pk, 2)
     second = Progress(operation.pk, 2, checkpoints.Schedule(100, 1e9))
     measure(second, (5, 0.9))
     measure(second, (2, 0.7), (3, 0.6))

@@ -18,13 +18,13 @@ from django.utils import timezone
 
 from tests.api_examples import Examples, send, start, store_bars
 from tests.homes import ROOT, made_home
-from training import deletions, homes
 from training.admin_parts import address_of
 from training.bar_series import store_frame
+from training.jobs import deletions, homes
+from training.jobs.lifecycle import OperationError
+from training.jobs.requests import Actor
 from training.models import AuditEntry, BarFetch, BarSeries, Operation, Status
-from training.operations import OperationError
 from training.pipeline.bars import read_bars, series_path
-from training.requests import Actor
 from training.store.coverage import DataError
 from training.store.reading import Reading
 from training.store.series_files import InUse, locked

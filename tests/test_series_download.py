@@ -13,8 +13,8 @@ from django.core.management.base import CommandError
 from django.test import AsyncClient
 
 from tests.api_examples import Examples, send
-from training import downloads
 from training.bar_series import store_frame
+from training.jobs import downloads
 from training.models import AuditEntry
 from training.pipeline.bars import bar_frame, fingerprint, read_bars, series_path
 from training.readers.bar_files import read_bar_file

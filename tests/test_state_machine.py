@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from strategies_app.models import Strategy
 from tests.homes import STRATEGY
-from training import operations
+from training.jobs import lifecycle
+from training.jobs.lifecycle import OperationError
 from training.models import LIVE, Operation, Status
-from training.operations import OperationError
 from training.reaper import Reaper
 
 pytestmark = pytest.mark.django_db
@@ -50,7 +50,7 @@ class World:
 
     def __init__(self) -> None:
         version = Strategy.objects.import_text(STRATEGY.format(name="fought_over", epochs=1, batch_size=32))
-        self.operation = operations.start(version, {})
+        self.operation = lifecycle.start(version, {})
         self.now = 0.0
         self.reaper = Reaper(clock=lambda: self.now)
         #: worker → the attempt it believes to own; a worker that died or froze keeps it and may wake up.
@@ -64,15 +64,15 @@ class World:
     def act(self, action: str, worker: int) -> None:
         row = self.row
         if action == "claim":
-            if operations.claim(row.pk, row.attempt):
+            if lifecycle.claim(row.pk, row.attempt):
                 self.held[worker] = row.attempt
                 self.beating.add(worker)
         elif action == "cancel":
-            self.try_verb(lambda: operations.request_cancel(row.pk))
+            self.try_verb(lambda: lifecycle.request_cancel(row.pk))
         elif action == "resume":
-            self.try_verb(lambda: operations.resume(row.pk))
+            self.try_verb(lambda: lifecycle.resume(row.pk))
         elif action == "retry":
-            self.try_verb(lambda: operations.resume(row.pk, by_itself=True))
+            self.try_verb(lambda: lifecycle.resume(row.pk, by_itself=True))
         elif action == "die":
             self.beating.discard(worker)
         elif action == "wait and reap":
@@ -84,14 +84,14 @@ class World:
         attempt = self.held[worker]
         owned = row.attempt == attempt and row.status in LIVE
         happened = {
-            "beat": lambda: operations.beat(row.pk, attempt) is not None,
-            "finish": lambda: operations.finish(row.pk, attempt),
+            "beat": lambda: lifecycle.beat(row.pk, attempt) is not None,
+            "finish": lambda: lifecycle.finish(row.pk, attempt),
             "fail for now": lambda: (
-                operations.fail(row.pk, attempt, "away", retry_at=LATER) if row.status != Status.PENDING else owned
+                lifecycle.fail(row.pk, attempt, "away", retry_at=LATER) if row.status != Status.PENDING else owned
             ),
-            "fail": lambda: operations.fail(row.pk, attempt, "broken") if row.status != Status.PENDING else owned,
-            "stop": lambda: operations.stop(row.pk, attempt, Status.CANCELLED, "asked"),
-            "interrupt": lambda: operations.stop(row.pk, attempt, Status.INTERRUPTED, "shutdown"),
+            "fail": lambda: lifecycle.fail(row.pk, attempt, "broken") if row.status != Status.PENDING else owned,
+            "stop": lambda: lifecycle.stop(row.pk, attempt, Status.CANCELLED, "asked"),
+            "interrupt": lambda: lifecycle.stop(row.pk, attempt, Status.INTERRUPTED, "shutdown"),
         }[action]()
         assert happened == owned, f"{action} by attempt {attempt} while {row.status} at attempt {row.attempt}"
 
@@ -99,7 +99,7 @@ class World:
         """Two looks with more than the timeout between; whoever beats has beaten in between."""
         self.reaper.look()
         for worker in self.beating:
-            operations.beat(self.operation.pk, self.held[worker])
+            lifecycle.beat(self.operation.pk, self.held[worker])
         before = self.row
         self.now += 61
         self.reaper.look()
@@ -144,10 +144,10 @@ def test_a_retry_that_is_cancelled_between_the_look_and_the_resume_does_not_begi
     world.act("fail for now", 0)
     seen = world.row  # as the reaper has read it
     assert seen.waits_to_retry
-    assert operations.request_cancel(seen.pk, "enough") == Status.FAILED
+    assert lifecycle.request_cancel(seen.pk, "enough") == Status.FAILED
     with pytest.raises(OperationError):
-        operations.resume(seen.pk, by_itself=True)
+        lifecycle.resume(seen.pk, by_itself=True)
     assert (world.row.status, world.row.attempt, world.row.reason) == (Status.FAILED, 1, "enough")
     with pytest.raises(OperationError, match="only a pending or running operation can be cancelled"):
-        operations.request_cancel(seen.pk)
-    assert operations.resume(seen.pk) == 2, "a person may still resume it"
+        lifecycle.request_cancel(seen.pk)
+    assert lifecycle.resume(seen.pk) == 2, "a person may still resume it"

@@ -14,8 +14,9 @@ from strategies_app.models import Strategy
 from tests.api_examples import TEXT, start
 from tests.pipeline_examples import DAY, MONDAY, plain_market, strategy
 from tests.test_loading import RSI, day, spec_of
-from training import operations
 from training.bar_series import SAMPLE_BARS, store_frame
+from training.jobs import lifecycle
+from training.jobs.progress import Progress
 from training.models import Operation
 from training.pipeline.bars import read_bars, write_bars
 from training.pipeline.frames import bar_frame, bar_times, bar_values
@@ -23,7 +24,6 @@ from training.pipeline.loading import load_bars
 from training.pipeline.prepare import prepare
 from training.pipeline.timeframes import resample
 from training.plans import plan
-from training.progress import Progress
 from training.store.coverage import DataError, day_start, source_of
 from training.workers import run_operation
 
@@ -174,7 +174,7 @@ def test_a_resumed_run_reads_what_the_first_attempt_read_whatever_was_loaded_mea
     assert run_operation(disturbed.pk, 1, [stop], device="cpu", on_start=stop.hand) == "cancelled"
     store_frame("AAPL", "1d", whole, source="earlier bars")
     store_frame("AAPL", "1w", resample(whole, "1w"), source="weeks of their own")
-    operations.resume(disturbed.pk, "cpu")
+    lifecycle.resume(disturbed.pk, "cpu")
     assert run_operation(disturbed.pk, 2, device="cpu") == "completed"
 
     rows = [Operation.objects.get(pk=row.pk) for row in (undisturbed, disturbed)]

@@ -17,7 +17,7 @@ from tests.api_examples import Examples, register_worker, send
 from tests.pipeline_examples import strategy
 from tests.quick_work import asking
 from tests.test_page_start import FORM, newest, planned
-from training import queues
+from training.jobs import queues
 from training.models import BarSeries, Operation
 from training.pipeline.remarks import gathered
 from training.store.coverage import DataError, Ranges, check_stored, day_start, resolve_dates

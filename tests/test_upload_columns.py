@@ -13,7 +13,7 @@ from django.test import Client
 
 from tests.api_examples import Examples, make_examples, register_worker
 from tests.quick_work import worked
-from training import uploads
+from training.jobs import uploads
 from training.pipeline.synthetic import make_bars
 
 COLUMNS = ["timestamp", "open", "high", "low", "close", "volume"]

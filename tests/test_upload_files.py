@@ -16,8 +16,8 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
 from tests.api_examples import Examples
-from training import uploads
-from training.uploads import UploadError
+from training.jobs import uploads
+from training.jobs.uploads import UploadError
 
 BARS = "timestamp,open,high,low,close\n2024-01-01T00:00:00Z,1,1,1,1\n2024-01-01T01:00:00Z,1,1,1,1\n"
 

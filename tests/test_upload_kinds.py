@@ -15,7 +15,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import call_command
 
 from tests.api_examples import Examples
-from training import uploads
+from training.jobs import uploads
 from training.pipeline.bars import read_bars
 from training.upload_answers import inspect_upload, load_upload
 

@@ -17,9 +17,10 @@ from django.test import Client
 
 from ktrdr_site.asgi import application, sockets
 from tests import admin_rows
-from training import audience, operations
+from training import audience
 from training.audience import Audience
-from training.broadcast import Publisher
+from training.jobs import lifecycle
+from training.jobs.broadcast import Publisher
 from training.models import EpochMetric, Status
 from training.websockets import NOT_ALLOWED, NOT_SIGNED_IN, NOT_UNDERSTOOD, NOTHING_THERE, OperationSocket
 
@@ -168,7 +169,7 @@ def test_rows_epochs_and_messages_arrive(empty_redis: Any) -> None:
         told = await heard(socket, "progress", stage="load")
         assert told["percent"] == 1.5 and told["attempt"] == 1 and told["seq"] == 1 and told["elapsed"] >= 0
         await asyncio.to_thread(publisher.close, "completed")
-        await database_sync_to_async(operations.finish)(operation.pk, 1)
+        await database_sync_to_async(lifecycle.finish)(operation.pk, 1)
         await heard(socket, "row", status="completed")
         await socket.disconnect()
 
@@ -187,7 +188,7 @@ def test_a_run_is_told_of_while_redis_is_away(monkeypatch: pytest.MonkeyPatch) -
     async def story() -> None:
         socket = await opened(Audience(), key, operation.pk)
         await heard(socket, "row", status="running")
-        await database_sync_to_async(operations.beat)(operation.pk, 1, stage="train", percent=33.0)
+        await database_sync_to_async(lifecycle.beat)(operation.pk, 1, stage="train", percent=33.0)
         await heard(socket, "row", percent=33.0)
         await socket.disconnect()
 

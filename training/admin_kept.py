@@ -15,7 +15,6 @@ from django.urls import URLPattern, path
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from training import deletions
 from training.admin_operations_values import UNSEEN_IN_LISTS
 from training.admin_parts import (
     NOTHING,
@@ -34,12 +33,13 @@ from training.admin_parts import (
     share,
     size,
 )
-from training.bundles import bundle_zip, provenance
 from training.core.files import FolderError
 from training.core.findings import counted
 from training.core.values import Refusal
+from training.jobs import deletions
+from training.jobs.bundles import bundle_zip, provenance
+from training.jobs.requests import Actor, audit
 from training.models import BarSeries, Checkpoint, TrainedModel
-from training.requests import Actor, audit
 from training.results.metric_table import columns_of, heads_of
 from training.results.verdict import baseline_name, is_of_returns
 

@@ -26,10 +26,10 @@ from training.admin_operations_values import (
 from training.admin_operations_verbs import MOST_SELECTED, OperationVerbs
 from training.admin_parts import NOTHING, address_of, ago, as_yaml, block, bullets, exact, link
 from training.admin_verbs import buttons
-from training.logs import log_tail
+from training.jobs.logs import log_tail
+from training.jobs.replaced import replaced
 from training.models import AuditEntry, Operation
 from training.pages import checks
-from training.replaced import replaced
 
 METRICS_PER_PAGE = 200
 

@@ -12,8 +12,8 @@ from django.utils.safestring import SafeString
 
 from training.admin_parts import NOTHING, address_of, ago, figure, measure, size, span
 from training.admin_verbs import is_open
+from training.jobs.status import remaining_seconds
 from training.models import LIVE, Checkpoint, EpochMetric, Operation, Status
-from training.standing import remaining_seconds
 
 #: Of the row's many texts the list needs only the effective strategy, for symbols and timeframes.
 UNSEEN_IN_LISTS = (

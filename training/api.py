@@ -11,7 +11,7 @@ from ninja import NinjaAPI, Query
 from ninja.responses import Status as Answer
 
 from strategies_app.stored import FoundStrategy, stored_strategy
-from training import api_errors, checkpoints, homes, operations, queues, requests
+from training import api_errors
 from training.api_bodies import Bodies
 from training.api_errors import ApiError, not_found
 from training.api_library import asked
@@ -32,15 +32,16 @@ from training.api_shapes_operations import (
 )
 from training.api_shapes_trainings import Start, Started, TrainingResults, TrainingStatus, results_of
 from training.authentication import Access, identify
-from training.estimates import seconds_for
-from training.logs import log_tail
-from training.mails import own_address
+from training.jobs import checkpoints, homes, lifecycle, queues, requests
+from training.jobs.estimates import seconds_for
+from training.jobs.lifecycle import OperationError
+from training.jobs.logs import log_tail
+from training.jobs.notices import own_address
+from training.jobs.questions import ask
+from training.jobs.replaced import replaced
+from training.jobs.status import standing_of
+from training.jobs.waiting import waits_for
 from training.models import LIVE, Checkpoint, Operation, Status
-from training.operations import OperationError
-from training.questions import ask
-from training.replaced import replaced
-from training.standing import standing_of
-from training.waiting import waits_for
 
 VIEW = Access("training.view_operation")
 api = NinjaAPI(
@@ -56,7 +57,7 @@ ERRORS = dict.fromkeys((400, 401, 403, 404, 409, 413, 422, 429, 500, 503), Error
 
 
 def _operation(operation_id: str) -> Operation:
-    operation = operations.stored(operation_id)
+    operation = lifecycle.stored(operation_id)
     if operation is None:
         raise not_found(f"operation {operation_id}")
     return operation

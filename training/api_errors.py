@@ -16,8 +16,8 @@ from ninja.errors import HttpError, ValidationError
 from ninja.responses import Response
 
 from training.core.findings import findings_in
-from training.database_words import AWAY, BUSY, PUBLIC, kind_of
-from training.queues import FULL
+from training.jobs.database_words import AWAY, BUSY, PUBLIC, kind_of
+from training.jobs.queues import FULL
 
 PREFIX = "/api/"
 #: A strategy is at most 64 KiB; as a JSON string it may take several times that.

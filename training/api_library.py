@@ -17,9 +17,6 @@ from strategies_app.grammar.reader import StrategyError, read_strategy, warnings
 from strategies_app.grammar.schema import feature_names
 from strategies_app.models import Strategy
 from strategies_app.stored import FoundStrategy, stored_strategy
-from training.analytics import Record, judged
-from training.analytics_files import FILES, TYPES, as_file, read_journal
-from training.analytics_keeping import folder_of
 from training.api_errors import ApiError, not_found
 from training.api_pages import Limit, listed, page
 from training.api_shapes import Asked, ErrorBody
@@ -40,14 +37,17 @@ from training.api_shapes_library import (
 )
 from training.api_shapes_operations import Analytics
 from training.authentication import Access
-from training.bundles import bundle_zip
 from training.core.files import FolderError, Unreachable
-from training.deletions import delete_series
-from training.downloads import series_response
-from training.homes import Away
+from training.jobs.analytics import Record, judged
+from training.jobs.analytics_files import FILES, TYPES, as_file, read_journal
+from training.jobs.analytics_keeping import folder_of
+from training.jobs.bundles import bundle_zip
+from training.jobs.deletions import delete_series
+from training.jobs.downloads import series_response
+from training.jobs.homes import Away
+from training.jobs.questions import Reply, ask, look
+from training.jobs.requests import audit
 from training.models import BarSeries, Operation, TrainedModel
-from training.questions import Reply, ask, look
-from training.requests import audit
 
 router = Router()
 ERRORS = dict.fromkeys((400, 401, 403, 404, 409, 413, 422, 429, 500, 503), ErrorBody)

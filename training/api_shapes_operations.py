@@ -9,7 +9,7 @@ from typing import Any, Literal
 from ninja import Field, Schema
 
 from training.api_shapes import Reason, Request
-from training.estimates import names_in
+from training.jobs.estimates import names_in
 from training.models import Operation
 
 

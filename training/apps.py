@@ -32,7 +32,7 @@ def _make_groups(**kwargs: Any) -> None:
 
 def _know_folders(plan: Any = (), **kwargs: Any) -> None:
     """After tables were made or changed: each folder gets its id, unless one is not there, which is said and ends nothing."""
-    from training import homes
+    from training.jobs import homes
 
     for name in homes.FOLDERS if plan and homes.is_set_up() else ():
         try:
@@ -45,7 +45,7 @@ def _know_folders(plan: Any = (), **kwargs: Any) -> None:
 
 
 def _rename_series() -> None:
-    from training import homes
+    from training.jobs import homes
     from training.store.series_files import rename_earlier
 
     for sentence in rename_earlier(homes.path_of("bars")):
@@ -60,7 +60,7 @@ def _record_sign_in(**kwargs: Any) -> None:
 
 
 def _end_sockets(request: Any = None, **kwargs: Any) -> None:
-    from training.broadcast import tell_session_ended
+    from training.jobs.broadcast import tell_session_ended
     from training.websockets import session_mark
 
     key = getattr(getattr(request, "session", None), "session_key", None)

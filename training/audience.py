@@ -20,7 +20,7 @@ from channels.layers import get_channel_layer
 from django.db import DatabaseError
 from redis.exceptions import RedisError
 
-from training.broadcast import SESSIONS_GROUP, group_of
+from training.jobs.broadcast import SESSIONS_GROUP, group_of
 from training.models import LIVE, EpochMetric, Operation
 
 log = logging.getLogger(__name__)

@@ -12,8 +12,8 @@ from ninja.utils import check_csrf
 from training.access import sign_ins, tokens
 from training.access.roles import is_admin
 from training.api_errors import ApiError
+from training.jobs.requests import Actor
 from training.models import ApiToken, Operation
-from training.requests import Actor
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from django.conf import settings
 from django.utils import timezone
 from numpy.typing import NDArray
 
-from training import homes
 from training.core.files import uninterrupted
 from training.core.findings import Finding, counted, iso
+from training.jobs import homes
 from training.models import BarSeries
 from training.pipeline.bars import (
     DataError,

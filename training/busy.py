@@ -9,7 +9,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 
-from training.database_words import AWAY, BUSY, PUBLIC, kind_of, sentence_of
+from training.jobs.database_words import AWAY, BUSY, PUBLIC, kind_of, sentence_of
 
 RETRY_SECONDS = 10
 log = logging.getLogger(__name__)

@@ -11,12 +11,12 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 from redis.exceptions import RedisError
 
-from training import checkpoints, homes, operations, requests, uploads
-from training.mails import mail_end
+from training.jobs import checkpoints, homes, lifecycle, requests, uploads
+from training.jobs.notices import mail_end
+from training.jobs.queues import NoWorker
+from training.jobs.requests import Actor
 from training.models import LIVE, Operation, Status
-from training.queues import NoWorker
 from training.reaper import Reaper
-from training.requests import Actor
 from training.roll_call import RollCall
 
 DAY_SECONDS = 86400.0
@@ -66,9 +66,9 @@ def bury_dead() -> list[str]:
     """
     buried = []
     for operation in Operation.objects.filter(status__in=LIVE, host=socket.gethostname()):
-        if not operations.is_running(operation.process):
+        if not lifecycle.is_running(operation.process):
             after = Status.CANCELLED if operation.status == Status.CANCELLING else Status.INTERRUPTED
-            if operations.stop(operation.pk, operation.attempt, after, "its process ended without a word"):
+            if lifecycle.stop(operation.pk, operation.attempt, after, "its process ended without a word"):
                 mail_end(operation.pk)
                 buried.append(operation.pk)
     return buried
@@ -83,6 +83,6 @@ def resume_interrupted() -> Iterator[str]:
             attempt = requests.resume(operation, Actor(via="up"))
         except NoWorker:
             return  # the workers are just starting, the next look finds them
-        except operations.OperationError:
+        except lifecycle.OperationError:
             continue  # somebody else resumed it meanwhile
         yield f"{operation.pk} is resumed as attempt {attempt}"

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from django.db import transaction
 
 from strategies_app.grammar import plugins
-from training import checkpoints, operations
 from training.core.values import Parts
+from training.jobs import checkpoints, lifecycle
+from training.jobs.progress import Progress, row_of
+from training.jobs.replaced import replaced
 from training.models import Checkpoint, EpochMetric, Operation
-from training.progress import Progress, row_of
-from training.replaced import replaced
 
 if TYPE_CHECKING:
     from training.pipeline.loading import RunBars
@@ -28,7 +28,7 @@ def same_bars(operation: Operation, bars: RunBars) -> None:
     for symbol, timeframes in operation.fingerprints.items():
         for timeframe, digest in timeframes.items():
             if seen.get(symbol, {}).get(timeframe) != digest:
-                raise operations.OtherBars(
+                raise lifecycle.OtherBars(
                     f"the stored bars of {symbol} {timeframe} are not those that {operation.pk} was started with; "
                     "load the former bars again, or start a new training"
                 )
@@ -51,7 +51,7 @@ def continue_from(operation: Operation, progress: Progress, device: str, threads
     else:
         differing = differences(parts, device, threads)
         if differing and not allow_inexact:
-            raise operations.OperationError(
+            raise lifecycle.OperationError(
                 f"continuing from epoch {row.epoch + 2} would not be bit for bit: {'; '.join(differing)}; "
                 "to continue all the same, add --allow-inexact"
             )

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TextIO
 
 from strategies_app.stored import find_strategy
-from training import operations, requests
 from training.follow import OPEN, follow
 from training.inline import say_if_file_differs, tell
-from training.mails import mail_end
+from training.jobs import lifecycle, requests
+from training.jobs.notices import mail_end
+from training.jobs.requests import Actor
+from training.jobs.waiting import waits_for
 from training.models import Operation
-from training.requests import Actor
 from training.terminal import Display, console_on
-from training.waiting import waits_for
 
 
 def dispatch(strategy: str, request: dict[str, object], stream: TextIO, *, program: str, follow: bool, notify: str = "") -> str:
@@ -23,8 +23,8 @@ def dispatch(strategy: str, request: dict[str, object], stream: TextIO, *, progr
 
 def dispatch_resume(operation_id: str, stream: TextIO, *, program: str, follow: bool, allow_inexact: bool) -> str:
     """Continue on a worker from the last checkpoint."""
-    operation = operations.find(operation_id)
-    if operations.reap(operation):
+    operation = lifecycle.find(operation_id)
+    if lifecycle.reap(operation):
         mail_end(operation.pk)
     say_if_file_differs(operation.strategy_version, stream)
     requests.resume(operation, Actor(), allow_inexact=allow_inexact)

@@ -11,13 +11,13 @@ from django.conf import settings
 from django.db import DatabaseError, IntegrityError, close_old_connections, transaction
 from django.utils import timezone
 
-from training import checkpoints, homes, operations
 from training.core.values import Cancelled, Refusal
-from training.failures import TRANSIENT, Moment, category_of, failure_of
-from training.logs import write_traceback
+from training.jobs import checkpoints, homes, lifecycle
+from training.jobs.failures import TRANSIENT, Moment, category_of, failure_of
+from training.jobs.logs import write_traceback
+from training.jobs.patience import patiently
+from training.jobs.progress import Progress
 from training.models import Operation, Status, TrainedModel
-from training.patience import patiently
-from training.progress import Progress
 
 CANCELLED = "stopped on request (cancellation)"
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ def record(
     if TrainedModel.objects.filter(operation=operation, folder=folder).exists():
         return
     with transaction.atomic():
-        if not operations.finish(operation.pk, attempt, stage_seconds=stage_seconds):
+        if not lifecycle.finish(operation.pk, attempt, stage_seconds=stage_seconds):
             raise Cancelled("another process took this operation over", kind="superseded")
         model = TrainedModel(operation=operation, folder=folder, sha256=digest, metrics=metrics)
         _name(model)
@@ -73,7 +73,7 @@ def stopped(progress: Progress, stop: Cancelled) -> str:
     _keep(progress, stop.kind)
     status = Status.CANCELLED if stop.kind == "cancellation" else Status.INTERRUPTED
     reason = CANCELLED if stop.kind == "cancellation" else f"stopped on request ({stop.kind})"
-    patiently(lambda: operations.stop(progress.operation_id, progress.attempt, status, reason), progress.operation_id)
+    patiently(lambda: lifecycle.stop(progress.operation_id, progress.attempt, status, reason), progress.operation_id)
     return status
 
 
@@ -94,7 +94,7 @@ def failed(progress: Progress, error: Exception) -> str:
     failure = failure_of(error, Moment(progress.stage, epoch, epochs, newest.epoch + 1 if newest else None, pause))
     log.warning("%s attempt %s failed (%s): %s", *identity, failure.category, failure.cause)
     told = {"failure": failure.plain(), "retry_at": None if pause is None else timezone.now() + timedelta(seconds=pause)}
-    patiently(lambda: operations.fail(*identity, failure.cause, **told), progress.operation_id)
+    patiently(lambda: lifecycle.fail(*identity, failure.cause, **told), progress.operation_id)
     return Status.FAILED
 
 

@@ -19,12 +19,13 @@ from django.db import DatabaseError
 from redis.exceptions import RedisError
 
 from ktrdr_site import embedded_redis
-from training import assets, homes, queues
+from training import assets
 from training.caretaker import Caretaker, bury_dead
 from training.core.modes import TooOpen, close_home, closed_sentence
 from training.core.processes import dying_with_parent, take_lock
 from training.core.values import Refusal
 from training.devices import CardSearch, visible_to
+from training.jobs import homes, queues
 from training.roll_call import RollCall, listed_processes, worker_processes
 from training.supervisor import Child, Supervisor
 

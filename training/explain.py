@@ -10,7 +10,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from strategies_app.grammar.schema import RawInput, StrategySpec
-from training import homes
+from training.jobs import homes
 from training.models import TrainedModel
 from training.trained import ModelError, open_model
 

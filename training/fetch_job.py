@@ -12,9 +12,9 @@ from django.db import connections
 from django.utils import timezone
 
 from training.core.values import Refusal
-from training.fetches import OPEN, hand_over
+from training.jobs.fetches import OPEN, hand_over
+from training.jobs.requests import Actor, audit
 from training.models import BarFetch, Status
-from training.requests import Actor, audit
 
 #: A turn asks for pages so long. While a source wants a pause, a turn waits so long at most.
 TURN_SECONDS, WAIT_SECONDS = 8.0, 0.5

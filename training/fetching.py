@@ -15,10 +15,10 @@ from pathlib import Path
 import pandas as pd
 from django.conf import settings
 
-from training import homes
 from training.bar_series import store_frame
 from training.core.processes import undisturbed
-from training.fetch_state import Fetch
+from training.jobs import homes
+from training.jobs.fetch_state import Fetch
 from training.models import BarSeries
 from training.pipeline.bars import empty_frame, locked, merge_bars, read_bars, series_path, write_bars
 from training.pipeline.frames import bar_times

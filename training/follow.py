@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 
-from training.broadcast import Listener
 from training.core.values import BatchMetrics
+from training.jobs.broadcast import Listener
+from training.jobs.replaced import last_measured
+from training.jobs.waiting import waits_for
 from training.models import LIVE, Operation, Status
-from training.replaced import last_measured
 from training.terminal import Display
-from training.waiting import waits_for
 
 LOOK_SECONDS = 0.5
 #: After so long without a message the row tells where the run stands.

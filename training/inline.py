@@ -15,14 +15,14 @@ from rich.console import Console
 from strategies_app.grammar.vocabulary import TIMEFRAMES
 from strategies_app.models import StrategyVersion
 from strategies_app.stored import find_strategy
-from training import checkpoints, operations
 from training.core.findings import ERROR, findings_of, lines_of
-from training.logs import log_file
-from training.mails import mail_end
+from training.jobs import checkpoints, lifecycle
+from training.jobs.logs import log_file
+from training.jobs.notices import mail_end
+from training.jobs.progress import SUPERSEDED, Progress
+from training.jobs.replaced import counted_losses
+from training.jobs.requests import Actor, resume, start_training
 from training.models import Operation, Status
-from training.progress import SUPERSEDED, Progress
-from training.replaced import counted_losses
-from training.requests import Actor, resume, start_training
 from training.terminal import Display, console_on
 from training.workers import run_operation
 
@@ -39,8 +39,8 @@ def start_inline(strategy: str, request: dict[str, Any], stream: TextIO, program
 
 def resume_inline(operation_id: str, stream: TextIO, *, allow_inexact: bool, program: str) -> str:
     """Continue a stopped operation from its last checkpoint; one whose process is gone is stopped."""
-    operation = operations.find(operation_id)
-    if operations.reap(operation):
+    operation = lifecycle.find(operation_id)
+    if lifecycle.reap(operation):
         mail_end(operation.pk)
     say_if_file_differs(operation.strategy_version, stream)
     with signals_handed_over() as hand:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from strategies_app.grammar.vocabulary import TIMEFRAMES
 from training.api_shapes_operations import timeframes_of
-from training.bundles import bundle_folder, unread
 from training.core.signals import SIGNALS, signals_of_returns
+from training.jobs.bundles import bundle_folder, unread
 from training.models import Operation, TrainedModel
 from training.store.coverage import DAY, DataError, day_of, day_start
 

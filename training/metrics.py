@@ -20,9 +20,9 @@ from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Met
 from prometheus_client.exposition import choose_encoder
 from redis.exceptions import RedisError
 
-from training import queues
 from training.api_errors import ApiError
 from training.authentication import identify
+from training.jobs import queues
 from training.models import BarFetch, Operation, Status, TrainedModel
 
 #: Upper bounds in seconds of a training's duration.

@@ -10,10 +10,10 @@ from typing import Any
 from django.conf import settings
 
 from strategies_app.grammar.schema import StrategySpec
-from training import homes
 from training.core.footprint import Footprint
 from training.core.memory import size_text
-from training.requests import effective_spec
+from training.jobs import homes
+from training.jobs.requests import effective_spec
 
 #: Copies of the weights on the device: themselves, gradients and two moments.
 ON_DEVICE = 4

@@ -11,7 +11,7 @@ from types import TracebackType
 from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connection
 
-from training import operations
+from training.jobs import lifecycle
 from training.models import Status
 
 #: How often a request to stop is looked for.
@@ -59,10 +59,10 @@ class Pulse:
             self.look()
             try:
                 if time.monotonic() - beaten >= settings.HEARTBEAT_SECONDS:
-                    status = operations.beat(self.operation_id, self.attempt)
+                    status = lifecycle.beat(self.operation_id, self.attempt)
                     beaten = time.monotonic()
                 else:
-                    status = operations.live_status(self.operation_id, self.attempt)
+                    status = lifecycle.live_status(self.operation_id, self.attempt)
             except DatabaseError as error:
                 # A database that is busy or away for a moment must not end hours of training.
                 log.warning("the pulse of %s could not be written: %s", self.operation_id, error)
@@ -86,7 +86,7 @@ class Pulse:
         """While the run comes to its end it is still alive."""
         while not self._ended.wait(settings.HEARTBEAT_SECONDS):
             try:
-                operations.beat(self.operation_id, self.attempt)
+                lifecycle.beat(self.operation_id, self.attempt)
             except DatabaseError as error:
                 log.warning("the pulse of %s could not be written: %s", self.operation_id, error)
                 close_old_connections()

@@ -14,9 +14,9 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from training import operations, queues, requests
-from training.failures import Moment, failure_of
-from training.mails import mail_end
+from training.jobs import lifecycle, queues, requests
+from training.jobs.failures import Moment, failure_of
+from training.jobs.notices import mail_end
 from training.models import LIVE, Operation, Status
 
 #: A pending operation is left alone for so long: its job may be on the way.
@@ -77,7 +77,7 @@ class Reaper:
         after = Status.CANCELLED if row.status == Status.CANCELLING else Status.INTERRUPTED
         if silence < settings.ORPHAN_TIMEOUT_SECONDS:
             return None
-        if not operations.stop(row.pk, row.attempt, after, "its process gave no sign of life any more"):
+        if not lifecycle.stop(row.pk, row.attempt, after, "its process gave no sign of life any more"):
             return None
         transaction.on_commit(lambda: mail_end(row.pk))
         return f"{row.pk}: no sign of life for {silence:.0f} s"
@@ -136,8 +136,8 @@ def retried() -> Iterator[str]:
             attempt = requests.resume(operation, requests.Actor(via="retry"), **again)
         except queues.NoWorker:
             return  # a later look finds them
-        except operations.OperationError as refusal:
-            if operations.drop_retry(operation.pk):
+        except lifecycle.OperationError as refusal:
+            if lifecycle.drop_retry(operation.pk):
                 mail_end(operation.pk)
                 yield f"{operation.pk} is not tried again: {refusal}"
         else:

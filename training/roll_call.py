@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 import psutil
 from django.conf import settings
 
-from training import queues
+from training.jobs import queues
 from training.supervisor import Child
 
 #: A worker that was never listed may take so long to start: it imports torch from a slow disk.

@@ -19,8 +19,8 @@ from rich.table import Table
 from rich.text import Text
 
 from training.core.values import BatchMetrics, EpochMetrics
-from training.logs import AttemptFile
-from training.progress import STAGES
+from training.jobs.logs import AttemptFile
+from training.jobs.progress import STAGES
 
 SILENCE_SECONDS = 1.0
 WIDE = 200

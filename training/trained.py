@@ -11,8 +11,8 @@ from django.conf import settings
 
 from strategies_app.grammar import plugins
 from strategies_app.grammar.vocabulary import nearest
-from training import homes
 from training.core.values import Refusal
+from training.jobs import homes
 from training.models import TrainedModel
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from strategies_app.grammar.vocabulary import TIMEFRAMES
-from training.uploads import Upload, UploadError, drop, guess, read
+from training.jobs.uploads import Upload, UploadError, drop, guess, read
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,7 +65,7 @@ def load_upload(key: str, user: int) -> dict[str, Any]:
     from django.contrib.auth import get_user_model
 
     from training.bar_series import load_file
-    from training.requests import Actor, audit
+    from training.jobs.requests import Actor, audit
 
     upload = _upload(key)
     options = upload.options
@@ -86,7 +86,7 @@ def load_sample(user: int) -> dict[str, Any]:
     from django.contrib.auth import get_user_model
 
     from training.bar_series import load_samples
-    from training.requests import Actor, audit
+    from training.jobs.requests import Actor, audit
 
     loaded = load_samples()
     strategies = _import_missing()

@@ -32,9 +32,9 @@ from rq.exceptions import InvalidJobOperation, NoSuchJobError, StopRequested
 from rq.executions import ExecutionRegistry
 from rq.job import JobStatus
 
-from training import belonging, operations, queues
 from training.core.processes import die_with, end_in_words
-from training.mails import mail_end
+from training.jobs import belonging, lifecycle, queues
+from training.jobs.notices import mail_end
 from training.models import LIVE, Operation, Status
 from training.workers import STOP_SIGNALS
 
@@ -317,7 +317,7 @@ class Worker(rq.Worker):
                 words = f"its process {end_in_words(code)}"
                 if after == Status.CANCELLED or self.was_asked_to_stop:
                     words = "stopped by force"
-                if operations.stop(operation_id, attempt, after, words):
+                if lifecycle.stop(operation_id, attempt, after, words):
                     mail_end(operation_id)
                 log.warning("%s attempt %s is %s: %s", operation_id, attempt, after, words)
         except DatabaseError as error:

@@ -19,21 +19,21 @@ from typing import Any
 from django.conf import settings
 from django.db import close_old_connections, connections
 
-from training import checkpoints, homes, operations
-from training.analytics_keeping import analytics_of
-from training.bundles import read_back
 from training.continuing import continue_from, same_bars
 from training.core.footprint import MemoryWatch
 from training.core.values import Cancelled, Parts
 from training.endings import CANCELLED, failed, record, stopped, sweep
-from training.logs import log_file
+from training.jobs import checkpoints, homes, lifecycle
+from training.jobs.analytics_keeping import analytics_of
+from training.jobs.bundles import read_back
+from training.jobs.logs import log_file
+from training.jobs.notices import mail_end
+from training.jobs.patience import patiently
+from training.jobs.progress import Progress, Watcher, learned_weights
+from training.jobs.recording import Recorder
 from training.machine_use import MachineUse
-from training.mails import mail_end
 from training.models import Operation, Status
-from training.patience import patiently
-from training.progress import Progress, Watcher, learned_weights
 from training.pulse import Pulse
-from training.recording import Recorder
 
 THREADS = 1
 #: What asks a run on a worker to save and stop; the worker blocks them in its fork until the run can take them.
@@ -45,7 +45,7 @@ def train_operation(operation_id: str, attempt: int) -> str:
     """The job of the queues `gpu` and `cpu`, in the process that the worker forked for it; gives the final status."""
     from rq import get_current_job
 
-    from training.broadcast import Publisher
+    from training.jobs.broadcast import Publisher
 
     connections.close_all()  # what the fork inherited belongs to the worker
     job = get_current_job()
@@ -57,7 +57,7 @@ def train_operation(operation_id: str, attempt: int) -> str:
         """Cancelled while one call of a library computes on: with nothing to save, this process need not wait for it."""
         if not progress.has_nothing_to_save:
             return
-        progress.is_left = operations.stop(operation_id, attempt, Status.CANCELLED, CANCELLED)
+        progress.is_left = lifecycle.stop(operation_id, attempt, Status.CANCELLED, CANCELLED)
         if progress.is_left:
             publisher.close(Status.CANCELLED)
             mail_end(operation_id)
@@ -70,7 +70,7 @@ def train_operation(operation_id: str, attempt: int) -> str:
             log.info("%s attempt %s begins", operation_id, attempt)
             how = {"allow_inexact": allow_inexact, "device": device, "on_start": hand, "leave": leave}
             status = run_operation(operation_id, attempt, watchers, **how)
-    except operations.OperationError as refusal:
+    except lifecycle.OperationError as refusal:
         log.info("nothing to do: %s", refusal)  # cancelled, or taken over, while it waited
     finally:
         publisher.close(status)
@@ -129,8 +129,8 @@ def run_operation(
     weights = learned_weights(operation_id)
     progress = Progress(operation_id, attempt, schedule, watchers, weights=weights, recorder=recorder)
     on_start(progress)
-    if not patiently(lambda: operations.claim(operation_id, attempt), operation_id):
-        raise operations.OperationError(f"{operation_id} is not waiting for attempt {attempt}: another process has taken it")
+    if not patiently(lambda: lifecycle.claim(operation_id, attempt), operation_id):
+        raise lifecycle.OperationError(f"{operation_id} is not waiting for attempt {attempt}: another process has taken it")
     watch = MemoryWatch(settings.MEMORY_LIMIT, progress.note)
     pulse = Pulse(operation_id, attempt, progress.request_stop, watch.look, lambda: leave(progress))
     with pulse, MachineUse(operation_id, attempt, device), recorder:
@@ -152,7 +152,7 @@ def _train(operation_id: str, attempt: int, progress: Progress, allow_inexact: b
     from training.trainer.device import choose_device, memory_errors
 
     operation = Operation.objects.select_related("strategy_version__strategy").get(pk=operation_id)
-    operations.refuse_other_plugins(operation, allow_inexact=allow_inexact)
+    lifecycle.refuse_other_plugins(operation, allow_inexact=allow_inexact)
     spec = StrategySpec.model_validate(json.loads(operation.spec))
     device = device or choose_device()
     # A later attempt reads from where the first one did, whatever has been stored before that or beside it since.

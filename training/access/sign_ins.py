@@ -23,8 +23,8 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
+from training.jobs.requests import Actor, audit
 from training.models import AuditEntry
-from training.requests import Actor, audit
 
 SIGNED_IN, SIGNED_OUT, FAILED, BAD_TOKEN = "sign-in", "sign-out", "failed sign-in", "bad token"
 WINDOW = timedelta(minutes=15)

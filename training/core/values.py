@@ -19,7 +19,7 @@ class Refusal(Exception):
     """Something cannot be done, in one sentence for the person who asked: what was seen, what was wanted, what helps.
 
     exit_code: what a command ends with: 1 failed, 2 asked wrongly. category: what a run fails of that ends with it, see
-    training/failures.py; resuming_helps: whether it can go on afterwards, None: as others of its category.
+    training/jobs/failures.py; resuming_helps: whether it can go on afterwards, None: as others of its category.
     """
 
     exit_code = 1

@@ -32,11 +32,11 @@ def refusals(label: str = "") -> Iterator[None]:
         lines = [str(error), *lines_of(findings_in(error), str(error))]
         raise CommandError("\n".join(lines), returncode=error.exit_code) from None
     except DatabaseError as error:
-        from training.database_words import sentence_of
+        from training.jobs.database_words import sentence_of
 
         raise CommandError(sentence_of(error)) from None
     except RedisError as error:
-        from training.queues import trouble
+        from training.jobs.queues import trouble
 
         raise CommandError(f"{trouble(error)}; the database keeps what was asked for") from None
     except MemoryError:

@@ -9,9 +9,9 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from training import questions, queues
-from training.questions import Broken, Refused, Reply, TookTooLong, UnknownJob
-from training.queues import NoWorker
+from training.jobs import questions, queues
+from training.jobs.questions import Broken, Refused, Reply, TookTooLong, UnknownJob
+from training.jobs.queues import NoWorker
 
 log = logging.getLogger(__name__)
 #: A page is shown without the answer when it takes longer, and asks again by itself.

@@ -15,8 +15,8 @@ from strategies_app.grammar.vocabulary import TIMEFRAMES
 from strategies_app.models import Strategy
 from strategies_app.samples import samples
 from strategies_app.stored import FoundStrategy, UnknownStrategy, stored_strategy
+from training.jobs.requests import recorded_rows
 from training.models import BarSeries
-from training.requests import recorded_rows
 from training.store.bar_counts import check_bars
 from training.store.coverage import (  # fmt: skip
     DAY,

@@ -15,12 +15,12 @@ from django.shortcuts import redirect, render
 
 from strategies_app.grammar.vocabulary import TIMEFRAMES
 from training.core.values import Refusal
-from training.deletions import delete_series, resumable_readers, why_kept
-from training.downloads import TYPES, series_response
+from training.jobs.deletions import delete_series, resumable_readers, why_kept
+from training.jobs.downloads import TYPES, series_response
+from training.jobs.requests import audit
 from training.models import BarSeries
 from training.pages.access import actor_of, page
 from training.pages.query import searched, without_page
-from training.requests import audit
 from training.results.figures_bars import Axis, candle_figure, coverage_strip, moment
 from training.store.coverage import DataError
 from training.templatetags.words import sentence

@@ -13,15 +13,15 @@ from django.shortcuts import redirect, render
 
 from strategies_app.grammar.schema import SYMBOL, SYMBOL_WORDS
 from strategies_app.grammar.vocabulary import TIMEFRAMES
-from training import fetches
 from training.access.roles import is_admin
-from training.fetch_state import Fetch
+from training.jobs import fetches
+from training.jobs.fetch_state import Fetch
+from training.jobs.queues import NoWorker
 from training.models import BarFetch, BarSeries
 from training.pages.access import actor_of, page
 from training.pages.asking import without_worker
 from training.pages.data import series_or_404
 from training.plain_requests import READ_AND_WRITE
-from training.queues import NoWorker
 from training.store.coverage import DAY, day_start
 from training.templatetags.words import sentence
 

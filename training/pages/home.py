@@ -10,10 +10,10 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from strategies_app.models import Strategy
+from training.jobs.queues import NoWorker, WorkerState, live_workers, ping, told
 from training.models import LIVE, RESUMABLE, BarSeries, Operation, Status, TrainedModel
 from training.pages.access import page
 from training.pages.operations import UNSEEN, line_of
-from training.queues import NoWorker, WorkerState, live_workers, ping, told
 
 MOST_RUNNING, MOST_WAITING, LATEST = 6, 20, 5
 

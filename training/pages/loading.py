@@ -11,14 +11,14 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 
-from training import uploads
+from training.jobs import uploads
+from training.jobs.requests import audit
+from training.jobs.uploads import Upload, UploadError
 from training.pages.access import actor_of, next_of, page
 from training.pages.asking import Told, ask, look, without_worker
 from training.pages.reading import MEANING_WORDS, ReadingForm, label_of, posted
 from training.plain_requests import READ_AND_WRITE
-from training.requests import audit
 from training.templatetags.words import sentence
-from training.uploads import Upload, UploadError
 
 #: Loading the samples takes about a second; the page waits for it rather than showing another one.
 SAMPLE_SECONDS = 8

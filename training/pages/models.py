@@ -20,14 +20,14 @@ from django.urls import reverse
 
 from strategies_app.grammar.schema import Decisions, TrainingData
 from strategies_app.grammar.vocabulary import TIMEFRAMES
-from training.bundles import bundle_zip, provenance
 from training.core.files import FolderError
 from training.core.signals import SIGNALS
+from training.jobs.bundles import bundle_zip, provenance
+from training.jobs.requests import audit, recorded_ranges
 from training.models import TrainedModel
 from training.pages.access import actor_of, page
 from training.pages.asking import Told, ask, look, without_worker
 from training.pages.query import searched, without_page
-from training.requests import audit, recorded_ranges
 from training.results.figures_bars import moment, prediction_figure, returns_figure
 from training.results.metric_table import cells_of, heads_of
 from training.results.verdict import baseline_name, baselines_of, judge

@@ -11,19 +11,19 @@ from django.db.models import Case, IntegerField, Q, QuerySet, Value, When
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 
-from training import requests
 from training.access.roles import may_control
-from training.estimates import names_in
-from training.logs import log_tail
+from training.jobs import requests
+from training.jobs.estimates import names_in
+from training.jobs.lifecycle import OperationError
+from training.jobs.logs import log_tail
+from training.jobs.progress import STAGES
+from training.jobs.queues import NoWorker
+from training.jobs.waiting import waits_for
 from training.models import LIVE, RESUMABLE, AuditEntry, Operation, Status
-from training.operations import OperationError
 from training.pages import checks, result
 from training.pages.access import actor_of, must_control, operation_or_404, page
 from training.pages.query import searched, without_page
-from training.progress import STAGES
-from training.queues import NoWorker
 from training.results import figures_use
-from training.waiting import waits_for
 
 PER_PAGE = 50
 OPEN = (Status.PENDING, *LIVE)

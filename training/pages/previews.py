@@ -10,11 +10,11 @@ from django.utils.html import format_html_join
 
 from strategies_app.forms import plain_lines
 from strategies_app.grammar.reader import StrategyError, read_strategy
+from training.jobs.questions import Broken, Refused, Reply, TookTooLong, UnknownJob, ask, look
+from training.jobs.queues import NoWorker
 from training.models import BarSeries
 from training.pages.access import page
 from training.pages.words import sentence
-from training.questions import Broken, Refused, Reply, TookTooLong, UnknownJob, ask, look
-from training.queues import NoWorker
 from training.results.figures_preview import candles_figure, class_colour, membership_figure
 
 #: Until then the answer is waited for; later the page asks again.

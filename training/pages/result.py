@@ -7,9 +7,9 @@ from itertools import islice
 from typing import Any
 
 from training.api_shapes_operations import symbols_of
-from training.bundles import provenance
 from training.core.files import FolderError
 from training.core.values import Refusal
+from training.jobs.bundles import provenance
 from training.kept import ledger_spans, span_of
 from training.models import Operation, TrainedModel
 from training.pages import checks

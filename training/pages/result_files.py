@@ -23,15 +23,15 @@ from django.utils.safestring import mark_safe
 
 from training.api_shapes_operations import symbols_of, timeframes_of
 from training.api_shapes_trainings import TrainingResults, results_of
-from training.bundles import bundle_zip
 from training.core.files import FolderError
+from training.jobs.bundles import bundle_zip
+from training.jobs.requests import audit
 from training.kept import kept_predictions
 from training.models import Operation, TrainedModel
 from training.pages import analytics
 from training.pages.access import actor_of, operation_or_404, page
 from training.pages.result import NoResult, context_of, model_of
 from training.pages.result_parts import probabilities_figure
-from training.requests import audit
 
 VIEW = "training.view_trainedmodel"
 #: A report draws the probabilities of so many symbols; each takes some hundred kilobytes.

@@ -11,12 +11,12 @@ from django.shortcuts import render
 from training.api_shapes_operations import symbols_of
 from training.core.files import FolderError
 from training.core.values import Refusal
+from training.jobs.questions import Broken, Reply, UnknownJob, ask, look
 from training.kept import between, drawn, drawn_returns, kept_predictions, said_of
 from training.models import Operation
 from training.pages.access import operation_or_404, page
 from training.pages.result import NoResult, importance_of, model_of
 from training.plain_requests import READ_AND_WRITE
-from training.questions import Broken, Reply, UnknownJob, ask, look
 from training.results import figures, figures_returns
 from training.results.verdict import is_of_returns, judged_split
 

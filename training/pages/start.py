@@ -19,20 +19,20 @@ from strategies_app.grammar.symbol_lists import BadList, symbols_in
 from strategies_app.grammar.vocabulary import TIMEFRAMES
 from strategies_app.samples import samples
 from strategies_app.stored import FoundStrategy, UnknownStrategy
-from training import operations
 from training.core.findings import findings_in
 from training.core.values import Refusal
-from training.estimates import seconds_for
-from training.mails import own_address
+from training.jobs import lifecycle
+from training.jobs.estimates import seconds_for
+from training.jobs.notices import own_address
+from training.jobs.questions import Broken, Refused, Reply, TookTooLong, UnknownJob, ask, look
+from training.jobs.queues import NoWorker, choose_queue
+from training.jobs.requests import Conflict, start_training
 from training.models import Operation
 from training.pages import checks
 from training.pages.access import actor_of, page
 from training.pages.choices import SAMPLE, choices, coverage, found, problems_of, ranges_of, stored_series
 from training.pages.words import sentence
 from training.plain_requests import READ_AND_WRITE
-from training.questions import Broken, Refused, Reply, TookTooLong, UnknownJob, ask, look
-from training.queues import NoWorker, choose_queue
-from training.requests import Conflict, start_training
 from training.results.label_words import COLUMNS, label_lines, label_worth, split_cells, split_columns
 
 MAY_START = "training.start_operation"
@@ -48,7 +48,7 @@ def train(request: HttpRequest) -> HttpResponse:
     """GET: the form, with the strategy's own values. POST: start, and lead to the operation."""
     if request.method == "POST":
         return _start(request)
-    before = operations.stored(request.GET.get("again", ""))
+    before = lifecycle.stored(request.GET.get("again", ""))
     if before is not None:
         return _form(request, before.strategy_version.strategy.name, _as_before(before), {}, _missing(before))
     return _form(request, _value_asked_for(request), None, {})
@@ -57,8 +57,8 @@ def train(request: HttpRequest) -> HttpResponse:
 def _missing(operation: Operation) -> list[str]:
     """A package that the run used and that is gone, by its name: the strategy itself only has a kind that is unknown."""
     try:
-        operations.refuse_other_plugins(operation, allow_inexact=True)
-    except operations.OperationError as error:
+        lifecycle.refuse_other_plugins(operation, allow_inexact=True)
+    except lifecycle.OperationError as error:
         return [str(error)]
     return []
 

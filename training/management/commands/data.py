@@ -65,15 +65,15 @@ class Command(BaseCommand):
             self._table(chosen)
 
     def _export(self, symbol: str, timeframe: str, target: Path) -> None:
-        from training.downloads import write_series
+        from training.jobs.downloads import write_series
 
         series = self._stored(symbol, timeframe)
         written = write_series(symbol, timeframe, target)
         self.stdout.write(f"{series}: {series.rows:,} bars are in {target} ({written:,} bytes)")
 
     def _delete(self, symbol: str, timeframe: str, is_sure: bool) -> None:
-        from training.deletions import MOST_NAMED, delete_series, resumable_readers, why_kept
-        from training.requests import Actor
+        from training.jobs.deletions import MOST_NAMED, delete_series, resumable_readers, why_kept
+        from training.jobs.requests import Actor
 
         series = self._stored(symbol, timeframe)
         if why := why_kept(symbol, timeframe):

@@ -18,7 +18,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, adopt: str | None, **options: Any) -> None:
         from strategies_app.grammar.vocabulary import nearest
-        from training import homes
+        from training.jobs import homes
         from training.management.refusals import refusals
 
         with refusals():
@@ -32,7 +32,7 @@ class Command(BaseCommand):
         return None
 
     def _show(self) -> None:
-        from training import homes
+        from training.jobs import homes
 
         states = homes.states()
         for name, said in states.items():

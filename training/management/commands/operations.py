@@ -58,10 +58,10 @@ class Command(BaseCommand):
         console.print(table if shown else "No training was started yet: `train STRATEGY` starts one.")
 
     def _show(self, options: dict[str, Any]) -> None:
-        from training import operations
-        from training.waiting import waits_for
+        from training.jobs import lifecycle
+        from training.jobs.waiting import waits_for
 
-        row = operations.find(options["operation"])
+        row = lifecycle.find(options["operation"])
         newest = row.checkpoints.first()
         facts = {
             "operation": row.pk, "strategy": row.strategy_version, "state": row.status, "waits": waits_for(row),
@@ -80,10 +80,10 @@ class Command(BaseCommand):
             self.stdout.write(f"{'note':12} {note}")
 
     def _cancel(self, options: dict[str, Any]) -> None:
-        from training import operations, requests
+        from training.jobs import lifecycle, requests
         from training.models import Status
 
-        operation = operations.find(options["operation"])
+        operation = lifecycle.find(options["operation"])
         status = requests.cancel(operation, requests.Actor(), reason=options["reason"], force=options["force"])
         not_again = " and is not tried again by itself" if status == Status.FAILED else ""
         self.stdout.write(f"{operation.pk} is {status}{not_again}")
@@ -96,11 +96,11 @@ class Command(BaseCommand):
         return EXIT[dispatch_resume(options["operation"], self.stdout._out, program=program(), **how)]
 
     def _follow(self, options: dict[str, Any]) -> int:
-        from training import operations
         from training.dispatch import follow_operation
+        from training.jobs import lifecycle
         from training.management.commands.train import EXIT, program
 
-        return EXIT[follow_operation(operations.find(options["operation"]), self.stdout._out, program())]
+        return EXIT[follow_operation(lifecycle.find(options["operation"]), self.stdout._out, program())]
 
 
 def _count(text: str) -> int:

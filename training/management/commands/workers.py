@@ -15,7 +15,7 @@ class Command(BaseCommand):
         from django.utils import timezone
         from rich.table import Column, Table
 
-        from training import queues
+        from training.jobs import queues
         from training.management.refusals import refusals
         from training.terminal import console_on
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from django.conf import settings
 
-from training import homes
-from training.analytics_files import Journal
+from training.jobs import homes
+from training.jobs.analytics_files import Journal
 from training.models import Operation
 
 Sink = Callable[[dict[str, Any]], None]

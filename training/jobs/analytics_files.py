@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from training.analytics import Record, judged
 from training.core.files import naming
+from training.jobs.analytics import Record, judged
 
 JOURNAL = "journal.jsonl"
 #: What a person may take along: name → what it is.

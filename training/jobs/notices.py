@@ -14,7 +14,7 @@ from django.core.validators import validate_email
 from django.db import DatabaseError
 
 from training.core.values import Refusal
-from training.failures import kept_words
+from training.jobs.failures import kept_words
 from training.models import AuditEntry, Operation, Status
 
 log = logging.getLogger(__name__)

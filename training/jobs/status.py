@@ -6,11 +6,11 @@ import json
 from statistics import median
 from typing import Any
 
-from training.broadcast import Listener
-from training.estimates import PACE_EPOCHS
+from training.jobs.broadcast import Listener
+from training.jobs.estimates import PACE_EPOCHS
+from training.jobs.replaced import last_measured
+from training.jobs.waiting import waits_for
 from training.models import Operation, Status
-from training.replaced import last_measured
-from training.waiting import waits_for
 
 #: A running training publishes five times a second; who asks waits so long for its next word.
 LISTEN_SECONDS = 0.25

@@ -17,8 +17,8 @@ from typing import Any
 from django.conf import settings
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 
-from training import belonging
 from training.core.values import Refusal
+from training.jobs import belonging
 
 QUEUES = ("gpu", "cpu", "quick")
 #: The job, by name: nothing here imports what it needs.

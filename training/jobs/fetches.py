@@ -9,11 +9,11 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
-from training import queues
 from training.core.values import Refusal
-from training.fetch_state import Fetch
+from training.jobs import queues
+from training.jobs.fetch_state import Fetch
+from training.jobs.requests import Actor, audit
 from training.models import LIVE, BarFetch, Status
-from training.requests import Actor, audit
 
 OPEN = (Status.PENDING, *LIVE)
 #: A fetch that nobody has worked on for so long has lost its worker.

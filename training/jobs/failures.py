@@ -14,7 +14,7 @@ from redis.exceptions import ConnectionError as RedisGone
 from redis.exceptions import TimeoutError as RedisSilent
 
 from training.core.values import Refusal
-from training.database_words import sentence_of
+from training.jobs.database_words import sentence_of
 
 TRANSIENT, DATA, STRATEGY, RESOURCES, BUG = "transient", "data", "strategy", "resources", "bug"
 #: Category → what it means to the one who started the run, and what to do. `{wait}` stands for how it is tried again.

@@ -20,7 +20,7 @@ from django.utils import timezone
 from strategies_app.grammar import plugins
 from strategies_app.models import StrategyVersion
 from training.core.values import Refusal
-from training.failures import without_retry
+from training.jobs.failures import without_retry
 from training.models import LIVE, RESUMABLE, Operation, Status
 
 

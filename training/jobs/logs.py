@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 
-from training import homes
+from training.jobs import homes
 
 if TYPE_CHECKING:
     from training.terminal import LogFile

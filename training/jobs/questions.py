@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from training import queues
 from training.core.values import Refusal
+from training.jobs import queues
 
 #: How long the asker waits for an answer before getting a job to ask again.
 WAIT_SECONDS = 10

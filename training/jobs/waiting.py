@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.conf import settings
 from redis.exceptions import RedisError
 
-from training import queues
+from training.jobs import queues
 from training.models import LIVE, Operation, Status
 
 

@@ -22,13 +22,13 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Q, QuerySet
 
-from training import homes
 from training.core.files import sync_folder
-from training.estimates import names_in
-from training.fetches import OPEN, is_lost
+from training.jobs import homes
+from training.jobs.estimates import names_in
+from training.jobs.fetches import OPEN, is_lost
+from training.jobs.lifecycle import OperationError
+from training.jobs.requests import Actor, audit, recorded_ranges
 from training.models import RESUMABLE, BarFetch, BarSeries, Checkpoint, Operation, Status, TrainedModel
-from training.operations import OperationError
-from training.requests import Actor, audit, recorded_ranges
 from training.store.coverage import DAY, DataError, day_start, source_of
 from training.store.series_files import locked, series_path
 

@@ -15,11 +15,11 @@ from typing import Any, NamedTuple, Protocol
 
 from django.db import DatabaseError, close_old_connections, transaction
 
-from training import checkpoints, homes, operations
 from training.core.values import BatchMetrics, Cancelled, Collapse, EpochMetrics, Parts
+from training.jobs import checkpoints, homes, lifecycle
+from training.jobs.patience import PATIENCE_SECONDS
+from training.jobs.recording import Recorder
 from training.models import EpochMetric, Operation, Status
-from training.patience import PATIENCE_SECONDS
-from training.recording import Recorder
 
 #: Stage → its usual share of a run, until an earlier run tells better; the percentage is their sum and never goes back.
 STAGES = {
@@ -232,7 +232,7 @@ class Progress:
 
         False, and nothing is left of it, if another attempt owns the operation: nobody would sweep it.
         """
-        if operations.live_status(self.operation_id, self.attempt) is None:
+        if lifecycle.live_status(self.operation_id, self.attempt) is None:
             checkpoints.discard(written)
             self.request_stop("superseded")
             return False
@@ -259,7 +259,7 @@ class Progress:
     def write(self) -> None:
         """Bring the operation's row and epoch metrics up to date; raises Cancelled if the row says stop."""
         checks = self._checks
-        status = operations.beat(
+        status = lifecycle.beat(
             self.operation_id,
             self.attempt,
             stage=self.stage,

@@ -24,8 +24,8 @@ from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.core.files.uploadhandler import FileUploadHandler, StopUpload
 
-from training import homes
 from training.core.values import Refusal
+from training.jobs import homes
 from training.store.file_lists import ENDINGS, bars_among, is_hidden
 from training.store.series_names import guess
 

@@ -10,8 +10,8 @@ from typing import IO, Any
 
 from django.conf import settings
 
-from training import homes
 from training.core.files import MANIFEST, FolderError, Missing, Unreachable, manifest_sha256, read_folder
+from training.jobs import homes
 from training.models import TrainedModel
 
 #: Larger zip files wait on disk, not in memory.

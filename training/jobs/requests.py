@@ -17,9 +17,9 @@ from strategies_app.grammar.reader import read_strategy
 from strategies_app.grammar.schema import StrategySpec
 from strategies_app.models import Strategy
 from strategies_app.stored import FoundStrategy
-from training import operations, queues
 from training.core.values import Refusal
-from training.mails import checked_address, mail_end
+from training.jobs import lifecycle, queues
+from training.jobs.notices import checked_address, mail_end
 from training.models import AuditEntry, BarSeries, Operation, Status
 from training.store.bar_counts import check_bars
 from training.store.coverage import Ranges, check_stored, check_windows, resolve_dates
@@ -96,7 +96,7 @@ def refuse_too_large(spec: StrategySpec) -> None:
     that only this machine has also the machine's memory, all of it."""
     from training.core.footprint import footprint, must_fit
     from training.core.memory import Room, whole_room
-    from training.estimates import base_bars
+    from training.jobs.estimates import base_bars
 
     counts = base_bars(spec.plain())
     told = footprint(spec, {symbol: [count] for symbol, count in counts.items()}, sum(counts.values()), in_file=True)
@@ -132,7 +132,7 @@ def start_training(
         with transaction.atomic():
             path = str(Path(found.path).absolute()) if found.path else ""
             version = found.version or Strategy.objects.import_text(found.text, path)
-            operation = operations.start(
+            operation = lifecycle.start(
                 version,
                 spec.plain(),
                 plugins=spec.plugins,
@@ -142,7 +142,7 @@ def start_training(
                 task_id=task_id or None,
                 notify=notify,
                 request_sha256=digest,
-                **({} if queue else operations.owner()),
+                **({} if queue else lifecycle.owner()),
             )
             audit(actor, "start", operation.pk, strategy=str(version), queue=queue)
             if queue:
@@ -171,7 +171,7 @@ def cancel(operation: Operation, actor: Actor, *, reason: str = "", force: bool 
         audit(actor, "force", operation.pk, reason=reason)
         return Status.CANCELLING
     with transaction.atomic():
-        status = operations.request_cancel(operation.pk, reason)
+        status = lifecycle.request_cancel(operation.pk, reason)
         audit(actor, "cancel", operation.pk, reason=reason, force=force)
     if status == Status.CANCELLED and operation.queue:
         try:
@@ -201,10 +201,10 @@ def resume(
 
     OperationError if a package that it was started with is not there, or, unless allowed, is another version.
     """
-    operations.refuse_other_plugins(operation, allow_inexact=allow_inexact)
+    lifecycle.refuse_other_plugins(operation, allow_inexact=allow_inexact)
     queue = "" if inline else queues.choose_queue()
     with transaction.atomic():
-        attempt = operations.resume(operation.pk, queue, allow_inexact=allow_inexact, by_itself=by_itself)
+        attempt = lifecycle.resume(operation.pk, queue, allow_inexact=allow_inexact, by_itself=by_itself)
         after = {"after": operation.error} if operation.error else {}
         audit(actor, "resume", operation.pk, attempt=attempt, queue=queue, **after)
         if queue:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from training.core.values import Refusal
+from training.jobs.requests import Actor, audit
 from training.models import Operation
-from training.requests import Actor, audit
 
 MOST_TAGS, LONGEST_TAG, LONGEST_COMMENT = 10, 30, 4000
 TAG = re.compile(r"[\w.+-]{1,30}")

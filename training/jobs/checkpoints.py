@@ -20,9 +20,9 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from training import homes
 from training.core.files import FolderError, Missing, Unreachable, manifest_sha256, read_folder, write_folder
 from training.core.values import Parts, Refusal
+from training.jobs import homes
 from training.models import Checkpoint, Operation, Status
 
 KEPT = 2
