@@ -49,7 +49,7 @@ def _prepare() -> None:
     from django.core.management import call_command
 
     from benchmarks import pipeline
-    from training.bar_series import store_frame
+    from training.bars.series import store_frame
     from training.pipeline.synthetic import make_bars
 
     call_command("migrate", verbosity=0)

@@ -53,7 +53,7 @@ def measure() -> dict[str, Any]:
     import torch
     from django.core.management import call_command
 
-    from training.bar_series import load_samples
+    from training.bars.series import load_samples
 
     torch.set_num_threads(1)
     call_command("migrate", verbosity=0)

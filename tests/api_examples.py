@@ -105,7 +105,7 @@ def register_worker(tag: str) -> Any:
 
 def store_bars() -> None:
     """The daily bars that come with the project, for AAPL."""
-    from training.bar_series import SAMPLE_BARS, store_frame
+    from training.bars.series import SAMPLE_BARS, store_frame
     from training.pipeline.bars import read_bars
 
     store_frame("AAPL", "1d", read_bars(SAMPLE_BARS, "AAPL", "1d"), source="sample bars")

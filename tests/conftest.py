@@ -63,7 +63,7 @@ def examples(db: None) -> Examples:
 @pytest.fixture
 def server(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[BarServer]:
     """A server on this machine in the place of the bar sources; and a fetch's clock stands where all its bars are over."""
-    from training import fetching
+    from training.bars import fetching
 
     settings.STORE_DIR, settings.HOME_DIR = tmp_path / "bars", tmp_path
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")

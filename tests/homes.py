@@ -139,7 +139,7 @@ def empty_home(folder: Path, **settings: object) -> Home:
 
 
 def _filled(home: Home, **settings: object) -> Home:
-    load = "import django; django.setup(); from training.bar_series import load_samples; load_samples()"
+    load = "import django; django.setup(); from training.bars.series import load_samples; load_samples()"
     environment = home.environment(DJANGO_SETTINGS_MODULE="ktrdr_site.settings", **settings)
     subprocess.run([sys.executable, "-c", load], cwd=ROOT, env=environment, check=True)
     return home

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from strategies_app.grammar.reader import read_strategy
 from strategies_app.models import Strategy
-from training.bar_series import SAMPLE_BARS, store_frame
+from training.bars.series import SAMPLE_BARS, store_frame
 from training.jobs import homes
 from training.models import Operation, Status, TrainedModel
 from training.pipeline.bars import read_bars

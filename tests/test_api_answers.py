@@ -187,7 +187,7 @@ def test_bars_are_told_with_coverage(viewer: Client) -> None:
 def test_bars_without_a_value_are_null_in_the_answer(viewer: Client) -> None:
     import numpy as np
 
-    from training.bar_series import store_frame
+    from training.bars.series import store_frame
     from training.pipeline.bars import bar_frame
 
     values = np.array([[1.0, 2.0], [3.0, 3.0], [0.5, 1.0], [2.0, np.nan], [0.0, 5.0]])

@@ -10,7 +10,7 @@ from django.core.management.base import CommandError
 
 from strategies_app.models import Strategy
 from tests.homes import STRATEGY, Home
-from training.bar_series import load_samples
+from training.bars.series import load_samples
 from training.models import Operation
 
 

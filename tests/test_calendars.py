@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from training.bar_series import SAMPLE_BARS, check_store, load_file, load_samples
+from training.bars.series import SAMPLE_BARS, check_store, load_file, load_samples
 from training.models import BarSeries
 from training.pipeline import calendars
 from training.pipeline.bars import bar_frame, bar_times, bar_values, fingerprint, read_bars, series_calendar, write_bars

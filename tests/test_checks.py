@@ -14,7 +14,7 @@ from strategies_app.grammar.reader import read_strategy
 from tests.result_examples import text_of, text_of_returns
 from tests.trainer_examples import dataset as example
 from tests.trainer_examples import split
-from training.bar_series import SAMPLE_BARS
+from training.bars.series import SAMPLE_BARS
 from training.core.findings import Finding
 from training.core.values import Dataset
 from training.pipeline.checks import ALIKE, Checked, SetColumns, check_rows, set_columns

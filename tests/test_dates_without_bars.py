@@ -13,7 +13,7 @@ from django.core.management import CommandError, call_command
 from strategies_app.grammar.reader import read_strategy
 from tests.api_examples import TEXT, Examples, register_worker, send
 from tests.quick_work import asking
-from training.bar_series import SAMPLE_BARS, store_frame
+from training.bars.series import SAMPLE_BARS, store_frame
 from training.jobs.requests import effective_spec
 from training.models import Operation
 from training.pipeline.bars import read_bars, series_path

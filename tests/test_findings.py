@@ -10,7 +10,7 @@ import pytest
 
 from strategies_app.grammar.reader import read_strategy
 from tests.result_examples import text_of
-from training.bar_series import SAMPLE_BARS
+from training.bars.series import SAMPLE_BARS
 from training.pipeline.bars import bar_frame, bar_times, bar_values, read_bars, write_bars
 from training.pipeline.frames import time_text
 from training.pipeline.loading import load_bars

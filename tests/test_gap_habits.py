@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.pipeline_examples import MONDAY, plain_market, prices, strategy
-from training.bar_series import check_store, store_frame
+from training.bars.series import check_store, store_frame
 from training.laws.markets import CLOCKS, opens
 from training.models import BarSeries
 from training.pipeline.bars import SCHEMA, read_bars, series_habit, write_bars

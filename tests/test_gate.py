@@ -15,7 +15,7 @@ import pytest
 
 from strategies_app.grammar.reader import read_strategy
 from strategies_app.grammar.schema import StrategySpec
-from training.bar_series import SAMPLE_BARS
+from training.bars.series import SAMPLE_BARS
 from training.pipeline.arguments import WrongArgument
 from training.pipeline.bars import read_bars, write_bars
 from training.pipeline.frames import bar_times, fingerprint

@@ -50,7 +50,7 @@ NEVER = {
     "the pages": ([*(f"training/{name}.py" for name in PAGES), "training/pages"], (*HEAVY, "training.workers")),
     "the figures": (
         [f"training/{name}.py" for name in ("figures", "figures_compare", "figures_preview", "figures_bars", "figures_returns", "figures_use", "figures_analytics")], ("django", *HEAVY)),
-    "what trains, which downloads nothing": (TRAINING, ("training.sources", "training.fetching", "training.jobs.fetches", "yfinance", "ccxt")),
+    "what trains, which downloads nothing": (TRAINING, ("training.sources", "training.bars.fetching", "training.jobs.fetches", "yfinance", "ccxt")),
     "the upstream app": (["strategies_app"], ("training", *HEAVY)),
 }  # fmt: skip
 
@@ -59,7 +59,7 @@ LAZY = [
     "training/workers.py", "training/continuing.py", "training/endings.py",
     "training/worker.py", "training/devices.py", "training/supervisor.py", "training/caretaker.py",
     "training/everything.py", "training/roll_call.py", "training/core/processes.py", "training/quick.py", "training/plans.py", "training/explain.py",
-    "training/previews.py", "training/upload_answers.py", "training/fetch_job.py", "training/machine_use.py", "training/management",
+    "training/previews.py", "training/bars/upload_jobs.py", "training/bars/fetch_job.py", "training/machine_use.py", "training/management",
     "strategies_app/management", "ktrdr_site",
 ]  # fmt: skip
 

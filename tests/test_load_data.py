@@ -15,7 +15,7 @@ from django.conf import LazySettings
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
-from training.bar_series import load_samples
+from training.bars.series import load_samples
 from training.models import BarSeries
 from training.pipeline import bars
 from training.pipeline.bars import bar_frame, bar_times, bar_values, file_sha256, read_bars, write_bars

@@ -12,7 +12,7 @@ import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
-from training.bar_series import origin_of, store_frame
+from training.bars.series import origin_of, store_frame
 from training.models import BarSeries
 from training.pipeline.bars import read_bars
 from training.pipeline.frames import bar_frame, bar_times, bar_values
@@ -181,8 +181,8 @@ def test_an_upload_is_told_the_same(tmp_path: Path) -> None:
     from django.contrib.auth import get_user_model
     from django.core.files.uploadedfile import SimpleUploadedFile
 
+    from training.bars.upload_jobs import inspect_upload
     from training.jobs import uploads
-    from training.upload_answers import inspect_upload
 
     load(file(tmp_path, BARS, factor=1000), price_scale=1000.0)
     user = get_user_model().objects.create_user("uploader")

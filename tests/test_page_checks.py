@@ -14,7 +14,7 @@ from strategies_app.models import Strategy
 from tests.api_examples import Examples, send, start
 from tests.result_examples import completed, text_of
 from tests.test_findings import apple_as_it_was_traded
-from training.bar_series import load_samples, store_frame
+from training.bars.series import load_samples, store_frame
 from training.models import Operation
 from training.pages import checks
 from training.pipeline.bars import bar_frame

@@ -12,7 +12,7 @@ from tests.api_examples import Examples, make_examples, register_worker
 from tests.bar_servers import BarServer
 from tests.quick_work import work
 from tests.test_sources import stored
-from training import fetch_job
+from training.bars import fetch_job
 from training.jobs import fetches, queues
 from training.models import AuditEntry, BarFetch, BarSeries, Status
 
@@ -123,7 +123,7 @@ def test_the_unexpected_ends_it_and_says_where_to_look(
         raise RuntimeError("broken")
 
     address = asked(client := examples.signed_in("trainer"))
-    monkeypatch.setattr("training.fetching.step", broken)
+    monkeypatch.setattr("training.bars.fetching.step", broken)
     with pytest.raises(RuntimeError):
         fetch_job.work(address.split("/")[-2], 0)
     assert "its log has" not in text_of(client, address) and "log has what happened" in text_of(client, address)

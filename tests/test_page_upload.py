@@ -19,7 +19,8 @@ from django.test import Client
 
 from tests.api_examples import Examples, make_examples, register_worker
 from tests.quick_work import work, worked
-from training import quick, upload_answers
+from training import quick
+from training.bars import upload_jobs
 from training.jobs import uploads
 from training.models import AuditEntry, BarSeries
 from training.pipeline.bars import bar_table, read_bars
@@ -172,7 +173,7 @@ def test_what_claims_too_many_rows_or_bytes_is_refused_with_the_command(
     assert (tmp_path / "bomb.parquet").stat().st_size < 200_000
     seen = preview(client, send(client, (tmp_path / "bomb.parquet").read_bytes(), "A_1d.parquet")["Location"], monkeypatch)
     assert "6,000,000 rows, at most 5,000,000" in seen and "manage.py load_data A 1d --from A_1d.parquet" in seen
-    monkeypatch.setattr(upload_answers, "MOST_UNPACKED", 1_000_000)
+    monkeypatch.setattr(upload_jobs, "MOST_UNPACKED", 1_000_000)
     seen = preview(client, send(client, gzip.compress(b"0" * 3_000_000), "A_1d.csv.gz")["Location"], monkeypatch)
     assert "unpacks to more than" in seen
 
@@ -181,7 +182,7 @@ def test_a_few_bytes_that_unpack_to_more_memory_than_allowed_are_refused(
     examples: Examples, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """One long text that a million rows name: small in the file, huge as cells."""
-    monkeypatch.setattr(upload_answers, "MOST_MEMORY", 256 * 1024**2)
+    monkeypatch.setattr(upload_jobs, "MOST_MEMORY", 256 * 1024**2)
     long = pa.DictionaryArray.from_arrays(np.zeros(400_000, np.int32), pa.array(["y" * 20_000]))
     table = pa.table({"timestamp": long, "open": long, "high": long, "low": long, "close": long})
     pq.write_table(table, tmp_path / "bomb.parquet")

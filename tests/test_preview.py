@@ -19,7 +19,7 @@ from tests.homes import STRATEGY
 from tests.pipeline_examples import plain_market
 from tests.strategy_texts import SAMPLES, changed
 from training import previews
-from training.bar_series import load_samples, store_frame
+from training.bars.series import load_samples, store_frame
 from training.pipeline.dataset import fill_symbol
 from training.pipeline.features import bar_columns, plan_features
 from training.pipeline.frames import bar_times

@@ -18,7 +18,7 @@ from strategies_app.models import Strategy
 from tests.api_examples import Examples, send, start
 from tests.quick_work import asking, worked
 from tests.result_examples import text_of
-from training.bar_series import SAMPLE_BARS
+from training.bars.series import SAMPLE_BARS
 from training.inline import tell
 from training.models import BarSeries
 from training.pipeline.bars import bar_frame, bar_times, bar_values, read_bars, write_bars

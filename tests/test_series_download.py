@@ -13,7 +13,7 @@ from django.core.management.base import CommandError
 from django.test import AsyncClient
 
 from tests.api_examples import Examples, send
-from training.bar_series import store_frame
+from training.bars.series import store_frame
 from training.jobs import downloads
 from training.models import AuditEntry
 from training.pipeline.bars import bar_frame, fingerprint, read_bars, series_path

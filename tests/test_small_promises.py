@@ -15,7 +15,7 @@ from strategies_app.models import Strategy
 from tests.api_examples import TEXT, start
 from tests.homes import ROOT, Home
 from tests.test_loading import spec_of
-from training.bar_series import SAMPLE_BARS, store_frame
+from training.bars.series import SAMPLE_BARS, store_frame
 from training.models import Operation
 from training.pipeline.bars import read_bars, write_bars
 from training.pipeline.frames import bar_frame, bar_times, bar_values

@@ -15,13 +15,13 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 
 from tests.bar_servers import BEGIN, DAY, HOUR, NOW, BarServer
-from training import fetching
-from training.fetching import FIRST_PAUSES, MOST_PAUSE, PAUSES, Fetch, run, step
+from training.bars import fetching
+from training.bars.fetching import FIRST_PAUSES, MOST_PAUSE, PAUSES, Fetch, run, step
+from training.bars.opening import open_source
+from training.bars.spans import possible_bars
 from training.models import BarSeries
 from training.pipeline.bars import bar_frame, bar_times, read_bars, series_calendar, write_bars
-from training.sources.opening import open_source
 from training.sources.source import SourceError, Unavailable, WrongRequest
-from training.sources.spans import possible_bars
 
 pytestmark = pytest.mark.django_db
 
@@ -325,7 +325,7 @@ def test_bars_of_a_file_with_other_prices_are_not_mixed_with_a_source(server: Ba
     times = [time * 1_000_000 for time in server.days[:10]]
     import numpy as np
 
-    from training.bar_series import store_frame
+    from training.bars.series import store_frame
 
     store_frame("AAPL", "1d", bar_frame(np.array(times), np.full((5, 10), 7.0)), source="mine.csv")
     said = fails("AAPL", "1d", "--source", "yahoo")

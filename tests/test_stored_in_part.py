@@ -14,7 +14,7 @@ from strategies_app.models import Strategy
 from tests.api_examples import TEXT, start
 from tests.pipeline_examples import DAY, MONDAY, plain_market, strategy
 from tests.test_loading import RSI, day, spec_of
-from training.bar_series import SAMPLE_BARS, store_frame
+from training.bars.series import SAMPLE_BARS, store_frame
 from training.jobs import lifecycle
 from training.jobs.progress import Progress
 from training.models import Operation

@@ -13,7 +13,7 @@ from strategies_app.grammar.reader import read_strategy
 from strategies_app.grammar.symbol_lists import BadList, symbols_in
 from tests.api_examples import TEXT, Examples, register_worker, send
 from tests.homes import made_home
-from training.bar_series import check_store, store_frame
+from training.bars.series import check_store, store_frame
 from training.models import BarSeries
 from training.pipeline.bars import read_bars, stored_series
 from training.pipeline.synthetic import make_bars

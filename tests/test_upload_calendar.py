@@ -13,7 +13,7 @@ from django.test import Client
 from tests.api_examples import Examples
 from tests.quick_work import worked
 from tests.test_page_upload import examples, preview, send
-from training.bar_series import SAMPLE_BARS
+from training.bars.series import SAMPLE_BARS
 from training.pipeline import calendars
 from training.pipeline.bars import read_bars, series_calendar
 

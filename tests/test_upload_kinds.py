@@ -15,9 +15,9 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import call_command
 
 from tests.api_examples import Examples
+from training.bars.upload_jobs import inspect_upload, load_upload
 from training.jobs import uploads
 from training.pipeline.bars import read_bars
-from training.upload_answers import inspect_upload, load_upload
 
 COUNT = 30
 #: Open, high, low, close, volume of row i are these, and so are recognised.

@@ -15,7 +15,7 @@ from django.core.management.base import CommandError
 
 from strategies_app.grammar.reader import read_strategy
 from strategies_app.grammar.vocabulary import TIMEFRAMES
-from training.bar_series import check_store, store_frame
+from training.bars.series import check_store, store_frame
 from training.models import BarSeries
 from training.pipeline.bars import read_bars, series_origin, write_bars
 from training.pipeline.frames import bar_frame, bar_times

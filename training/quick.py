@@ -101,23 +101,23 @@ def importance(model: str) -> dict[str, Any]:
 
 def load_sample(user: int) -> dict[str, Any]:
     """The bars and strategies that come with the program; see `upload_answers`."""
-    from training import upload_answers
+    from training.bars import upload_jobs
 
-    return upload_answers.load_sample(user)
+    return upload_jobs.load_sample(user)
 
 
 def inspect_upload(key: str) -> dict[str, Any]:
     """What is in an uploaded file of bars."""
-    from training import upload_answers
+    from training.bars import upload_jobs
 
-    return upload_answers.inspect_upload(key)
+    return upload_jobs.inspect_upload(key)
 
 
 def load_upload(key: str, user: int) -> dict[str, Any]:
     """An uploaded file's bars into the store."""
-    from training import upload_answers
+    from training.bars import upload_jobs
 
-    return upload_answers.load_upload(key, user)
+    return upload_jobs.load_upload(key, user)
 
 
 QUESTIONS: dict[str, Callable[..., dict[str, Any]]] = {

@@ -151,7 +151,7 @@ class Command(BaseCommand):
             self.stdout.write(self.style.WARNING(f"  warning: {warning}"))
 
     def _check(self) -> None:
-        from training.bar_series import check_store
+        from training.bars.series import check_store
 
         checked = check_store()
         for series in checked:

@@ -18,7 +18,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         call_command("migrate", verbosity=0, interactive=False)
-        from training.bar_series import load_samples
+        from training.bars.series import load_samples
         from training.inline import start_inline
         from training.management.commands.train import EXIT, program
         from training.management.refusals import refusals

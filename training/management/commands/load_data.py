@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 from strategies_app.grammar.vocabulary import TIMEFRAMES
 
 if TYPE_CHECKING:
-    from training.fetching import Fetch
+    from training.bars.fetching import Fetch
     from training.models import BarSeries
     from training.store.file_lists import BarFile
     from training.store.reading import Reading
@@ -158,7 +158,7 @@ class Command(BaseCommand):
         *,
         several: bool,
     ) -> None:
-        from training.bar_series import load_file, loaded_line
+        from training.bars.series import load_file, loaded_line
 
         symbol, timeframe = _series_of(file, symbol, timeframe, several)
         with file.opened() as path:
@@ -173,8 +173,8 @@ class Command(BaseCommand):
     # --- from a source ---
 
     def _update(self, symbol: str | None, timeframe: str | None) -> None:
+        from training.bars.fetching import Fetch
         from training.core.values import Refusal
-        from training.fetching import Fetch
 
         chosen = _remembered(symbol, timeframe)
         failed = 0
@@ -190,8 +190,8 @@ class Command(BaseCommand):
             raise CommandError(f"{failed} of {len(chosen)} series could not be updated")
 
     def _fetch(self, fetch: Fetch, calendar: str | None = None) -> None:
-        from training import fetching
-        from training.bar_series import store_frame
+        from training.bars import fetching
+        from training.bars.series import store_frame
         from training.core.findings import counted
         from training.models import BarSeries
         from training.pipeline.frames import empty_frame
@@ -248,7 +248,7 @@ def _calendar(options: dict[str, Any]) -> str | None:
 
 
 def _wanted(symbol: str, timeframe: str, options: dict[str, Any]) -> Fetch:
-    from training.fetching import Fetch
+    from training.bars.fetching import Fetch
     from training.store.coverage import DAY, day_start
 
     source, exchange = options["source"], options["exchange"]

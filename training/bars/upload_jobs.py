@@ -64,7 +64,7 @@ def load_upload(key: str, user: int) -> dict[str, Any]:
     """Merge the file's bars into the store; the file goes when that is done."""
     from django.contrib.auth import get_user_model
 
-    from training.bar_series import load_file
+    from training.bars.series import load_file
     from training.jobs.requests import Actor, audit
 
     upload = _upload(key)
@@ -85,7 +85,7 @@ def load_sample(user: int) -> dict[str, Any]:
     """The bars that come with the program, and its strategies unless some are stored under their names."""
     from django.contrib.auth import get_user_model
 
-    from training.bar_series import load_samples
+    from training.bars.series import load_samples
     from training.jobs.requests import Actor, audit
 
     loaded = load_samples()

@@ -45,7 +45,7 @@ def work(key: str, turn: int) -> str:
 
 
 def _turn(row: BarFetch) -> str:
-    from training import fetching
+    from training.bars import fetching
 
     fetch = fetching.Fetch(**row.state)
     end = time.monotonic() + TURN_SECONDS

@@ -15,7 +15,9 @@ from pathlib import Path
 import pandas as pd
 from django.conf import settings
 
-from training.bar_series import store_frame
+from training.bars.opening import open_source
+from training.bars.series import store_frame
+from training.bars.spans import Span, disagreement, last_whole, missing, only_new, possible_bars, whole_bars
 from training.core.processes import undisturbed
 from training.jobs import homes
 from training.jobs.fetch_state import Fetch
@@ -23,9 +25,7 @@ from training.models import BarSeries
 from training.pipeline.bars import empty_frame, locked, merge_bars, read_bars, series_path, write_bars
 from training.pipeline.frames import bar_times
 from training.pipeline.spacing import wrong_timeframe
-from training.sources.opening import open_source
 from training.sources.source import Source, SourceError, Unavailable
-from training.sources.spans import Span, disagreement, last_whole, missing, only_new, possible_bars, whole_bars
 from training.store.coverage import DAY, day_of
 
 #: Seconds between one try and the next; after the last one the fetch gives up. A source may ask for more, up to MOST_PAUSE.
