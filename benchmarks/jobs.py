@@ -112,8 +112,8 @@ class Training:
         from training.jobs.broadcast import Publisher
         from training.jobs.logs import log_path
         from training.jobs.progress import Progress
-        from training.pulse import Pulse
         from training.terminal import LogFile
+        from training.workers.monitoring import Pulse
 
         operation = lifecycle.start(self.version, self.spec.plain())
         schedule = checkpoints.Schedule(settings.CHECKPOINT_EPOCH_INTERVAL, settings.CHECKPOINT_TIME_INTERVAL_SECONDS)

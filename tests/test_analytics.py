@@ -22,7 +22,7 @@ from training.jobs.analytics import BETTER, OVER_FITTING, PATIENCE, WORDS, judge
 from training.jobs.analytics_files import FILES, JOURNAL, Journal, as_file, read_journal
 from training.jobs.analytics_keeping import analytics_of, folder_of
 from training.models import Operation
-from training.workers import run_operation
+from training.workers.attempt import run_operation
 
 # --- a run ---
 

@@ -6,9 +6,10 @@ import re
 from pathlib import Path
 
 from tests.test_api_access import routes
-from training import api_errors, api_library, quick
+from training import api_errors, api_library
 from training.access import sign_ins
 from training.models import ApiToken
+from training.workers import quick
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "api.md").read_text(encoding="utf-8")
 

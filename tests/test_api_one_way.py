@@ -13,7 +13,7 @@ from tests.api_examples import TEXT, Examples, register_worker, send, store_bars
 from tests.strategy_texts import changed
 from training.api import api
 from training.models import BarSeries
-from training.plans import in_times
+from training.workers.plan import in_times
 
 pytestmark = pytest.mark.django_db
 OLDER = [("/strategies", "strategies"), ("/data", "series"), ("/workers", "workers")]

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from training import assets
+from training.workers import assets
 
 
 def test_they_are_collected_once_and_again_after_a_change(settings: Any, tmp_path: Path) -> None:

@@ -217,7 +217,7 @@ def test_mutated_strategies_are_read_or_refused_in_words(stored: Examples, size:
 
 def planned(text: str, tally: Tally) -> None:
     """The whole plan, bars and features included, as the quick worker makes it."""
-    from training.plans import plan
+    from training.workers.plan import plan
 
     try:
         plan(text, "mutated", {}, "")

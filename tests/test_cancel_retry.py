@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from tests.api_examples import Examples, register_worker, send
 from training.models import AuditEntry, Operation, Status
-from training.reaper import retried
+from training.workers.reaper import retried
 
 FAILURE = {"category": "transient", "cause": "away", "happening": "While training.", "kept": "Nothing.",
            "advice": "Nothing has to be mended. It is tried again by itself in 60 s.", "resuming_helps": True}  # fmt: skip

@@ -16,8 +16,8 @@ from training.pipeline.frames import bar_frame, bar_times, bar_values
 from training.pipeline.loading import load_bars
 from training.pipeline.prepare import FeatureCache, prepare
 from training.pipeline.timeframes import bucket_start, duration, resample
-from training.previews import _shown
 from training.store.origins import Origin
+from training.workers.preview import _shown
 
 HOUR = 3_600_000_000
 SERVER = "a server on New York's close"

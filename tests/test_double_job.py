@@ -10,7 +10,7 @@ from strategies_app.models import Strategy
 from tests.homes import STRATEGY
 from training.jobs import lifecycle
 from training.models import Operation, Status
-from training.worker import make_worker
+from training.workers.worker import make_worker
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def running(db: None) -> Operation:
 
 @pytest.fixture
 def worker(empty_redis: Any, db: None, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr("training.worker.connections.close_all", lambda: None)  # they are the test's own
+    monkeypatch.setattr("training.workers.worker.connections.close_all", lambda: None)  # they are the test's own
     return make_worker("cpu", {})
 
 

@@ -25,11 +25,11 @@ from training.jobs.failures import BUG, DATA, RESOURCES, STRATEGY, TRANSIENT, Mo
 from training.jobs.logs import log_path, log_tail
 from training.models import AuditEntry, Operation, Status
 from training.pipeline.bars import Unreachable
-from training.reaper import Reaper
 from training.store.coverage import DataError
 from training.trainer.loop import Diverged
 from training.trainer.networks import NotEnoughMemory, TrainingError
-from training.workers import run_operation
+from training.workers.attempt import run_operation
+from training.workers.reaper import Reaper
 
 
 def wrapped(error: Exception, cause: Exception) -> Exception:

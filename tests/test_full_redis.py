@@ -19,8 +19,8 @@ from tests.homes import Home, made_home, operation_in, until
 from tests.quick_work import asking  # noqa: F401 - a fixture
 from training.jobs import fetches, queues, requests
 from training.models import BarFetch, Operation, Status
-from training.reaper import PENDING_SECONDS, Reaper
-from training.worker import REFUSED_SECONDS, make_worker
+from training.workers.reaper import PENDING_SECONDS, Reaper
+from training.workers.worker import REFUSED_SECONDS, make_worker
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -223,7 +223,7 @@ def test_a_worker_waits_at_every_write_of_its_loop(
         waits.append(seconds)
         empty_redis.config_set("maxmemory", 0)
 
-    monkeypatch.setattr("training.worker.time.sleep", make_room)
+    monkeypatch.setattr("training.workers.worker.time.sleep", make_room)
     with full(empty_redis):
         worker.run_maintenance_tasks()
         assert not waits, "maintenance is put off"

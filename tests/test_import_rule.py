@@ -31,8 +31,8 @@ PAGES = ["api", "api_bodies", "api_errors", "api_library", "api_pages", "api_sha
          "bundles", "deletions", "logs", "audience", "broadcast", "verdict", "kept", "comparing", "pairs", "database_words", "annotations", "uploads", "downloads", "measure_words", "signals",
          "fetches", "fetch_state", "metrics", "figures_use", "analytics", "analytics_files", "analytics_keeping"]  # fmt: skip
 HEAVY = ("torch", "pandas", "talib", "numba")
-TRAINING = ["training/pipeline", "training/trainer", *RECIPE, "training/core/values.py", "training/workers.py", "training/worker.py",
-            "training/inline.py", "training/jobs/requests.py", "training/jobs/lifecycle.py", "training/plans.py", "training/jobs/progress.py"]  # fmt: skip
+TRAINING = ["training/pipeline", "training/trainer", *RECIPE, "training/core/values.py", "training/workers/attempt.py", "training/workers/worker.py",
+            "training/inline.py", "training/jobs/requests.py", "training/jobs/lifecycle.py", "training/workers/plan.py", "training/jobs/progress.py"]  # fmt: skip
 
 # What stands in the tree, as files or folders; what it must never import, anywhere in its text.
 NEVER = {
@@ -46,8 +46,8 @@ NEVER = {
     "the law kit": (["training/testing.py", "training/laws"], (*WEB, "training.models", "training.jobs.lifecycle", "strategies_app.models")),
     "the recipe": (RECIPE, (*WEB, "training.models", "training.jobs.lifecycle", "strategies_app.models")),
     "the job layer": ([f"training/{name}.py" for name in JOBS], ("torch", "pandas", "talib", "training.trainer")),
-    "the queues": (["training/jobs/queues.py"], ("training.workers", "training.trainer", *HEAVY)),
-    "the pages": ([*(f"training/{name}.py" for name in PAGES), "training/pages"], (*HEAVY, "training.workers")),
+    "the queues": (["training/jobs/queues.py"], ("training.workers.attempt", "training.trainer", *HEAVY)),
+    "the pages": ([*(f"training/{name}.py" for name in PAGES), "training/pages"], (*HEAVY, "training.workers.attempt")),
     "the figures": (
         [f"training/{name}.py" for name in ("figures", "figures_compare", "figures_preview", "figures_bars", "figures_returns", "figures_use", "figures_analytics")], ("django", *HEAVY)),
     "what trains, which downloads nothing": (TRAINING, ("training.sources", "training.bars.fetching", "training.jobs.fetches", "yfinance", "ccxt")),
@@ -56,10 +56,10 @@ NEVER = {
 
 #: Where heavy names may be imported inside functions, but never when the module is.
 LAZY = [
-    "training/workers.py", "training/continuing.py", "training/endings.py",
-    "training/worker.py", "training/devices.py", "training/supervisor.py", "training/caretaker.py",
-    "training/everything.py", "training/roll_call.py", "training/core/processes.py", "training/quick.py", "training/plans.py", "training/explain.py",
-    "training/previews.py", "training/bars/upload_jobs.py", "training/bars/fetch_job.py", "training/machine_use.py", "training/management",
+    "training/workers/attempt.py", "training/workers/continuing.py", "training/workers/endings.py",
+    "training/workers/worker.py", "training/workers/devices.py", "training/workers/supervisor.py", "training/workers/caretaker.py",
+    "training/workers/up.py", "training/workers/roll_call.py", "training/core/processes.py", "training/workers/quick.py", "training/workers/plan.py", "training/workers/importance.py",
+    "training/workers/preview.py", "training/bars/upload_jobs.py", "training/bars/fetch_job.py", "training/workers/machine_use.py", "training/management",
     "strategies_app/management", "ktrdr_site",
 ]  # fmt: skip
 

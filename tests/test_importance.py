@@ -15,10 +15,10 @@ from strategies_app.grammar.schema import feature_names
 from tests.api_examples import Examples, make_examples, register_worker
 from tests.quick_work import work, worked
 from tests.result_examples import completed, other_bars, sample_bars, text_of
-from training import explain
 from training.models import TrainedModel
-from training.trained import ModelError
 from training.trainer.importance import permutation_importance, shuffled_within
+from training.workers import importance
+from training.workers.prediction import ModelError
 
 
 class Threshold(nn.Sequential):
@@ -76,7 +76,7 @@ def test_a_row_is_exchanged_only_within_its_symbol() -> None:
 
 def test_a_fuzzy_set_is_all_its_columns_on_every_timeframe_and_lag() -> None:
     spec = read_strategy(text_of("lagged", model__features={"lookback_periods": 2}))
-    names, groups = feature_names(spec), explain.input_groups(spec)
+    names, groups = feature_names(spec), importance.input_groups(spec)
     assert sorted(column for columns in groups.values() for column in columns) == list(range(len(names)))
     assert all(("_zone_" in names[column]) == (group == "zone") for group, columns in groups.items() for column in columns)
     assert len(groups["macd_1.histogram"]) == 3
@@ -102,8 +102,8 @@ def test_it_is_worked_out_once_and_then_on_the_page(asking: Examples, monkeypatc
     assert kept["repeats"] == 5 and kept["measure"] == "balanced_accuracy"
     assert kept["baseline"] == pytest.approx(operation.trained_model.metrics["validation"]["balanced_accuracy"])
     assert set(kept["sets"]) == {"zone", "macd_1.histogram"} and len(kept["features"]) == 7
-    monkeypatch.setattr(explain, "_shuffle", lambda *_: pytest.fail("it is kept"))
-    assert explain.importance(operation.trained_model.name) == kept
+    monkeypatch.setattr(importance, "_shuffle", lambda *_: pytest.fail("it is kept"))
+    assert importance.importance(operation.trained_model.name) == kept
     assert "importance-features" in client.get(f"/operations/{operation.pk}/").content.decode()
 
 
@@ -137,13 +137,13 @@ def test_other_bars_than_those_of_the_training_are_refused(asking: Examples) -> 
     other_bars("AAPL")
     try:
         with pytest.raises(ModelError, match="not those of the training any more"):
-            explain.importance(operation.trained_model.name)
+            importance.importance(operation.trained_model.name)
     finally:
         sample_bars("AAPL")
     assert TrainedModel.objects.get(operation=operation).importance is None
 
 
 def test_too_little_time_is_a_refusal_and_no_figure(asking: Examples, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(explain, "BUDGET_SECONDS", -1.0)
+    monkeypatch.setattr(importance, "BUDGET_SECONDS", -1.0)
     with pytest.raises(ModelError, match="take too long for a quick question"):
-        explain.importance(completed().trained_model.name)
+        importance.importance(completed().trained_model.name)

@@ -13,10 +13,10 @@ import pytest
 
 from tests.api_examples import make_examples
 from tests.homes import until
-from training import machine_use, workers
-from training.machine_use import MachineUse, Meter, Points, open_card
 from training.models import ResourceUse
 from training.results import figures_use
+from training.workers import attempt, machine_use
+from training.workers.machine_use import MachineUse, Meter, Points, open_card
 
 
 class NVMLError(Exception):
@@ -116,9 +116,9 @@ def test_a_running_attempt_leaves_what_it_used(transactional_db: None, monkeypat
 
 def test_every_attempt_is_measured_while_it_works(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine_use, "SECONDS", 0.02)
-    monkeypatch.setattr(workers, "_train", lambda *work: until(ResourceUse.objects.exists, "a row"))
+    monkeypatch.setattr(attempt, "_train", lambda *work: until(ResourceUse.objects.exists, "a row"))
     operation = make_examples().own
-    assert workers.run_operation(operation.pk, 1, device="cpu") == "completed"
+    assert attempt.run_operation(operation.pk, 1, device="cpu") == "completed"
     assert [(row.operation_id, row.attempt) for row in ResourceUse.objects.all()] == [(operation.pk, 1)]
 
 

@@ -11,13 +11,13 @@ from django.utils import timezone
 
 from tests.api_examples import Examples, make_examples, start
 from tests.test_mails import Letters, mailing, server
-from training import caretaker
 from training.jobs import lifecycle, queues, requests
 from training.jobs.notices import mail_end
 from training.jobs.requests import Actor
 from training.models import Operation, Status
-from training.reaper import Reaper, retried
-from training.worker import Worker
+from training.workers import caretaker
+from training.workers.reaper import Reaper, retried
+from training.workers.worker import Worker
 
 __all__ = ["mailing", "server"]  # fixtures
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -22,8 +22,8 @@ from tests.homes import Home, operation_in
 from training.jobs.notices import NoMail, checked_address, mail_end
 from training.jobs.requests import Actor, start_training
 from training.models import Operation, Status
-from training.reaper import Reaper
-from training.workers import train_operation
+from training.workers.attempt import train_operation
+from training.workers.reaper import Reaper
 
 
 class Letters(Collect):

@@ -28,7 +28,7 @@ from training.pipeline.loading import load_bars
 from training.pipeline.prepare import FeatureCache, is_in_file, prepare
 from training.pipeline.synthetic import make_bars
 from training.trainer.networks import build_network, parameter_count
-from training.workers import run_operation
+from training.workers.attempt import run_operation
 
 WIDE = Shape("wide", bars=60_000, indicators=4, lags=119, hidden=(8,), batch=256)
 ALLOWED = 28_800_000
@@ -112,7 +112,7 @@ def test_a_start_that_fits_nowhere_is_refused_before_anything_is_stored(settings
 
 @pytest.mark.django_db
 def test_a_plan_tells_its_memory_and_what_its_precision_changes() -> None:
-    from training.plans import plan
+    from training.workers.plan import plan
 
     store_bars()
     told = plan(TEXT.replace("\ntraining:\n", "\ntraining:\n  precision: bfloat16\n"), "stored", {}, worker="a gpu worker")
@@ -255,7 +255,7 @@ def test_a_run_that_takes_more_than_it_may_says_so_once() -> None:
 def test_the_watch_looks_at_a_run_and_keeps_what_it_saw_with_it(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     store_bars()
     settings.MEMORY_LIMIT = 50_000_000
-    monkeypatch.setattr("training.pulse.LOOK_SECONDS", 0.001)
+    monkeypatch.setattr("training.workers.monitoring.LOOK_SECONDS", 0.001)
     monkeypatch.setattr(footprints, "own_memory", iter([10**8, *[10**9] * 10**6]).__next__)
     operation = start(Strategy.objects.import_text(TEXT))
     assert run_operation(operation.pk, 1, device="cpu") == "completed"

@@ -40,7 +40,7 @@ def _values(labels: dict[str, str]) -> list[str]:
 def test_operations_and_workers_are_counted(examples: Examples) -> None:
     register_worker("cpu")
     register_worker("quick")
-    queues.queue_of("cpu").enqueue_call("training.workers.train_operation", args=("x", 1), job_id="x-1")
+    queues.queue_of("cpu").enqueue_call("training.workers.attempt.train_operation", args=("x", 1), job_id="x-1")
     Operation.objects.filter(pk=examples.own.pk).update(queue="cpu", created=timezone.now() - timedelta(seconds=90))
     found = scraped(examples.with_token("viewer", "read"))
     for status in Status.values:

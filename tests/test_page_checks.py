@@ -18,8 +18,8 @@ from training.bars.series import load_samples, store_frame
 from training.models import Operation
 from training.pages import checks
 from training.pipeline.bars import bar_frame
-from training.plans import plan
-from training.workers import run_operation
+from training.workers.attempt import run_operation
+from training.workers.plan import plan
 
 SPLIT = "AAPL 1d: 1 jump like an unadjusted split: 2005-02-28 (2:1); load adjusted prices (--adjust)"
 ZONES = {"zone": {"indicator": "rsi_14", "low": [0, 30, 50], "high": [50, 70, 100], "nowhere": [200, 210, 220]}}

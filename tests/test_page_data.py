@@ -154,7 +154,7 @@ def test_the_way_never_leads_elsewhere(
     transactional_db: None, empty_redis: Any, monkeypatch: pytest.MonkeyPatch, elsewhere: str
 ) -> None:
     from tests.api_examples import make_examples
-    from training import quick
+    from training.workers import quick
 
     monkeypatch.setitem(quick.QUESTIONS, "load_sample", lambda user: {"bars": 1, "series": 1, "strategies": []})
     examples = make_examples()
@@ -175,8 +175,8 @@ def test_what_takes_longer_is_waited_for_on_a_page(
 ) -> None:
     from tests.api_examples import make_examples
     from tests.quick_work import work
-    from training import quick
     from training.pages import loading
+    from training.workers import quick
 
     monkeypatch.setattr(loading, "SAMPLE_SECONDS", 0)
     monkeypatch.setitem(quick.QUESTIONS, "load_sample", lambda user: {"bars": 1, "series": 1, "strategies": []})

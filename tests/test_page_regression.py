@@ -17,11 +17,11 @@ from django.urls import reverse
 from tests.api_examples import Examples, send
 from tests.result_examples import completed, text_of, text_of_returns, trained
 from tests.test_quick import asking, worked  # noqa: F401 - a fixture
-from training import explain, plans
 from training.core.signals import SIGNALS, signals_of_returns
 from training.kept import kept_predictions
 from training.models import EpochMetric, Operation, Status
-from training.trained import open_model, predict_stored
+from training.workers import importance, plan
+from training.workers.prediction import open_model, predict_stored
 
 
 @pytest.fixture
@@ -223,7 +223,7 @@ def test_a_prediction_is_answered_with_return_and_signal(asking: Examples, monke
 
 def test_importance_is_the_r2_that_is_lost(shown: tuple[Examples, Operation]) -> None:
     examples, operation = shown
-    found = explain.importance(operation.trained_model.name)
+    found = importance.importance(operation.trained_model.name)
     assert found["measure"] == "r2"
     assert found["baseline"] == pytest.approx(operation.trained_model.metrics["validation"]["r2"], abs=1e-5)
     page = page_of(examples, f"/operations/{operation.pk}/")
@@ -233,10 +233,10 @@ def test_importance_is_the_r2_that_is_lost(shown: tuple[Examples, Operation]) ->
 
 
 def test_a_plan_tells_of_returns_instead_of_shares(shown: tuple[Examples, Operation]) -> None:
-    told = plans.plan(text_of_returns(), "here", {})
+    told = plan.plan(text_of_returns(), "here", {})
     labels = trained(text_of_returns()).predictions["test"].labels
     assert told["network"].endswith("one predicted return") and told["class_names"] == [] and told["class_shares"]["train"] == {}
     assert told["return_figures"]["test"]["mean"] == pytest.approx(labels.mean())
     assert told["return_figures"]["test"]["rising"] == pytest.approx((labels > 0).mean())
     assert told["label_report"]["cost"] == 0.002 and not told["label_report"]["cost_assumed"]
-    assert plans.plan(text_of(), "here", {})["return_figures"] == {}
+    assert plan.plan(text_of(), "here", {})["return_figures"] == {}

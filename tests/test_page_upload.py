@@ -19,12 +19,12 @@ from django.test import Client
 
 from tests.api_examples import Examples, make_examples, register_worker
 from tests.quick_work import work, worked
-from training import quick
 from training.bars import upload_jobs
 from training.jobs import uploads
 from training.models import AuditEntry, BarSeries
 from training.pipeline.bars import bar_table, read_bars
 from training.pipeline.synthetic import make_bars
+from training.workers import quick
 
 XSS = "<script>alert(1)</script>"
 

@@ -10,9 +10,9 @@ import pytest
 
 from tests.api_examples import Examples, send
 from tests.quick_work import asking, work, worked
-from training import quick
 from training.jobs import questions, queues
 from training.jobs.questions import ask, look
+from training.workers import quick
 
 __all__ = ["asking"]  # a fixture
 

@@ -10,10 +10,10 @@ from django.db import OperationalError
 
 from strategies_app.models import Strategy
 from tests.homes import STRATEGY
-from training import reaper as reaper_module
 from training.jobs import lifecycle
 from training.models import Operation, Status
-from training.reaper import WRITES, Reaper
+from training.workers import reaper as reaper_module
+from training.workers.reaper import WRITES, Reaper
 
 pytestmark = pytest.mark.django_db
 INTERVAL = 15.0

@@ -12,14 +12,14 @@ import torch
 from strategies_app.grammar.reader import read_strategy
 from tests.api_examples import Examples, make_examples, register_worker, send
 from tests.result_examples import completed, sample_bars, text_of, trained
-from training import explain, plans
 from training.core.footprint import batch_bytes
 from training.jobs.estimates import _work, seconds_for
 from training.jobs.requests import recorded_ranges, recorded_rows
 from training.models import Operation
 from training.store.coverage import DataError, check_windows
-from training.trained import open_model, predict_stored
 from training.trainer.networks import build_network
+from training.workers import importance, plan
+from training.workers.prediction import open_model, predict_stored
 
 WINDOW = 12
 
@@ -64,7 +64,7 @@ def test_the_ledger_of_its_page_counts_what_windows_cost(ready: Examples) -> Non
 
 def test_its_inputs_are_explained(db: None) -> None:
     operation = completed(memory("gru"))
-    found = explain.importance(operation.trained_model.name)
+    found = importance.importance(operation.trained_model.name)
     rows = trained(memory("gru")).split["rows"]["validation"]
     assert found["rows"] == min(20_000 // WINDOW, rows) and found["of_rows"] == rows
     assert set(found["sets"]) == {"zone", "macd_1.histogram"} and found["repeats"] >= 2
@@ -73,16 +73,16 @@ def test_its_inputs_are_explained(db: None) -> None:
 def test_its_plan_says_what_it_sees_and_takes(db: None) -> None:
     for symbol in ("AAPL", "MSFT"):
         sample_bars(symbol)
-    told = plans.plan(memory(), "a test", {})
+    told = plan.plan(memory(), "a test", {})
     parameters = 4 * 8 * (7 + 8 + 2) + 4 * 8 * (8 + 8 + 2) + 9 * 3
     assert told["network"] == f"lstm, {parameters:,} parameters, 7 features in windows of 12 bars, 3 classes"
     batch = batch_bytes(read_strategy(memory()), 7)
     assert batch == 4 * 128 * WINDOW * (2 * 7 + (2 * 17 + 5) * 16) and "a batch 3.9 MB" in told["memory"]
     assert told["split"]["rows"]["crossing"] > 0
-    plain = plans.plan(text_of().replace("\n  epochs:", "\n  precision: bfloat16\n  epochs:"), "a test", {}, "a gpu worker")
+    plain = plan.plan(text_of().replace("\n  epochs:", "\n  precision: bfloat16\n  epochs:"), "a test", {}, "a gpu worker")
     assert "crossing" not in plain["split"]["rows"]
     assert any("on any other device the run computes in float32" in note for note in plain["notes"])
-    rounded = plans.plan(memory().replace("\n  epochs:", "\n  precision: bfloat16\n  epochs:"), "a test", {})
+    rounded = plan.plan(memory().replace("\n  epochs:", "\n  precision: bfloat16\n  epochs:"), "a test", {})
     assert "precision bfloat16: recurrent networks are computed in float32 all the same" in rounded["notes"]
 
 
@@ -123,10 +123,10 @@ def test_no_window_is_refused_that_fits(db: None) -> None:
     fits, too_long = (
         memory(window=window, training_data__timeframes={"mode": "single", "timeframe": "1d"}) for window in (220, 300)
     )
-    assert plans.plan(fits, "a test", {})["split"]["rows"]["validation"] < 60
+    assert plan.plan(fits, "a test", {})["split"]["rows"]["validation"] < 60
     check_windows(read_strategy(fits), recorded_ranges(), recorded_rows())
     with pytest.raises(DataError, match=r"split has no rows: .* have a window of 300 bars that reaches back over a cut"):
-        plans.plan(too_long, "a test", {})
+        plan.plan(too_long, "a test", {})
 
 
 def test_the_time_of_a_run_is_told_by_runs_of_the_same_kind_of_network(db: None, monkeypatch: pytest.MonkeyPatch) -> None:

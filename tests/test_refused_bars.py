@@ -24,7 +24,7 @@ from training.models import BarSeries
 from training.pipeline.bars import bar_frame, bar_times, bar_values, read_bars, write_bars
 from training.pipeline.loading import load_bars
 from training.store.coverage import DataError
-from training.workers import run_operation
+from training.workers.attempt import run_operation
 
 __all__ = ["asking"]  # a fixture
 DAILY = {"mode": "single", "timeframe": "1d"}

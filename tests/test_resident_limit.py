@@ -10,7 +10,7 @@ from django.conf import settings as django_settings
 
 from strategies_app.models import Strategy
 from tests.api_examples import TEXT, start, store_bars
-from training.workers import run_operation
+from training.workers.attempt import run_operation
 
 
 @pytest.mark.django_db(transaction=True)

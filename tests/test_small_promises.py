@@ -23,8 +23,8 @@ from training.pipeline.loading import load_bars
 from training.pipeline.prepare import prepare
 from training.pipeline.synthetic import make_bars
 from training.store.coverage import DataError
-from training.trained import open_model, predict_stored
-from training.workers import run_operation
+from training.workers.attempt import run_operation
+from training.workers.prediction import open_model, predict_stored
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from tests.homes import STRATEGY
 from training.jobs import lifecycle
 from training.jobs.lifecycle import OperationError
 from training.models import LIVE, Operation, Status
-from training.reaper import Reaper
+from training.workers.reaper import Reaper
 
 pytestmark = pytest.mark.django_db
 

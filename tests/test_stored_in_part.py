@@ -23,9 +23,9 @@ from training.pipeline.frames import bar_frame, bar_times, bar_values
 from training.pipeline.loading import load_bars
 from training.pipeline.prepare import prepare
 from training.pipeline.timeframes import resample
-from training.plans import plan
 from training.store.coverage import DataError, day_start, source_of
-from training.workers import run_operation
+from training.workers.attempt import run_operation
+from training.workers.plan import plan
 
 HOUR = 3_600_000_000
 WEEK = 7 * DAY

@@ -195,7 +195,7 @@ def test_a_quick_worker_answers_a_question_in_a_fork(home: Home) -> None:
     connection = redis.Redis(unix_socket_path=str(home.folder / "redis" / "redis.sock"))
     text = Path(home.strategy("asked", EPOCHS, BATCH)).read_text()
     queue = Queue("quick", connection=connection, serializer=JSONSerializer)
-    job = queue.enqueue("training.quick.answer", "plan", {"text": text, "label": "", "options": {}, "worker": "cpu"})
+    job = queue.enqueue("training.workers.quick.answer", "plan", {"text": text, "label": "", "options": {}, "worker": "cpu"})
     done = home.run("worker", "--tag", "quick", "--burst")
     assert done.returncode == 0, done.stderr
     assert job.return_value(refresh=True)["result"]["features"][:1] == ["1d_zone_low"], done.stdout + done.stderr

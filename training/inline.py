@@ -24,7 +24,7 @@ from training.jobs.replaced import counted_losses
 from training.jobs.requests import Actor, resume, start_training
 from training.models import Operation, Status
 from training.terminal import Display, console_on
-from training.workers import run_operation
+from training.workers.attempt import run_operation
 
 Hand = Callable[[Progress], None]
 

@@ -22,9 +22,9 @@ from training.jobs import belonging
 
 QUEUES = ("gpu", "cpu", "quick")
 #: The job, by name: nothing here imports what it needs.
-JOB = "training.workers.train_operation"
+JOB = "training.workers.attempt.train_operation"
 #: What the quick queue runs: a question by its name, answered in seconds.
-QUICK_JOB = "training.quick.answer"
+QUICK_JOB = "training.workers.quick.answer"
 #: One turn of a fetch of bars; it ends by itself after some seconds and queues the next one, so that questions come between.
 FETCH_JOB = "training.bars.fetch_job.work"
 FETCH_TIMEOUT_SECONDS = 120

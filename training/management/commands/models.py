@@ -46,7 +46,7 @@ class Command(BaseCommand):
 
     def _show(self, console: Any, name: str) -> None:
         from training.results.report import provenance_table, result_tables
-        from training.trained import describe_model
+        from training.workers.prediction import describe_model
 
         told, missing = describe_model(name)
         console.print(result_tables(told.metrics, told.split))

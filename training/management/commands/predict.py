@@ -30,7 +30,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         from training.management.refusals import refusals
         from training.terminal import Waiting
-        from training.trained import open_model, predict_stored
+        from training.workers.prediction import open_model, predict_stored
 
         with refusals(), Waiting("predicting", self.stderr._out):
             bundle = open_model(options["model"])

@@ -69,8 +69,8 @@ class Command(BaseCommand):
 
     def _show_plan(self, options: dict[str, Any]) -> None:
         from strategies_app.stored import find_strategy
-        from training.plans import plan
         from training.terminal import Waiting, console_on
+        from training.workers.plan import plan
 
         found = find_strategy(options["strategy"])
         with Waiting("planning", self.stderr._out):

@@ -20,8 +20,8 @@ class Command(BaseCommand):
         parser.add_argument("--resume-interrupted", action="store_true", help="continue interrupted trainings by itself")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        from training.everything import Plan, run_everything
         from training.management.refusals import refusals
+        from training.workers.up import Plan, run_everything
 
         plan = Plan(options["host"], options["port"], options["cpu"], options["gpu"], options["resume_interrupted"])
         with refusals():

@@ -19,10 +19,10 @@ class Command(BaseCommand):
         parser.add_argument("--burst", action="store_true", help="end once the queue is empty")
 
     def handle(self, *args: Any, tag: str, burst: bool, **options: Any) -> None:
-        from training.devices import device_for, worker_environment
         from training.jobs import homes, queues
         from training.management.refusals import refusals
-        from training.worker import make_worker, preload
+        from training.workers.devices import device_for, worker_environment
+        from training.workers.worker import make_worker, preload
 
         logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.INFO)
         with refusals():

@@ -16,8 +16,8 @@ from training.jobs.notices import mail_end
 from training.jobs.queues import NoWorker
 from training.jobs.requests import Actor
 from training.models import LIVE, Operation, Status
-from training.reaper import Reaper
-from training.roll_call import RollCall
+from training.workers.reaper import Reaper
+from training.workers.roll_call import RollCall
 
 DAY_SECONDS = 86400.0
 

@@ -10,7 +10,7 @@ import psutil
 from django.conf import settings
 
 from training.jobs import queues
-from training.supervisor import Child
+from training.workers.supervisor import Child
 
 #: A worker that was never listed may take so long to start: it imports torch from a slow disk.
 STARTING_SECONDS = 180.0

@@ -19,10 +19,8 @@ from typing import Any
 from django.conf import settings
 from django.db import close_old_connections, connections
 
-from training.continuing import continue_from, same_bars
 from training.core.footprint import MemoryWatch
 from training.core.values import Cancelled, Parts
-from training.endings import CANCELLED, failed, record, stopped, sweep
 from training.jobs import checkpoints, homes, lifecycle
 from training.jobs.analytics_keeping import analytics_of
 from training.jobs.bundles import read_back
@@ -31,9 +29,11 @@ from training.jobs.notices import mail_end
 from training.jobs.patience import patiently
 from training.jobs.progress import Progress, Watcher, learned_weights
 from training.jobs.recording import Recorder
-from training.machine_use import MachineUse
 from training.models import Operation, Status
-from training.pulse import Pulse
+from training.workers.continuing import continue_from, same_bars
+from training.workers.endings import CANCELLED, failed, record, stopped, sweep
+from training.workers.machine_use import MachineUse
+from training.workers.monitoring import Pulse
 
 THREADS = 1
 #: What asks a run on a worker to save and stop; the worker blocks them in its fork until the run can take them.

@@ -12,7 +12,7 @@ from django.utils import timezone
 from strategies_app.grammar.schema import RawInput, StrategySpec
 from training.jobs import homes
 from training.models import TrainedModel
-from training.trained import ModelError, open_model
+from training.workers.prediction import ModelError, open_model
 
 if TYPE_CHECKING:
     from training.pipeline.prepare import Prepared

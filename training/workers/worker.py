@@ -36,13 +36,13 @@ from training.core.processes import die_with, end_in_words
 from training.jobs import belonging, lifecycle, queues
 from training.jobs.notices import mail_end
 from training.models import LIVE, Operation, Status
-from training.workers import STOP_SIGNALS
+from training.workers.attempt import STOP_SIGNALS
 
 #: Imported by the parents of cpu and quick workers, so that a job begins at once. Importing is safe, running would not be:
 #: a fork after a threaded operation of torch hangs.
 PRELOADED = (
     "training.recipe", "training.pipeline.loading", "training.trainer.bundle", "training.trainer.device",
-    "training.trainer.state", "training.plans", "training.trained", "training.quick",
+    "training.trainer.state", "training.workers.plan", "training.workers.prediction", "training.workers.quick",
     "torch._dynamo",  # which the first optimizer imports, for a second or two in which nothing would notice a stop
 )  # fmt: skip
 WORKER_SECONDS = 25
@@ -397,7 +397,7 @@ class Worker(rq.Worker):
         log.warning("Redis was emptied: the worker is listed again, with the job that it is at")
 
     def run_maintenance_tasks(self) -> None:
-        from training.reaper import Reaper
+        from training.workers.reaper import Reaper
 
         try:
             super().run_maintenance_tasks()

@@ -19,15 +19,15 @@ from django.db import DatabaseError
 from redis.exceptions import RedisError
 
 from ktrdr_site import embedded_redis
-from training import assets
-from training.caretaker import Caretaker, bury_dead
 from training.core.modes import TooOpen, close_home, closed_sentence
 from training.core.processes import dying_with_parent, take_lock
 from training.core.values import Refusal
-from training.devices import CardSearch, visible_to
 from training.jobs import homes, queues
-from training.roll_call import RollCall, listed_processes, worker_processes
-from training.supervisor import Child, Supervisor
+from training.workers import assets
+from training.workers.caretaker import Caretaker, bury_dead
+from training.workers.devices import CardSearch, visible_to
+from training.workers.roll_call import RollCall, listed_processes, worker_processes
+from training.workers.supervisor import Child, Supervisor
 
 Say = Callable[[str], None]
 #: A worker that is not there after so long is not waited for, as long as there is one to train and one to answer.

@@ -30,16 +30,16 @@ def answer(question: str, arguments: dict[str, Any]) -> dict[str, Any]:
 
 def plan(text: str, label: str, options: dict[str, Any], worker: str) -> dict[str, Any]:
     """What a training with this strategy would do; see `plans.plan`."""
-    from training import plans
+    from training.workers import plan
 
-    return plans.plan(text, label, options, worker)
+    return plan.plan(text, label, options, worker)
 
 
 def predict(model: str, symbol: str, timeframe: str, start: str | None, end: str | None) -> dict[str, Any]:
     """Probabilities or predicted return, and signal, of every bar between two days."""
     from strategies_app.grammar.schema import StrategySpec
     from training.predicted import edge_of
-    from training.trained import ModelError, open_model, predict_stored
+    from training.workers.prediction import ModelError, open_model, predict_stored
 
     bundle = open_model(model)
     edge = None if bundle.target_scale is None else edge_of(StrategySpec.model_validate(bundle.spec))
@@ -61,9 +61,9 @@ def predict(model: str, symbol: str, timeframe: str, start: str | None, end: str
 
 def preview(text: str, symbol: str, timeframe: str | None = None, bars: int | None = None) -> dict[str, Any]:
     """What a strategy makes of a symbol's last bars; see `previews.preview`."""
-    from training import previews
+    from training.workers import preview
 
-    return previews.preview(text, symbol, timeframe, previews.BARS if bars is None else bars)
+    return preview.preview(text, symbol, timeframe, preview.BARS if bars is None else bars)
 
 
 def _bars(predictions: Any) -> list[dict[str, Any]]:
@@ -94,9 +94,9 @@ def _bars(predictions: Any) -> list[dict[str, Any]]:
 
 def importance(model: str) -> dict[str, Any]:
     """What each feature and fuzzy set is worth on the validation rows; kept with the model, so it is computed once."""
-    from training import explain
+    from training.workers import importance
 
-    return explain.importance(model)
+    return importance.importance(model)
 
 
 def load_sample(user: int) -> dict[str, Any]:
