@@ -6,8 +6,8 @@ from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 
 from strategies_app import urls as writing
-from training.api import api
-from training.metrics import metrics
+from training.api.prometheus import metrics
+from training.api.routes import api
 from training.pages import strategies as looking
 
 admin.autodiscover()  # here, since at start it would cost every command

@@ -6,8 +6,9 @@ import re
 from pathlib import Path
 
 from tests.test_api_access import routes
-from training import api_errors, api_library
 from training.access import sign_ins
+from training.api import api_library
+from training.api import errors as api_errors
 from training.models import ApiToken
 from training.workers import quick
 

@@ -12,7 +12,7 @@ from django.test import Client
 from redis.exceptions import ConnectionError as RedisGone
 
 from tests.api_examples import Examples, send
-from training import api_errors
+from training.api import errors
 from training.jobs import queues, requests
 
 pytestmark = pytest.mark.django_db
@@ -73,7 +73,7 @@ def test_a_body_that_is_no_json_is_refused(body: bytes, trainer: Client) -> None
 
 
 def test_a_large_body_is_refused_before_it_is_read(trainer: Client) -> None:
-    body = json.dumps({"strategy_yaml": "x" * api_errors.BODY_LIMIT})
+    body = json.dumps({"strategy_yaml": "x" * errors.BODY_LIMIT})
     answer = trainer.post("/api/v1/strategies/validate", body, content_type="application/json")
     assert (answer.status_code, error_in(answer)["code"]) == (413, "too_large")
     chunked = trainer.post("/api/v1/strategies/validate", "{}", content_type="application/json", HTTP_TRANSFER_ENCODING="chunked")

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from schemathesis.core import NotSet
 
 from tests.api_examples import TEXT, Examples, bearer, register_worker, store_bars
-from training.api import api
+from training.api.routes import api
 
 pytestmark = pytest.mark.django_db
 

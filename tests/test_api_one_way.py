@@ -11,7 +11,7 @@ from django.test import Client
 from strategies_app.models import Strategy
 from tests.api_examples import TEXT, Examples, register_worker, send, store_bars
 from tests.strategy_texts import changed
-from training.api import api
+from training.api.routes import api
 from training.models import BarSeries
 from training.workers.plan import in_times
 

@@ -59,7 +59,7 @@ def pages(monkeypatch: pytest.MonkeyPatch, error: Exception) -> tuple[Any, Any]:
         raise error
 
     monkeypatch.setattr("training.pages.signing.SignIn.get", broken)
-    monkeypatch.setattr("training.authentication.Access.__call__", broken)
+    monkeypatch.setattr("training.api.auth.Access.__call__", broken)
     client = Client(raise_request_exception=False)
     return client.get("/sign-in/"), client.get("/api/v1/operations")
 

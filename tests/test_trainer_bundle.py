@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.trainer_examples import dataset, strategy
-from training import api_errors
+from training.api import errors
 from training.core.files import MANIFEST
 from training.core.values import Silent
 from training.recipe import predict_bars
@@ -217,7 +217,7 @@ def test_a_bundle_of_a_package_that_is_not_here_is_not_called_damaged(made: Bund
         PackageMissing, match=r"needs the package kama-plus 1.0 \(indicator kama\), which is not installed"
     ) as told:
         load_bundle(tmp_path / "model")
-    answer = api_errors.answer(RequestFactory().get("/api/v1/models"), told.value)
+    answer = errors.answer(RequestFactory().get("/api/v1/models"), told.value)
     assert (answer.status_code, json.loads(answer.content)["error"]["code"]) == (409, "package_missing")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from training.api_shapes_operations import symbols_of, timeframes_of
+from training.api.api_shapes_operations import symbols_of, timeframes_of
 from training.core.files import FolderError
 from training.kept import kept_predictions
 from training.models import Operation

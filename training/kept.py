@@ -12,7 +12,7 @@ from django.conf import settings
 from numpy.typing import NDArray
 
 from strategies_app.grammar.vocabulary import TIMEFRAMES
-from training.api_shapes_operations import timeframes_of
+from training.api.api_shapes_operations import timeframes_of
 from training.core.signals import SIGNALS, signals_of_returns
 from training.jobs.bundles import bundle_folder, unread
 from training.models import Operation, TrainedModel

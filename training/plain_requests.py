@@ -9,7 +9,7 @@ from urllib.parse import quote
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.utils.http import parse_header_parameters
 
-from training.api_errors import PREFIX
+from training.api.errors import PREFIX
 
 READ = ("GET", "HEAD")
 READ_AND_WRITE = (*READ, "POST")

@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
 from training.access.roles import is_admin
-from training.api_shapes_operations import symbols_of, timeframes_of
+from training.api.api_shapes_operations import symbols_of, timeframes_of
 from training.comparing import Run, axes_of, comparability, run_of, settings_table, whom_to_trust
 from training.models import Operation, Status
 from training.pages.access import page

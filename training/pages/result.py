@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Any
 
-from training.api_shapes_operations import symbols_of
+from training.api.api_shapes_operations import symbols_of
 from training.core.files import FolderError
 from training.core.values import Refusal
 from training.jobs.bundles import provenance

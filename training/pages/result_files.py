@@ -21,8 +21,8 @@ from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.safestring import mark_safe
 
-from training.api_shapes_operations import symbols_of, timeframes_of
-from training.api_shapes_trainings import TrainingResults, results_of
+from training.api.api_shapes_operations import symbols_of, timeframes_of
+from training.api.api_shapes_trainings import TrainingResults, results_of
 from training.core.files import FolderError
 from training.jobs.bundles import bundle_zip
 from training.jobs.requests import audit

@@ -8,7 +8,7 @@ from typing import Any
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 
-from training.api_shapes_operations import symbols_of
+from training.api.api_shapes_operations import symbols_of
 from training.core.files import FolderError
 from training.core.values import Refusal
 from training.jobs.questions import Broken, Reply, UnknownJob, ask, look

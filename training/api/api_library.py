@@ -17,10 +17,8 @@ from strategies_app.grammar.reader import StrategyError, read_strategy, warnings
 from strategies_app.grammar.schema import feature_names
 from strategies_app.models import Strategy
 from strategies_app.stored import FoundStrategy, stored_strategy
-from training.api_errors import ApiError, not_found
-from training.api_pages import Limit, listed, page
-from training.api_shapes import Asked, ErrorBody
-from training.api_shapes_library import (
+from training.api.api_pages import Limit, listed, page
+from training.api.api_shapes_library import (
     Bars,
     Features,
     ModelDetail,
@@ -35,8 +33,10 @@ from training.api_shapes_library import (
     StrategyText,
     Validation,
 )
-from training.api_shapes_operations import Analytics
-from training.authentication import Access
+from training.api.api_shapes_operations import Analytics
+from training.api.auth import Access
+from training.api.errors import ApiError, not_found
+from training.api.shapes import Asked, ErrorBody
 from training.core.files import FolderError, Unreachable
 from training.jobs.analytics import Record, judged
 from training.jobs.analytics_files import FILES, TYPES, as_file, read_journal

@@ -10,7 +10,7 @@ from django.core import signing
 from django.db.models import Q, QuerySet
 from ninja import Query
 
-from training.api_errors import ApiError
+from training.api.errors import ApiError
 
 Item = TypeVar("Item")
 

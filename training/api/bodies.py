@@ -9,7 +9,7 @@ from typing import Any, cast
 from django.http import HttpRequest
 from ninja.parser import Parser
 
-from training.api_errors import ApiError
+from training.api.errors import ApiError
 
 #: Halves of surrogate pairs: JSON may write one alone, but no database, log or answer can hold it.
 HALF = re.compile("[\ud800-\udfff]")

@@ -20,8 +20,8 @@ from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Met
 from prometheus_client.exposition import choose_encoder
 from redis.exceptions import RedisError
 
-from training.api_errors import ApiError
-from training.authentication import identify
+from training.api.auth import identify
+from training.api.errors import ApiError
 from training.jobs import queues
 from training.models import BarFetch, Operation, Status, TrainedModel
 

@@ -11,15 +11,12 @@ from ninja import NinjaAPI, Query
 from ninja.responses import Status as Answer
 
 from strategies_app.stored import FoundStrategy, stored_strategy
-from training import api_errors
-from training.api_bodies import Bodies
-from training.api_errors import ApiError, not_found
-from training.api_library import asked
-from training.api_library import router as library
-from training.api_pages import Limit, listed, page
-from training.api_shapes import Asked, ErrorBody, Health, Worker, Workers
-from training.api_shapes_checks import Checks
-from training.api_shapes_operations import (
+from training.api import errors
+from training.api.api_library import asked
+from training.api.api_library import router as library
+from training.api.api_pages import Limit, listed, page
+from training.api.api_shapes_checks import Checks
+from training.api.api_shapes_operations import (
     Cancel,
     Changed,
     Checkpoints,
@@ -30,8 +27,11 @@ from training.api_shapes_operations import (
     Operations,
     Resume,
 )
-from training.api_shapes_trainings import Start, Started, TrainingResults, TrainingStatus, results_of
-from training.authentication import Access, identify
+from training.api.api_shapes_trainings import Start, Started, TrainingResults, TrainingStatus, results_of
+from training.api.auth import Access, identify
+from training.api.bodies import Bodies
+from training.api.errors import ApiError, not_found
+from training.api.shapes import Asked, ErrorBody, Health, Worker, Workers
 from training.jobs import checkpoints, homes, lifecycle, queues, requests
 from training.jobs.estimates import seconds_for
 from training.jobs.lifecycle import OperationError
@@ -52,7 +52,7 @@ api = NinjaAPI(
     parser=Bodies(),
     auth=[VIEW],  # a route that names no permission of its own
 )
-api_errors.install(api)
+errors.install(api)
 ERRORS = dict.fromkeys((400, 401, 403, 404, 409, 413, 422, 429, 500, 503), ErrorBody)
 
 

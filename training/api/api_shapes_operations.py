@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from ninja import Field, Schema
 
-from training.api_shapes import Reason, Request
+from training.api.shapes import Reason, Request
 from training.jobs.estimates import names_in
 from training.models import Operation
 

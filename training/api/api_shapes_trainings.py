@@ -10,8 +10,8 @@ from django.urls import reverse
 from ninja import Field, Schema
 from pydantic import WithJsonSchema, model_validator
 
-from training.api_shapes import Name, Path, Request
-from training.api_shapes_operations import Failure
+from training.api.api_shapes_operations import Failure
+from training.api.shapes import Name, Path, Request
 from training.models import Operation, TrainedModel
 from training.results.verdict import baselines_of
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from ninja import Field, Schema
 from pydantic import model_validator
 
-from training.api_shapes import Name, Problem, Request, Symbol
+from training.api.shapes import Name, Problem, Request, Symbol
 
 
 class StrategyText(Request):

@@ -11,7 +11,7 @@ from ninja.utils import check_csrf
 
 from training.access import sign_ins, tokens
 from training.access.roles import is_admin
-from training.api_errors import ApiError
+from training.api.errors import ApiError
 from training.jobs.requests import Actor
 from training.models import ApiToken, Operation
 
