@@ -350,7 +350,7 @@ MIDDLEWARE = [
     "csp.middleware.CSPMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "training.api.errors.ApiBoundary",
-    "training.plain_requests.PlainRequests",
+    "training.web.plain_requests.PlainRequests",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -358,7 +358,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
-    "training.busy.BusyDatabase",
+    "training.web.busy.BusyDatabase",
 ]
 TEMPLATES = [
     {
@@ -370,7 +370,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                "training.pages.frame.frame",
+                "training.web.frame.frame",
             ]
         },
     }

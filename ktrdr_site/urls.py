@@ -8,7 +8,7 @@ from django.urls import URLPattern, URLResolver, include, path
 from strategies_app import urls as writing
 from training.api.prometheus import metrics
 from training.api.routes import api
-from training.pages import strategies as looking
+from training.web import strategies as looking
 
 admin.autodiscover()  # here, since at start it would cost every command
 
@@ -20,7 +20,7 @@ strategies = [
 ]
 
 urlpatterns: list[URLPattern | URLResolver] = [
-    path("", include("training.urls")),
+    path("", include("training.web.urls")),
     path("strategies/", include((strategies, writing.app_name))),
     path("api/v1/", api.urls),
     path("metrics", metrics),

@@ -58,7 +58,7 @@ def pages(monkeypatch: pytest.MonkeyPatch, error: Exception) -> tuple[Any, Any]:
     def broken(*args: Any, **kwargs: Any) -> None:
         raise error
 
-    monkeypatch.setattr("training.pages.signing.SignIn.get", broken)
+    monkeypatch.setattr("training.web.account.SignIn.get", broken)
     monkeypatch.setattr("training.api.auth.Access.__call__", broken)
     client = Client(raise_request_exception=False)
     return client.get("/sign-in/"), client.get("/api/v1/operations")

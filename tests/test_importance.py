@@ -108,7 +108,7 @@ def test_it_is_worked_out_once_and_then_on_the_page(asking: Examples, monkeypatc
 
 
 def test_while_it_is_worked_out_the_page_asks_again(asking: Examples, monkeypatch: pytest.MonkeyPatch) -> None:
-    from training.pages import result_parts
+    from training.web import result_parts
 
     monkeypatch.setattr(result_parts, "FIRST_SECONDS", 0)
     register_worker("quick")

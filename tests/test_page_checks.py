@@ -16,8 +16,8 @@ from tests.result_examples import completed, text_of
 from tests.test_findings import apple_as_it_was_traded
 from training.bars.series import load_samples, store_frame
 from training.models import Operation
-from training.pages import checks
 from training.pipeline.bars import bar_frame
+from training.web import checks
 from training.workers.attempt import run_operation
 from training.workers.plan import plan
 

@@ -13,11 +13,11 @@ from django.test import Client
 
 from tests.api_examples import Examples
 from tests.result_examples import completed, sample_bars, text_of
-from training import comparing
-from training.comparing import Run, axes_of, comparability, flat, run_of, settings_table, whom_to_trust
 from training.core.files import FolderError
 from training.models import Operation, Status, TrainedModel
 from training.results.pairs import Losses, are_of_the_same_rows
+from training.web import comparing
+from training.web.comparing import Run, axes_of, comparability, flat, run_of, settings_table, whom_to_trust
 
 
 def words_of(client: Client, *runs: Operation, **given: str) -> str:

@@ -175,7 +175,7 @@ def test_what_takes_longer_is_waited_for_on_a_page(
 ) -> None:
     from tests.api_examples import make_examples
     from tests.quick_work import work
-    from training.pages import loading
+    from training.web import loading
     from training.workers import quick
 
     monkeypatch.setattr(loading, "SAMPLE_SECONDS", 0)

@@ -146,7 +146,7 @@ def test_without_redis_the_pages_say_so_and_answer(monkeypatch: pytest.MonkeyPat
     def away() -> None:
         raise NoWorker("Redis is away")
 
-    monkeypatch.setattr("training.pages.home.ping", away)
+    monkeypatch.setattr("training.web.home.ping", away)
     client = signed_in("vera", "viewer")
     assert "Redis is away" in text_of(client, "/") and "no workers" in text_of(client, "/around/")
     assert queues.QUEUES

@@ -12,8 +12,8 @@ from strategies_app.models import Strategy
 from tests.api_examples import TEXT, Examples
 from tests.quick_work import asking, work, worked
 from tests.strategy_texts import changed
-from training.pages import previews
 from training.results.figures_preview import candles_figure, membership_figure
+from training.web import previews
 from training.workers import quick
 from training.workers.preview import preview
 

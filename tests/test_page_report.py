@@ -85,9 +85,9 @@ def test_it_says_what_the_page_says(report: str) -> None:
 
 
 def test_many_symbols_do_not_make_it_endless(examples: Examples, monkeypatch: pytest.MonkeyPatch) -> None:
-    from training.pages import result_files
+    from training.web import downloads
 
-    monkeypatch.setattr(result_files, "REPORT_SYMBOLS", 1)
+    monkeypatch.setattr(downloads, "REPORT_SYMBOLS", 1)
     operation = completed(text_of("long"))
     page: Any = examples.signed_in("viewer").get(f"/operations/{operation.pk}/report/").content.decode()
     assert "Not drawn here" in page and "MSFT.</p>" in page and "said-1" not in page

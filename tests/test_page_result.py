@@ -16,7 +16,7 @@ from django.test import Client
 from tests.api_examples import Examples
 from tests.result_examples import completed, text_of, trained
 from training.models import AuditEntry, Operation, TrainedModel
-from training.pages import result
+from training.web import result
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_a_completed_training_whose_model_was_deleted_says_so(shown: tuple[Examp
 def test_probabilities_are_those_that_were_kept_over_the_bars_of_those_days(
     shown: tuple[Examples, Operation], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.kept.MARKED", 100)
+    monkeypatch.setattr("training.web.predictions.MARKED", 100)
     examples, operation = shown
     client, address = examples.signed_in("viewer"), f"/operations/{operation.pk}/probabilities/"
     figure = client.get(f"{address}?symbol=MSFT").json()
@@ -146,13 +146,13 @@ def test_probabilities_are_those_that_were_kept_over_the_bars_of_those_days(
 
 
 def test_many_bars_are_thinned_and_their_ranges_kept(shown: tuple[Examples, Operation], monkeypatch: pytest.MonkeyPatch) -> None:
-    from training import kept
+    from training.web import predictions
 
     examples, operation = shown
     address = f"/operations/{operation.pk}/probabilities/?symbol=AAPL"
     client = examples.signed_in("viewer")
     whole = next(t for t in client.get(address).json()["data"] if t["type"] == "candlestick")
-    monkeypatch.setattr(kept, "POINTS", 40)
+    monkeypatch.setattr(predictions, "POINTS", 40)
     thin = next(t for t in client.get(address).json()["data"] if t["type"] == "candlestick")
     assert len(thin["x"]) == 40
     assert max(thin["high"]) == max(whole["high"]) and min(thin["low"]) == min(whole["low"])

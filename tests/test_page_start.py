@@ -21,9 +21,9 @@ from tests.api_examples import TEXT, Examples, register_worker, send
 from tests.quick_work import asking, work, worked
 from training.jobs import queues
 from training.models import BarSeries, Operation
-from training.pages import start
 from training.pipeline.bars import read_bars, write_bars
 from training.results import label_words
+from training.web import start
 
 __all__ = ["asking"]
 TRAIN, PLAN = "/train/", "/train/plan/"

@@ -42,7 +42,7 @@ def test_a_fault_of_the_program_keeps_its_traceback(
     def broken(*args: Any, **kwargs: Any) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("training.pages.home.render", broken)
+    monkeypatch.setattr("training.web.home.render", broken)
     client = examples.signed_in("viewer")
     client.raise_request_exception = False
     assert client.get("/").status_code == 500

@@ -14,10 +14,10 @@ from django.utils import timezone
 from tests.api_examples import Examples, bearer
 from training import admin_verbs
 from training.admin_parts import ago, span
-from training.audience import _stored
 from training.core.findings import counted
 from training.jobs import checkpoints
 from training.models import Operation, Status
+from training.web.audience import _stored
 
 pytestmark = pytest.mark.django_db
 

@@ -17,12 +17,12 @@ from django.test import Client
 
 from ktrdr_site.asgi import application, sockets
 from tests import admin_rows
-from training import audience
-from training.audience import Audience
 from training.jobs import lifecycle
 from training.jobs.broadcast import Publisher
 from training.models import EpochMetric, Status
-from training.websockets import NOT_ALLOWED, NOT_SIGNED_IN, NOT_UNDERSTOOD, NOTHING_THERE, OperationSocket
+from training.web import audience
+from training.web.audience import Audience
+from training.web.live import NOT_ALLOWED, NOT_SIGNED_IN, NOT_UNDERSTOOD, NOTHING_THERE, OperationSocket
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

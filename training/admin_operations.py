@@ -29,7 +29,7 @@ from training.admin_verbs import buttons
 from training.jobs.logs import log_tail
 from training.jobs.replaced import replaced
 from training.models import AuditEntry, Operation
-from training.pages import checks
+from training.web import checks
 
 METRICS_PER_PAGE = 200
 

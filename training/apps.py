@@ -61,7 +61,7 @@ def _record_sign_in(**kwargs: Any) -> None:
 
 def _end_sockets(request: Any = None, **kwargs: Any) -> None:
     from training.jobs.broadcast import tell_session_ended
-    from training.websockets import session_mark
+    from training.web.live import session_mark
 
     key = getattr(getattr(request, "session", None), "session_key", None)
     if key:

@@ -20,10 +20,10 @@ from training.jobs.progress import STAGES
 from training.jobs.queues import NoWorker
 from training.jobs.waiting import waits_for
 from training.models import LIVE, RESUMABLE, AuditEntry, Operation, Status
-from training.pages import checks, result
-from training.pages.access import actor_of, must_control, operation_or_404, page
-from training.pages.query import searched, without_page
 from training.results import figures_use
+from training.web import checks, result
+from training.web.page import actor_of, must_control, operation_or_404, page
+from training.web.query import searched, without_page
 
 PER_PAGE = 50
 OPEN = (Status.PENDING, *LIVE)

@@ -18,12 +18,12 @@ from training.jobs import fetches
 from training.jobs.fetch_state import Fetch
 from training.jobs.queues import NoWorker
 from training.models import BarFetch, BarSeries
-from training.pages.access import actor_of, page
-from training.pages.asking import without_worker
-from training.pages.data import series_or_404
-from training.plain_requests import READ_AND_WRITE
 from training.store.coverage import DAY, day_start
 from training.templatetags.words import sentence
+from training.web.asking import without_worker
+from training.web.data import series_or_404
+from training.web.page import actor_of, page
+from training.web.plain_requests import READ_AND_WRITE
 
 #: Offered while one types; ccxt knows about a hundred.
 EXCHANGES = ("binance", "bitfinex", "bitstamp", "bybit", "coinbase", "gateio", "kraken", "kucoin", "okx")

@@ -25,15 +25,15 @@ from training.core.signals import SIGNALS
 from training.jobs.bundles import bundle_zip, provenance
 from training.jobs.requests import audit, recorded_ranges
 from training.models import TrainedModel
-from training.pages.access import actor_of, page
-from training.pages.asking import Told, ask, look, without_worker
-from training.pages.query import searched, without_page
 from training.results.figures_bars import moment, prediction_figure, returns_figure
 from training.results.metric_table import cells_of, heads_of
 from training.results.verdict import baseline_name, baselines_of, judge
 from training.store.coverage import DAY, DataError, day_of, source_of
 from training.store.series_names import file_name
 from training.templatetags.words import sentence
+from training.web.asking import Told, ask, look, without_worker
+from training.web.page import actor_of, page
+from training.web.query import searched, without_page
 
 PER_PAGE = 50
 #: Lines of the table of a prediction, the last ones; the CSV file has them all.

@@ -13,9 +13,9 @@ from training.jobs.analytics_files import FILES, TYPES, as_file, read_journal
 from training.jobs.analytics_keeping import folder_of
 from training.jobs.requests import audit
 from training.models import LIVE, Operation, Status
-from training.pages.access import actor_of, operation_or_404, page
 from training.results import figures_analytics as figures
 from training.results.metric_table import NOTHING, written
+from training.web.page import actor_of, operation_or_404, page
 
 VIEW = "training.view_operation"
 OPEN = (Status.PENDING, *LIVE)

@@ -12,8 +12,8 @@ from django.shortcuts import render
 from strategies_app.models import Strategy
 from training.jobs.queues import NoWorker, WorkerState, live_workers, ping, told
 from training.models import LIVE, RESUMABLE, BarSeries, Operation, Status, TrainedModel
-from training.pages.access import page
-from training.pages.operations import UNSEEN, line_of
+from training.web.operations import UNSEEN, line_of
+from training.web.page import page
 
 MOST_RUNNING, MOST_WAITING, LATEST = 6, 20, 5
 

@@ -9,7 +9,7 @@ from django.shortcuts import render
 
 from training.jobs.queues import QUEUES, NoWorker, WorkerState, live_workers, ping, told, waiting
 from training.models import Operation
-from training.pages.access import page
+from training.web.page import page
 
 #: What a queue is for, and the command that starts a worker of it.
 MEANINGS = {

@@ -19,11 +19,11 @@ from training.jobs.deletions import delete_series, resumable_readers, why_kept
 from training.jobs.downloads import TYPES, series_response
 from training.jobs.requests import audit
 from training.models import BarSeries
-from training.pages.access import actor_of, page
-from training.pages.query import searched, without_page
 from training.results.figures_bars import Axis, candle_figure, coverage_strip, moment
 from training.store.coverage import DataError
 from training.templatetags.words import sentence
+from training.web.page import actor_of, page
+from training.web.query import searched, without_page
 
 PER_PAGE = 200
 #: Source of the bars that come with the program.

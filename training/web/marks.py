@@ -9,8 +9,8 @@ from django.shortcuts import redirect, render
 from training.access.roles import may_control
 from training.jobs.annotations import BadAnnotation
 from training.jobs.annotations import annotate as keep
-from training.pages.access import actor_of, must_control, operation_or_404, page
-from training.plain_requests import READ_AND_WRITE
+from training.web.page import actor_of, must_control, operation_or_404, page
+from training.web.plain_requests import READ_AND_WRITE
 
 
 @page("training.view_operation", *READ_AND_WRITE)

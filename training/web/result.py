@@ -10,14 +10,14 @@ from training.api.api_shapes_operations import symbols_of
 from training.core.files import FolderError
 from training.core.values import Refusal
 from training.jobs.bundles import provenance
-from training.kept import ledger_spans, span_of
 from training.models import Operation, TrainedModel
-from training.pages import checks
-from training.pages.result_returns import returns_of
 from training.results import figures
 from training.results.metric_table import cells_of, heads_of, written
 from training.results.verdict import baseline_name, baselines_of, judge, judged_split, rows_of
 from training.store.coverage import day_of
+from training.web import checks
+from training.web.predictions import ledger_spans, span_of
+from training.web.result_returns import returns_of
 
 Metrics = Mapping[str, Any]
 #: What the importance of inputs is measured by.

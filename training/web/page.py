@@ -15,7 +15,7 @@ from training.access.roles import may_control
 from training.jobs.lifecycle import stored
 from training.jobs.requests import Actor
 from training.models import Operation
-from training.plain_requests import READ
+from training.web.plain_requests import READ
 
 #: Longer addresses are in no link of ours.
 LONGEST = 2000

@@ -15,8 +15,8 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 from django.contrib.auth import get_user
 
-from training.audience import Audience
 from training.models import Operation
+from training.web.audience import Audience
 
 PERMISSION = "training.view_operation"
 #: A page shows no more at once.

@@ -14,11 +14,11 @@ from django.shortcuts import redirect, render
 
 from training.access.roles import is_admin
 from training.api.api_shapes_operations import symbols_of, timeframes_of
-from training.comparing import Run, axes_of, comparability, run_of, settings_table, whom_to_trust
 from training.models import Operation, Status
-from training.pages.access import page
 from training.results import figures_compare
 from training.results.metric_table import written
+from training.web.comparing import Run, axes_of, comparability, run_of, settings_table, whom_to_trust
+from training.web.page import page
 
 PER_PAGE = 25
 #: More lines than these cannot be told apart in one picture.

@@ -14,11 +14,11 @@ from django.urls import reverse
 from training.jobs import uploads
 from training.jobs.requests import audit
 from training.jobs.uploads import Upload, UploadError
-from training.pages.access import actor_of, next_of, page
-from training.pages.asking import Told, ask, look, without_worker
-from training.pages.reading import MEANING_WORDS, ReadingForm, label_of, posted
-from training.plain_requests import READ_AND_WRITE
 from training.templatetags.words import sentence
+from training.web.asking import Told, ask, look, without_worker
+from training.web.page import actor_of, next_of, page
+from training.web.plain_requests import READ_AND_WRITE
+from training.web.reading import MEANING_WORDS, ReadingForm, label_of, posted
 
 #: Loading the samples takes about a second; the page waits for it rather than showing another one.
 SAMPLE_SECONDS = 8

@@ -13,7 +13,7 @@ from django.urls import reverse_lazy
 from training.access.roles import role_of
 from training.access.sign_ins import OwnPasswordView, PageSignInForm
 from training.jobs.requests import audit
-from training.pages.access import actor_of, next_of, page
+from training.web.page import actor_of, next_of, page
 
 #: What a role may, in words.
 MEANINGS = {

@@ -12,13 +12,13 @@ from training.api.api_shapes_operations import symbols_of
 from training.core.files import FolderError
 from training.core.values import Refusal
 from training.jobs.questions import Broken, Reply, UnknownJob, ask, look
-from training.kept import between, drawn, drawn_returns, kept_predictions, said_of
 from training.models import Operation
-from training.pages.access import operation_or_404, page
-from training.pages.result import NoResult, importance_of, model_of
-from training.plain_requests import READ_AND_WRITE
 from training.results import figures, figures_returns
 from training.results.verdict import is_of_returns, judged_split
+from training.web.page import operation_or_404, page
+from training.web.plain_requests import READ_AND_WRITE
+from training.web.predictions import between, drawn, drawn_returns, kept_predictions, said_of
+from training.web.result import NoResult, importance_of, model_of
 
 #: How long the page waits for an answer before it shows that it waits.
 FIRST_SECONDS = 1.0

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from django.urls import path, re_path
 
-from training.pages import (
+from training.web import (
+    account,
     analytics,
     compare,
     data,
+    downloads,
     fetching,
     home,
     loading,
@@ -15,9 +17,7 @@ from training.pages import (
     models,
     operations,
     previews,
-    result_files,
     result_parts,
-    signing,
     start,
     tokens,
     workers,
@@ -29,8 +29,8 @@ KEY = "(?P<key>[0-9a-f]{32})"
 urlpatterns = [
     path("", home.home, name="home"),
     path("around/", home.around, name="around"),
-    path("sign-in/", signing.SignIn.as_view(), name="sign-in"),
-    path("sign-out/", signing.SignOut.as_view(), name="sign-out"),
+    path("sign-in/", account.SignIn.as_view(), name="sign-in"),
+    path("sign-out/", account.SignOut.as_view(), name="sign-out"),
     path("operations/", operations.operations, name="operations"),
     path("operations/<str:operation_id>/", operations.operation, name="operation"),
     path("operations/<str:operation_id>/cancel/", operations.cancel, name="cancel"),
@@ -47,11 +47,11 @@ urlpatterns = [
     path("operations/<str:operation_id>/annotate/", marks.annotate, name="annotate"),
     path("operations/<str:operation_id>/probabilities/", result_parts.probabilities, name="probabilities"),
     path("operations/<str:operation_id>/importance/", result_parts.importance, name="importance"),
-    path("operations/<str:operation_id>/bundle/", result_files.bundle, name="bundle"),
-    path("operations/<str:operation_id>/report/", result_files.report, name="report"),
-    path("operations/<str:operation_id>/epochs/", result_files.epochs, name="epochs"),
-    path("operations/<str:operation_id>/predictions/", result_files.predictions, name="predictions"),
-    path("operations/<str:operation_id>/results/", result_files.as_json, name="results-json"),
+    path("operations/<str:operation_id>/bundle/", downloads.bundle, name="bundle"),
+    path("operations/<str:operation_id>/report/", downloads.report, name="report"),
+    path("operations/<str:operation_id>/epochs/", downloads.epochs, name="epochs"),
+    path("operations/<str:operation_id>/predictions/", downloads.predictions, name="predictions"),
+    path("operations/<str:operation_id>/results/", downloads.as_json, name="results-json"),
     path("operations/<str:operation_id>/analytics/", analytics.analytics, name="analytics"),
     path("operations/<str:operation_id>/analytics/<str:name>/", analytics.analytics_file, name="analytics-file"),
     path("compare/", compare.compare, name="compare"),
@@ -79,6 +79,6 @@ urlpatterns = [
     path("workers/", workers.workers, name="workers"),
     path("tokens/", tokens.tokens, name="tokens"),
     path("tokens/<int:token>/revoke/", tokens.revoke, name="token-revoke"),
-    path("account/", signing.account, name="account"),
-    path("account/password/", signing.Password.as_view(), name="password"),
+    path("account/", account.account, name="account"),
+    path("account/password/", account.Password.as_view(), name="password"),
 ]

@@ -13,9 +13,9 @@ from strategies_app.grammar.reader import StrategyError, read_strategy
 from training.jobs.questions import Broken, Refused, Reply, TookTooLong, UnknownJob, ask, look
 from training.jobs.queues import NoWorker
 from training.models import BarSeries
-from training.pages.access import page
-from training.pages.words import sentence
 from training.results.figures_preview import candles_figure, class_colour, membership_figure
+from training.web.page import page
+from training.web.words import sentence
 
 #: Until then the answer is waited for; later the page asks again.
 WAIT_SECONDS = 2

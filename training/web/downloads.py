@@ -26,12 +26,12 @@ from training.api.api_shapes_trainings import TrainingResults, results_of
 from training.core.files import FolderError
 from training.jobs.bundles import bundle_zip
 from training.jobs.requests import audit
-from training.kept import kept_predictions
 from training.models import Operation, TrainedModel
-from training.pages import analytics
-from training.pages.access import actor_of, operation_or_404, page
-from training.pages.result import NoResult, context_of, model_of
-from training.pages.result_parts import probabilities_figure
+from training.web import analytics
+from training.web.page import actor_of, operation_or_404, page
+from training.web.predictions import kept_predictions
+from training.web.result import NoResult, context_of, model_of
+from training.web.result_parts import probabilities_figure
 
 VIEW = "training.view_trainedmodel"
 #: A report draws the probabilities of so many symbols; each takes some hundred kilobytes.

@@ -19,7 +19,7 @@ from strategies_app.models import Strategy, StrategyVersion
 from strategies_app.samples import samples
 from strategies_app.stored import glance
 from training.models import BarSeries, Operation, TrainedModel
-from training.pages.access import page
+from training.web.page import page
 
 PER_PAGE, SYMBOLS_SHOWN = 50, 4
 VERSIONS_SHOWN, OPERATIONS_SHOWN = 200, 20

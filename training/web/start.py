@@ -28,12 +28,12 @@ from training.jobs.questions import Broken, Refused, Reply, TookTooLong, Unknown
 from training.jobs.queues import NoWorker, choose_queue
 from training.jobs.requests import Conflict, start_training
 from training.models import Operation
-from training.pages import checks
-from training.pages.access import actor_of, page
-from training.pages.choices import SAMPLE, choices, coverage, found, problems_of, ranges_of, stored_series
-from training.pages.words import sentence
-from training.plain_requests import READ_AND_WRITE
 from training.results.label_words import COLUMNS, label_lines, label_worth, split_cells, split_columns
+from training.web import checks
+from training.web.choices import SAMPLE, choices, coverage, found, problems_of, ranges_of, stored_series
+from training.web.page import actor_of, page
+from training.web.plain_requests import READ_AND_WRITE
+from training.web.words import sentence
 
 MAY_START = "training.start_operation"
 #: Until then the plan is waited for; later the page asks again.

@@ -11,9 +11,9 @@ import numpy as np
 
 from training.api.api_shapes_operations import symbols_of, timeframes_of
 from training.core.files import FolderError
-from training.kept import kept_predictions
 from training.models import Operation
 from training.results.pairs import Difference, Losses, are_of_the_same_rows, difference
+from training.web.predictions import kept_predictions
 
 
 @dataclass(frozen=True, eq=False)
