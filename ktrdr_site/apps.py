@@ -6,4 +6,4 @@ from django.contrib.admin.apps import SimpleAdminConfig
 
 
 class TrainAdminConfig(SimpleAdminConfig):
-    default_site = "training.admin_site.TrainSite"
+    default_site = "ktrdr_site.admin_site.TrainSite"

@@ -26,7 +26,7 @@ from strategies_app.models import Strategy, StrategyVersion
 from tests import admin_rows as rows
 from tests.homes import Home
 from training.access import tokens
-from training.admin_parts import address_of, coarse, size, span
+from training.admin.parts import address_of, coarse, size, span
 from training.jobs import queues
 from training.models import ApiToken, AuditEntry, BarSeries, Checkpoint, Operation, Status, TrainedModel
 

@@ -16,7 +16,7 @@ from django.test import Client
 from django.urls import reverse
 
 from tests import admin_rows as rows
-from training.admin_parts import address_of
+from training.admin.parts import address_of
 from training.jobs import deletions, queues
 from training.jobs.lifecycle import OperationError
 from training.jobs.requests import Actor

@@ -23,7 +23,7 @@ from django.db import OperationalError
 from ktrdr_site import embedded_redis
 from tests.homes import ROOT, Home, made_home, until
 from tests.test_worker import wait_for
-from training import admin_workers
+from training.admin import workers
 
 SETTINGS = {
     "DATABASE_BUSY_SECONDS": 0.5, "HEARTBEAT_SECONDS": 0.3, "ORPHAN_TIMEOUT_SECONDS": 1.2, "ORPHAN_CHECK_INTERVAL_SECONDS": 1,
@@ -215,7 +215,7 @@ def test_a_page_whose_view_meets_a_busy_database_is_answered_503(admin_client: A
     def refuse(*args: Any, **kwargs: Any) -> None:
         raise OperationalError("database is locked")
 
-    monkeypatch.setattr(admin_workers, "workers_page", refuse)
+    monkeypatch.setattr(workers, "workers_page", refuse)
     answer = admin_client.get("/admin/workers/")
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "10")
     assert b"The database is busy" in answer.content and b"locked" not in answer.content

@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from tests.api_examples import Examples, send, start, store_bars
 from tests.homes import ROOT, made_home
-from training.admin_parts import address_of
+from training.admin.parts import address_of
 from training.bars.series import store_frame
 from training.jobs import deletions, homes
 from training.jobs.lifecycle import OperationError

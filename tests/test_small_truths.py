@@ -12,8 +12,8 @@ import pytest
 from django.utils import timezone
 
 from tests.api_examples import Examples, bearer
-from training import admin_verbs
-from training.admin_parts import ago, span
+from training.admin import verbs
+from training.admin.parts import ago, span
 from training.core.findings import counted
 from training.jobs import checkpoints
 from training.models import Operation, Status
@@ -44,20 +44,20 @@ def resumed(examples: Examples) -> Operation:
 
 
 def test_what_a_cancel_of_a_resumed_run_keeps_is_its_checkpoint(examples: Examples, resumed: Operation) -> None:
-    said = admin_verbs.VERBS["cancel"].keeps(resumed)
+    said = verbs.VERBS["cancel"].keeps(resumed)
     assert "the checkpoint of epoch 18 stays" in said and "first" not in said
     page = " ".join(examples.signed_in("trainer").get(f"/operations/{resumed.pk}/").content.decode().split())
     assert "It stops within a moment; the checkpoint of epoch 18 stays." in page
     Operation.objects.filter(pk=resumed.pk).update(status=Status.PENDING)
     resumed.refresh_from_db()
-    assert admin_verbs.VERBS["cancel"].keeps(resumed).startswith("attempt 2 has not begun")
+    assert verbs.VERBS["cancel"].keeps(resumed).startswith("attempt 2 has not begun")
     page = examples.signed_in("trainer").get(f"/operations/{resumed.pk}/").content.decode()
     assert "This attempt has not begun; the checkpoint of epoch 18 stays." in page
 
 
 def test_without_a_checkpoint_a_cancel_begins_at_the_first_epoch(resumed: Operation) -> None:
     resumed.checkpoints.all().delete()
-    assert "a resumed run starts again at the first" in admin_verbs.VERBS["cancel"].keeps(resumed)
+    assert "a resumed run starts again at the first" in verbs.VERBS["cancel"].keeps(resumed)
 
 
 @pytest.mark.parametrize(

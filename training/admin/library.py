@@ -15,8 +15,7 @@ from django.urls import URLPattern, path
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from training.admin_operations_values import UNSEEN_IN_LISTS
-from training.admin_parts import (
+from training.admin.parts import (
     NOTHING,
     ReadOnlyAdmin,
     address_of,
@@ -33,6 +32,7 @@ from training.admin_parts import (
     share,
     size,
 )
+from training.admin.values import UNSEEN_IN_LISTS
 from training.core.files import FolderError
 from training.core.findings import counted
 from training.core.values import Refusal

@@ -12,9 +12,9 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
-from training.admin_operations_values import UNSEEN_IN_LISTS
-from training.admin_parts import ReadOnlyAdmin, address_of, confirmation
-from training.admin_verbs import VERBS, Verb, perform, sorted_out
+from training.admin.parts import ReadOnlyAdmin, address_of, confirmation
+from training.admin.values import UNSEEN_IN_LISTS
+from training.admin.verbs import VERBS, Verb, perform, sorted_out
 from training.models import Operation
 
 #: More at once is more than anyone looks through on one page.

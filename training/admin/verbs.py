@@ -16,7 +16,7 @@ from django.http import HttpRequest
 from redis.exceptions import RedisError
 
 from training.access.roles import may_control
-from training.admin_parts import size
+from training.admin.parts import size
 from training.jobs import deletions, requests
 from training.jobs.lifecycle import OperationError
 from training.jobs.queues import NoWorker

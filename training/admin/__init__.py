@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from training import admin_access, admin_kept, admin_operations, admin_workers
+from training.admin import access, library, operations, workers
 
 __all__ = ["admin_access", "admin_kept", "admin_operations", "admin_workers"]

@@ -63,7 +63,7 @@ class TrainSite(AdminSite):
 
     def workers(self, request: HttpRequest) -> HttpResponse:
         """Who is there to train, and how to start somebody."""
-        from training.admin_workers import workers_page
+        from training.admin.workers import workers_page
 
         context = {**self.each_context(request), "title": "Workers", **workers_page(request)}
         return TemplateResponse(request, "admin/training/workers.html", context)

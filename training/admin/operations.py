@@ -14,18 +14,11 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from training.admin_operations_list import OperationList
-from training.admin_operations_values import (
-    UNSEEN_IN_LISTS,
-    checkpoint_line,
-    epoch_columns,
-    failure_lines,
-    live_values,
-    metric_line,
-)
-from training.admin_operations_verbs import MOST_SELECTED, OperationVerbs
-from training.admin_parts import NOTHING, address_of, ago, as_yaml, block, bullets, exact, link
-from training.admin_verbs import buttons
+from training.admin.operations_list import OperationList
+from training.admin.operations_verbs import MOST_SELECTED, OperationVerbs
+from training.admin.parts import NOTHING, address_of, ago, as_yaml, block, bullets, exact, link
+from training.admin.values import UNSEEN_IN_LISTS, checkpoint_line, epoch_columns, failure_lines, live_values, metric_line
+from training.admin.verbs import buttons
 from training.jobs.logs import log_tail
 from training.jobs.replaced import replaced
 from training.models import AuditEntry, Operation

@@ -10,8 +10,8 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from training.admin_parts import NOTHING, address_of, ago, figure, measure, size, span
-from training.admin_verbs import is_open
+from training.admin.parts import NOTHING, address_of, ago, figure, measure, size, span
+from training.admin.verbs import is_open
 from training.jobs.status import remaining_seconds
 from training.models import LIVE, Checkpoint, EpochMetric, Operation, Status
 

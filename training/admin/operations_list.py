@@ -12,8 +12,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from strategies_app.models import Strategy
-from training.admin_operations_values import UNSEEN_IN_LISTS, duration, live_span, live_values, trained_on, where
-from training.admin_parts import ReadOnlyAdmin, ago, link
+from training.admin.parts import ReadOnlyAdmin, ago, link
+from training.admin.values import UNSEEN_IN_LISTS, duration, live_span, live_values, trained_on, where
 from training.models import Operation
 
 

@@ -18,7 +18,7 @@ from django_rq.stats_views import stats_json
 from django_rq.urls import get_admin_urlpatterns
 from rq.exceptions import InvalidJobOperation, NoSuchJobError
 
-from training.admin_parts import NOTHING, address_of, ago, size
+from training.admin.parts import NOTHING, address_of, ago, size
 from training.api.prometheus import metrics
 from training.jobs.queues import NoWorker, WorkerState, live_workers, ping, told
 from training.models import Operation
