@@ -112,7 +112,7 @@ class Training:
         from training.jobs.broadcast import Publisher
         from training.jobs.logs import log_path
         from training.jobs.progress import Progress
-        from training.terminal import LogFile
+        from training.management.terminal import LogFile
         from training.workers.monitoring import Pulse
 
         operation = lifecycle.start(self.version, self.spec.plain())

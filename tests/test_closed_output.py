@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.homes import ROOT, Home, operation_in
-from training.terminal import Waiting
+from training.management.terminal import Waiting
 
 FULL = Path("/dev/full")
 

@@ -122,7 +122,7 @@ def test_without_a_quick_worker_the_rest_of_the_page_works(examples: Examples, s
 def test_a_prediction_is_asked_for_shown_and_given_as_a_file(
     transactional_db: None, empty_redis: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from training.inline import start_inline
+    from training.management.runs import start_inline
 
     examples = make_examples()
     store_bars()

@@ -108,7 +108,7 @@ def test_a_question_that_takes_too_long_is_given_up(asking: Examples, monkeypatc
 def test_a_prediction_is_that_of_the_command(asking: Examples, monkeypatch: pytest.MonkeyPatch) -> None:
     import io
 
-    from training.inline import start_inline
+    from training.management.runs import start_inline
 
     stream = io.StringIO()
     assert start_inline("stored", {}, stream, "manage.py") == "completed", stream.getvalue()

@@ -19,7 +19,7 @@ from tests.api_examples import Examples, send, start
 from tests.quick_work import asking, worked
 from tests.result_examples import text_of
 from training.bars.series import SAMPLE_BARS
-from training.inline import tell
+from training.management.runs import tell
 from training.models import BarSeries
 from training.pipeline.bars import bar_frame, bar_times, bar_values, read_bars, write_bars
 from training.pipeline.loading import load_bars

@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.api_examples import Examples, send
-from training.follow import _show_row
-from training.inline import _best_so_far
 from training.jobs import checkpoints, lifecycle
 from training.jobs.progress import Progress
 from training.jobs.replaced import replaced_among
 from training.jobs.status import standing_of
+from training.management.follow import _show_row
+from training.management.runs import _best_so_far
 from training.models import Operation
 
 

@@ -15,7 +15,7 @@ from django.conf import settings
 from training.jobs import homes
 
 if TYPE_CHECKING:
-    from training.terminal import LogFile
+    from training.management.terminal import LogFile
 
 TAIL_BYTES = 64 * 1024
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ def log_path(operation_id: str, attempt: int) -> Path:
 
 def log_file(operation_id: str, attempt: int) -> LogFile:
     """The watcher that writes it; while the folder is away the run goes without, and one that is not known yet is made."""
-    from training.terminal import LogFile
+    from training.management.terminal import LogFile
 
     try:
         homes.require("logs")

@@ -19,9 +19,9 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         call_command("migrate", verbosity=0, interactive=False)
         from training.bars.series import load_samples
-        from training.inline import start_inline
         from training.management.commands.train import EXIT, program
         from training.management.refusals import refusals
+        from training.management.runs import start_inline
 
         with refusals():
             for loaded in load_samples():

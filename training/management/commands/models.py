@@ -20,7 +20,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, action: str, **options: Any) -> None:
         from training.management.refusals import refusals
-        from training.terminal import console_on
+        from training.management.terminal import console_on
 
         console = console_on(self.stdout._out)
         with refusals():

@@ -39,8 +39,8 @@ class Command(BaseCommand):
     def _list(self, options: dict[str, Any]) -> None:
         from rich.table import Column, Table
 
+        from training.management.terminal import console_on
         from training.models import Operation, Status
-        from training.terminal import console_on
 
         if options["status"] and options["status"] not in Status.values:
             raise CommandError(f"no state '{options['status']}', wanted one of {', '.join(Status.values)}", returncode=2)
@@ -89,16 +89,16 @@ class Command(BaseCommand):
         self.stdout.write(f"{operation.pk} is {status}{not_again}")
 
     def _resume(self, options: dict[str, Any]) -> int:
-        from training.dispatch import dispatch_resume
         from training.management.commands.train import EXIT, program
+        from training.management.dispatch import dispatch_resume
 
         how = {"allow_inexact": options["allow_inexact"], "follow": options["follow"]}
         return EXIT[dispatch_resume(options["operation"], self.stdout._out, program=program(), **how)]
 
     def _follow(self, options: dict[str, Any]) -> int:
-        from training.dispatch import follow_operation
         from training.jobs import lifecycle
         from training.management.commands.train import EXIT, program
+        from training.management.dispatch import follow_operation
 
         return EXIT[follow_operation(lifecycle.find(options["operation"]), self.stdout._out, program())]
 

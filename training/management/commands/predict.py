@@ -29,7 +29,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         from training.management.refusals import refusals
-        from training.terminal import Waiting
+        from training.management.terminal import Waiting
         from training.workers.prediction import open_model, predict_stored
 
         with refusals(), Waiting("predicting", self.stderr._out):
@@ -70,7 +70,7 @@ class Command(BaseCommand):
     def _print_table(self, predictions: Any) -> None:
         from rich.table import Table
 
-        from training.terminal import console_on
+        from training.management.terminal import console_on
 
         of_returns = predictions.returns is not None
         table = Table("time (UTC)", *_columns(predictions), "signal", "split", box=None, pad_edge=False, padding=(0, 2))

@@ -56,8 +56,8 @@ class Command(BaseCommand):
         from django.utils import timezone
         from rich.table import Table
 
+        from training.management.terminal import Output
         from training.models import ApiToken
-        from training.terminal import Output
 
         rows = ApiToken.objects.filter(revoked=None).select_related("user")
         if not rows:

@@ -69,7 +69,7 @@ class Command(BaseCommand):
 
     def _show_plan(self, options: dict[str, Any]) -> None:
         from strategies_app.stored import find_strategy
-        from training.terminal import Waiting, console_on
+        from training.management.terminal import Waiting, console_on
         from training.workers.plan import plan
 
         found = find_strategy(options["strategy"])
@@ -81,7 +81,7 @@ class Command(BaseCommand):
 
     def _run(self, options: dict[str, Any]) -> str:
         if not options["inline"]:
-            from training.dispatch import dispatch, dispatch_resume
+            from training.management.dispatch import dispatch, dispatch_resume
 
             if options["resume"]:
                 how = {"allow_inexact": options["allow_inexact"], "follow": options["follow"]}
@@ -89,7 +89,7 @@ class Command(BaseCommand):
             request = _request(options)
             how = {"follow": options["follow"], "notify": options["mail"]}
             return dispatch(options["strategy"], request, self.stdout._out, program=program(), **how)
-        from training.inline import resume_inline, start_inline
+        from training.management.runs import resume_inline, start_inline
 
         if options["resume"]:
             return resume_inline(options["resume"], self.stdout._out, allow_inexact=options["allow_inexact"], program=program())

@@ -17,7 +17,7 @@ class Command(BaseCommand):
 
         from training.jobs import queues
         from training.management.refusals import refusals
-        from training.terminal import console_on
+        from training.management.terminal import console_on
 
         console = console_on(self.stdout._out)
         with refusals():

@@ -8,8 +8,8 @@ from training.core.values import BatchMetrics
 from training.jobs.broadcast import Listener
 from training.jobs.replaced import last_measured
 from training.jobs.waiting import waits_for
+from training.management.terminal import Display
 from training.models import LIVE, Operation, Status
-from training.terminal import Display
 
 LOOK_SECONDS = 0.5
 #: After so long without a message the row tells where the run stands.

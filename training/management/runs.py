@@ -22,8 +22,8 @@ from training.jobs.notices import mail_end
 from training.jobs.progress import SUPERSEDED, Progress
 from training.jobs.replaced import counted_losses
 from training.jobs.requests import Actor, resume, start_training
+from training.management.terminal import Display, console_on
 from training.models import Operation, Status
-from training.terminal import Display, console_on
 from training.workers.attempt import run_operation
 
 Hand = Callable[[Progress], None]

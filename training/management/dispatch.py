@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TextIO
 
 from strategies_app.stored import find_strategy
-from training.follow import OPEN, follow
-from training.inline import say_if_file_differs, tell
 from training.jobs import lifecycle, requests
 from training.jobs.notices import mail_end
 from training.jobs.requests import Actor
 from training.jobs.waiting import waits_for
+from training.management.follow import OPEN, follow
+from training.management.runs import say_if_file_differs, tell
+from training.management.terminal import Display, console_on
 from training.models import Operation
-from training.terminal import Display, console_on
 
 
 def dispatch(strategy: str, request: dict[str, object], stream: TextIO, *, program: str, follow: bool, notify: str = "") -> str:
