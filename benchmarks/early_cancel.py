@@ -59,8 +59,9 @@ def _prepare() -> None:
 def _figures(count: int) -> dict[str, dict[str, float]]:
     from benchmarks import pipeline
     from strategies_app.stored import FoundStrategy
+    from training.access.audit import Actor
     from training.jobs import queues
-    from training.jobs.requests import Actor, cancel, start_training
+    from training.jobs.requests import cancel, start_training
     from training.models import Operation, Status
 
     text = json.dumps(pipeline.strategy().plain())

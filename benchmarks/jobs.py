@@ -110,9 +110,8 @@ class Training:
 
         from training.jobs import checkpoints, lifecycle
         from training.jobs.broadcast import Publisher
-        from training.jobs.logs import log_path
+        from training.jobs.logs import LogFile, log_path
         from training.jobs.progress import Progress
-        from training.management.terminal import LogFile
         from training.workers.monitoring import Pulse
 
         operation = lifecycle.start(self.version, self.spec.plain())
@@ -159,7 +158,8 @@ def _cpu(work: Callable[[], object]) -> float:
 def dispatch(training: Training) -> dict[str, Any]:
     """Wall seconds of `start_training`. The worker is held once it is known, so that what it does is not measured."""
     from strategies_app.stored import find_strategy
-    from training.jobs.requests import Actor, cancel, start_training
+    from training.access.audit import Actor
+    from training.jobs.requests import cancel, start_training
 
     found = find_strategy(training.version.strategy.name)
     with _held_worker():
@@ -215,8 +215,9 @@ def cancelling(training: Training) -> dict[str, Any]:
 
 def cancel_as_told() -> None:
     """Cancels each operation that is named on standard input, a moment later, and prints when it was asked (monotonic)."""
+    from training.access.audit import Actor
     from training.jobs import lifecycle
-    from training.jobs.requests import Actor, cancel
+    from training.jobs.requests import cancel
 
     moments = random.Random(0)
     print("ready", flush=True)

@@ -446,7 +446,7 @@ LOGGING = {
     },
     "loggers": {
         **{f"django.{name}": {"filters": ["without_traceback"]} for name in _REFUSING},
-        **{f"training.{name}": {"filters": ["once"]} for name in ("pulse", "progress", "machine_use")},
+        **{f"training.{name}": {"filters": ["once"]} for name in ("workers.monitoring", "jobs.progress", "workers.machine_use")},
     },
 }
 # Of a record that cannot be written (a full disk) logging would print a traceback of its own, every time.

@@ -29,6 +29,7 @@ import psutil
 from tests import fault_kinds
 from tests.fault_kinds import Missed
 from tests.homes import ROOT, Home, made_home, operation_in
+from training.access.audit import Actor
 
 #: Epochs, rows of a batch, and epochs between two checkpoints: some twenty seconds, or with --short some five.
 LONG, SHORT = (160, 4, 20), (40, 16, 5)
@@ -149,7 +150,7 @@ def one_run(
     from training.models import Operation
 
     epoch, inside = moments.randrange(-1, system.epochs * 7 // 8), moments.uniform(0.0, 0.5)
-    operation, _ = _patiently(lambda: requests.start_training(FoundStrategy(system.text, "", None), {}, requests.Actor()))
+    operation, _ = _patiently(lambda: requests.start_training(FoundStrategy(system.text, "", None), {}, Actor()))
     label = f"run {number} ({operation.pk}, {fault} after epoch {epoch + 1})"
 
     def row() -> Operation:
@@ -223,7 +224,7 @@ def _resume_without_checkpoint(row: Callable[[], Any], system: System) -> None:
         raise Missed
     with fault_kinds.unreachable(system.home.folder, row().pk):
         before = set(row().checkpoints.values_list("folder", flat=True))
-        _patiently(lambda: requests.resume(row(), requests.Actor()))
+        _patiently(lambda: requests.resume(row(), Actor()))
         wait("an attempt without its checkpoint", lambda: row().status not in ("pending", "running"))
         assert row().status in ("failed", "interrupted"), f"it is {row().status} without its checkpoint"
         assert before <= set(row().checkpoints.values_list("folder", flat=True)), "the row of a checkpoint was removed"
@@ -243,7 +244,7 @@ def _finish(label: str, row: Callable[[], object], tally: Tally, lock: threading
             return
         with lock:
             tally.resumed += 1
-        _patiently(lambda: requests.resume(row(), requests.Actor()))  # type: ignore[arg-type]
+        _patiently(lambda: requests.resume(row(), Actor()))  # type: ignore[arg-type]
     raise Stuck(f"{label}: five resumes did not complete it")
 
 

@@ -16,10 +16,10 @@ from django.test import Client
 from django.urls import reverse
 
 from tests import admin_rows as rows
+from training.access.audit import Actor
 from training.admin.parts import address_of
 from training.jobs import deletions, queues
 from training.jobs.lifecycle import OperationError
-from training.jobs.requests import Actor
 from training.models import AuditEntry, Checkpoint, EpochMetric, Operation, Status, TrainedModel
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -6,8 +6,8 @@ import pytest
 from django.test import Client
 
 from tests.api_examples import Examples
+from training.access.audit import Actor
 from training.jobs.annotations import BadAnnotation, annotate, read_tags
-from training.jobs.requests import Actor
 from training.models import AuditEntry, Operation
 
 EVIL = "<script>alert(1)</script>"

@@ -10,7 +10,8 @@ from django.test import Client
 
 from tests.api_examples import Examples, register_worker, send, start, store_bars
 from tests.role_tables import ADMINS, API, OWNERS
-from training.api import api_library, routes
+from training.api import api_library
+from training.api import routes as api_routes
 from training.jobs.questions import Reply
 from training.models import Operation, Status
 
@@ -27,7 +28,7 @@ PREDICTED = {
 
 
 def routes() -> Iterator[tuple[str, str]]:
-    for bound in routes.api._get_bound_routers():
+    for bound in api_routes.api._get_bound_routers():
         for path, view in bound.path_operations.items():
             for operation in view.operations:
                 yield from ((method, path) for method in operation.methods)
@@ -60,7 +61,7 @@ def test_a_route_is_open_to_whom_the_table_names_and_to_nobody_else(
         register_worker(tag)
     if "data" in path or "trainings/" in path:
         store_bars()
-    for module in (routes, api_library):
+    for module in (api_routes, api_library):
         monkeypatch.setattr(module, "ask", lambda question, arguments, user: Reply("quick-1", PREDICTED))
     for name, client in callers(examples).items():
         if method == "DELETE" and "data" in path:  # used up, and needed by the operations that wait

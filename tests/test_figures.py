@@ -13,7 +13,7 @@ import pytest
 from strategies_app.grammar.vocabulary import LABEL_CLASSES
 from training.results import figures, figures_compare, figures_returns
 
-STATIC = Path(figures.__file__).parent / "static" / "training"
+STATIC = Path(figures.__file__).parent.parent / "static" / "training"
 HISTORY = [
     {"epoch": n, "train_loss": 1 - n / 10, "val_loss": 1.1 - n / 20, "val_accuracy": 0.4, "val_mcc": 0.1} for n in range(5)
 ]

@@ -17,6 +17,7 @@ from ktrdr_site import embedded_redis
 from tests.api_examples import Examples, register_worker, send
 from tests.homes import Home, made_home, operation_in, until
 from tests.quick_work import asking  # noqa: F401 - a fixture
+from training.access.audit import Actor
 from training.jobs import fetches, queues, requests
 from training.models import BarFetch, Operation, Status
 from training.workers.reaper import PENDING_SECONDS, Reaper
@@ -108,7 +109,7 @@ def test_a_resume_that_it_fails_after_is_not_told_as_refused(
         page = admin.post(f"/operations/{operation.pk}/resume/", follow=True).content.decode()
         assert "It continues as attempt 2" in page
     else:
-        attempt = requests.resume(operation, requests.Actor(via="admin"))
+        attempt = requests.resume(operation, Actor(via="admin"))
         assert attempt == 2
     operation.refresh_from_db()
     assert (operation.status, operation.attempt) == (Status.PENDING, 2)
@@ -134,7 +135,7 @@ def test_a_fetch_that_it_fails_after_has_failed_and_can_go_on(
 ) -> None:
     register_worker("quick") if not queues.live_workers("quick") else None
     make_room = full_once(monkeypatch, "enqueue_fetch")
-    row = fetches.begin(requests.Actor(), "MSFT", "1d", "yahoo", market="", since=None, until=None, replace=False)
+    row = fetches.begin(Actor(), "MSFT", "1d", "yahoo", market="", since=None, until=None, replace=False)
     assert (row.status, row.error) == (Status.FAILED, queues.FULL)
     make_room()
     fetches.go_on(row)

@@ -13,9 +13,9 @@ from django.core.management import CommandError, call_command
 
 from strategies_app.models import Strategy
 from tests.homes import STRATEGY, Home, empty_home, made_home, operation_in, until
+from training.access.audit import Actor
 from training.bars.series import check_store, load_samples
 from training.jobs import checkpoints, deletions, homes, lifecycle
-from training.jobs.requests import Actor
 from training.models import BarSeries, Checkpoint, Identity, Operation
 
 EPOCHS, BATCH = 30, 16

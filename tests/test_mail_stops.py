@@ -11,9 +11,9 @@ from django.utils import timezone
 
 from tests.api_examples import Examples, make_examples, start
 from tests.test_mails import Letters, mailing, server
+from training.access.audit import Actor, audit
 from training.jobs import lifecycle, queues, requests
 from training.jobs.notices import mail_end
-from training.jobs.requests import Actor
 from training.models import Operation, Status
 from training.workers import caretaker
 from training.workers.reaper import Reaper, retried
@@ -88,7 +88,7 @@ def test_who_cancels_his_own_is_not_mailed(examples: Examples, mailing: Letters)
     mail_end(at_work.pk)
     assert mailing.arrived == []
     lifecycle.resume(at_work.pk, "cpu")
-    requests.audit(by(examples, "trainer"), "resume", at_work.pk)
+    audit(by(examples, "trainer"), "resume", at_work.pk)
     at_work.refresh_from_db()
     requests.cancel(at_work, by(examples, "admin"))
     ((_, text),) = letters_of(mailing)

@@ -19,8 +19,9 @@ from strategies_app.models import Strategy
 from strategies_app.stored import FoundStrategy
 from tests.api_examples import TEXT, Examples, make_examples, register_worker, send, start, store_bars
 from tests.homes import Home, operation_in
+from training.access.audit import Actor
 from training.jobs.notices import NoMail, checked_address, mail_end
-from training.jobs.requests import Actor, start_training
+from training.jobs.requests import start_training
 from training.models import Operation, Status
 from training.workers.attempt import train_operation
 from training.workers.reaper import Reaper

@@ -101,7 +101,8 @@ def test_bars_that_are_loaded_are_not_in_what_is_free_but_in_what_is_allowed() -
 @pytest.mark.django_db
 def test_a_start_that_fits_nowhere_is_refused_before_anything_is_stored(settings: Any) -> None:
     from strategies_app.stored import FoundStrategy
-    from training.jobs.requests import Actor, start_training
+    from training.access.audit import Actor
+    from training.jobs.requests import start_training
 
     store_bars()
     settings.MEMORY_LIMIT = 1000

@@ -13,11 +13,11 @@ from tests.analytics_examples import record, returns_record
 from tests.api_examples import Examples, register_worker, send, start
 from tests.quick_work import asking
 from tests.test_page_start import FORM, TRAIN, newest
+from training.access.audit import Actor
 from training.jobs import deletions
 from training.jobs.analytics import judged
 from training.jobs.analytics_files import FILES, Journal
 from training.jobs.analytics_keeping import folder_of
-from training.jobs.requests import Actor
 from training.models import AuditEntry, Operation, Status
 from training.results.figures_analytics import MOST_EPOCHS, plateaus, thinned
 

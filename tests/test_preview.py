@@ -27,7 +27,7 @@ from training.pipeline.indicators import compute
 from training.pipeline.labels import compute_labels
 from training.pipeline.loading import RunBars, load_bars
 from training.store.coverage import DataError
-from training.workers import preview
+from training.workers import preview as preview_module
 from training.workers.preview import PreviewError, preview
 
 TEXT = STRATEGY.format(name="seen", epochs=2, batch_size=128)
@@ -52,7 +52,7 @@ def plain(values: Any) -> list[float | None]:
 
 def test_outputs_are_those_of_the_pipeline_on_every_timeframe(bars: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preview, "MOST_CANDLES", 10_000)
-    seen = preview(TEXT, "AAPL", bars=preview.MOST_BARS)
+    seen = preview(TEXT, "AAPL", bars=preview_module.MOST_BARS)
     spec, run = whole_run(TEXT)
     assert list(seen["series"]) == ["1d", "1w"]
     for timeframe, series in seen["series"].items():
@@ -70,7 +70,7 @@ def test_outputs_are_those_of_the_pipeline_on_every_timeframe(bars: None, monkey
 def test_degrees_are_the_columns_of_the_network(bars: None) -> None:
     """The share of silent bars, worked out again from the feature matrix that training would see."""
     text = changed("low: [0, 30, 50], middle: [30, 50, 70]", "low: [0, 30, 45], middle: [48, 50, 70]", TEXT)
-    seen = preview(text, "AAPL", bars=preview.MOST_BARS)
+    seen = preview(text, "AAPL", bars=preview_module.MOST_BARS)
     spec, run = whole_run(text)
     plan, frames = plan_features(spec), run.frames["AAPL"]
     matrix = np.empty((len(frames["1d"]), len(plan.names)), dtype=np.float32)
@@ -80,7 +80,7 @@ def test_degrees_are_the_columns_of_the_network(bars: None) -> None:
     strongest = block[:, columns].max(axis=1)
     assert len(strongest) == zone["values"] == seen["bars"] == len(rows.times)
     assert zone["silent_share"] == float(np.mean(strongest == 0))
-    assert zone["faint_share"] == float(np.mean(strongest < preview.FAINT))
+    assert zone["faint_share"] == float(np.mean(strongest < preview_module.FAINT))
     assert zone["faint_share"] > zone["silent_share"] > 0
 
 
@@ -104,7 +104,7 @@ def test_curves_are_degrees_over_a_histogram_of_the_real_values(bars: None) -> N
 
 
 def test_labels_and_their_balance_are_those_of_the_pipeline(bars: None) -> None:
-    seen = preview(TEXT, "AAPL", bars=preview.MOST_BARS)["labels"]
+    seen = preview(TEXT, "AAPL", bars=preview_module.MOST_BARS)["labels"]
     spec, run = whole_run(TEXT)
     frame = run.frames["AAPL"]["1d"]
     first = int(np.searchsorted(bar_times(frame), run.start))
@@ -123,7 +123,7 @@ def test_labels_and_their_balance_are_those_of_the_pipeline(bars: None) -> None:
 def test_only_events_are_counted_where_only_events_are_kept(bars: None) -> None:
     text = re.sub(r"labels: {.*}", "labels: {source: triple_barrier, max_holding_period: 10, cusum_threshold: 0.03}", TEXT)
     assert text != TEXT
-    seen = preview(text, "AAPL", bars=preview.MOST_BARS)["labels"]
+    seen = preview(text, "AAPL", bars=preview_module.MOST_BARS)["labels"]
     spec, run = whole_run(text)
     frame = run.frames["AAPL"]["1d"]
     first = int(np.searchsorted(bar_times(frame), run.start))
@@ -146,18 +146,18 @@ def test_only_the_last_bars_are_looked_at_and_it_says_so(bars: None) -> None:
     assert seen["to"] == "2010-12-31T00:00:00Z", "the strategy's own dates"
     assert 50 <= seen["series"]["1w"]["bars"] <= 53
     assert "these are the last 250 1d bars of 2003-01-01 to 2010-12-31; a training sees all of them" in seen["notes"]
-    assert not [note for note in preview(TEXT, "AAPL", bars=preview.MOST_BARS)["notes"] if "the last" in note]
+    assert not [note for note in preview(TEXT, "AAPL", bars=preview_module.MOST_BARS)["notes"] if "the last" in note]
 
 
 def test_the_last_candles_are_drawn_bar_by_bar(bars: None) -> None:
     seen = preview(TEXT, "AAPL")
     series = seen["series"]["1d"]
     _, run = whole_run(TEXT)
-    frame = run.frames["AAPL"]["1d"].iloc[-preview.MOST_CANDLES :]
-    assert series["bars"] == preview.BARS and len(series["times"]) == preview.MOST_CANDLES
+    frame = run.frames["AAPL"]["1d"].iloc[-preview_module.MOST_CANDLES :]
+    assert series["bars"] == preview_module.BARS and len(series["times"]) == preview_module.MOST_CANDLES
     for name in ("open", "high", "low", "close"):
         assert series[name] == plain(frame[name].to_numpy())
-    assert {len(output["values"]) for output in series["outputs"]} == {preview.MOST_CANDLES}
+    assert {len(output["values"]) for output in series["outputs"]} == {preview_module.MOST_CANDLES}
     marked = {time for one in seen["labels"]["classes"] for time in one["times"]}
     assert marked == set(series["times"][:-10]), "each candle has its label, but for the last ten"
 
@@ -192,7 +192,7 @@ def test_every_sample_can_be_seen(db: None, path: Path) -> None:
     text = path.read_text()
     seen = preview(text, read_strategy(text).symbols[0])
     spec = read_strategy(text)
-    assert seen["bars"] == preview.BARS
+    assert seen["bars"] == preview_module.BARS
     assert {s["name"] for s in seen["fuzzy_sets"]} == set(spec.fuzzy_sets)
     only_events = isinstance(labels := spec.training.labels, TripleBarrierLabels) and labels.cusum_threshold is not None
     assert seen["labels"]["labelled"] > (100 if only_events else 1_000)
@@ -205,7 +205,7 @@ def test_a_million_bars_are_no_longer_an_answer_than_a_few(db: None) -> None:
     store_frame("MANY", "1m", plain_market(1_000_000, "1m"), source="made up")
     try:
         seen = preview(text, "MANY")
-        assert seen["bars"] == preview.BARS
+        assert seen["bars"] == preview_module.BARS
         assert len(json.dumps(seen)) < 500_000
     finally:
         for file in Path(settings.STORE_DIR).glob("MANY*"):

@@ -18,11 +18,11 @@ from django.utils import timezone
 
 from tests.api_examples import Examples, send, start, store_bars
 from tests.homes import ROOT, made_home
+from training.access.audit import Actor
 from training.admin.parts import address_of
 from training.bars.series import store_frame
 from training.jobs import deletions, homes
 from training.jobs.lifecycle import OperationError
-from training.jobs.requests import Actor
 from training.models import AuditEntry, BarFetch, BarSeries, Operation, Status
 from training.pipeline.bars import read_bars, series_path
 from training.store.coverage import DataError

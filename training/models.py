@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from datetime import datetime
 from typing import Any, ClassVar
@@ -10,6 +11,7 @@ from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
+from strategies_app.grammar.schema_data import names_in
 from strategies_app.models import StrategyVersion
 from training.results.verdict import summary_of
 
@@ -104,6 +106,31 @@ class Operation(models.Model):
     @property
     def name(self) -> str:
         return str(self.strategy_version.strategy.name)
+
+    @property
+    def spec_data(self) -> dict[str, Any]:
+        """The effective strategy as plain data, which reads as long as it is stored: kinds of other packages may be gone."""
+        text, data = self.__dict__.get("_spec_data", (None, None))
+        if text != self.spec:
+            data = json.loads(self.spec)
+            self.__dict__["_spec_data"] = self.spec, data
+        return data  # type: ignore[no-any-return]
+
+    @property
+    def symbols(self) -> list[str]:
+        return names_in(self.spec_data["training_data"]["symbols"], "symbol")
+
+    @property
+    def timeframes(self) -> list[str]:
+        return names_in(self.spec_data["training_data"]["timeframes"], "timeframe")
+
+    @property
+    def epochs(self) -> int:
+        return int(self.spec_data["training"]["epochs"])
+
+    @property
+    def output_format(self) -> str:
+        return str((self.spec_data.get("decisions") or {}).get("output_format", "classification"))
 
     @property
     def waits_to_retry(self) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -108,3 +109,8 @@ class TrainingData(Strict):
     @property
     def base_timeframe(self) -> str:
         return highest_frequency(self.timeframes.names)
+
+
+def names_in(section: Mapping[str, Any], one: str) -> list[str]:
+    """The symbols or timeframes of a plain strategy, whether it has one or a list of them."""
+    return list(section["list"]) if "list" in section else [section[one]]

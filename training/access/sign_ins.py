@@ -23,7 +23,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
-from training.jobs.requests import Actor, audit
+from training.access.audit import Actor, audit
 from training.models import AuditEntry
 
 SIGNED_IN, SIGNED_OUT, FAILED, BAD_TOKEN = "sign-in", "sign-out", "failed sign-in", "bad token"

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from training.admin import access, library, operations, workers
 
-__all__ = ["admin_access", "admin_kept", "admin_operations", "admin_workers"]
+__all__ = ["access", "library", "operations", "workers"]

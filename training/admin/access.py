@@ -24,10 +24,10 @@ from django.utils.safestring import SafeString
 
 from strategies_app.signals import strategy_deleted, strategy_saved
 from training.access import tokens
+from training.access.audit import Actor, audit
 from training.access.roles import ADMIN, ROLES, VIEWER, give_role, is_admin, role_of
 from training.access.sign_ins import OF_ADMINS
 from training.admin.parts import NOTHING, ReadOnlyAdmin, address_of, ago, as_json, confirmation, exact, list_address
-from training.jobs.requests import Actor, audit
 from training.models import ApiToken, AuditEntry, Operation
 
 MAY_READ = "training.view_operation"

@@ -15,6 +15,7 @@ from django.urls import URLPattern, path
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from training.access.audit import Actor, audit
 from training.admin.parts import (
     NOTHING,
     ReadOnlyAdmin,
@@ -38,7 +39,6 @@ from training.core.findings import counted
 from training.core.values import Refusal
 from training.jobs import deletions
 from training.jobs.bundles import bundle_zip, provenance
-from training.jobs.requests import Actor, audit
 from training.models import BarSeries, Checkpoint, TrainedModel
 from training.results.metric_table import columns_of, heads_of
 from training.results.verdict import baseline_name, is_of_returns

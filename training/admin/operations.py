@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from django.contrib import admin
@@ -76,7 +75,7 @@ class OperationAdmin(OperationList, OperationVerbs):
 
     @admin.display(description="Settings")
     def settings_yaml(self, operation: Operation) -> SafeString | str:
-        return as_yaml(json.loads(operation.spec))
+        return as_yaml(operation.spec_data)
 
     @admin.display(description="Fingerprints")
     def bars_used(self, operation: Operation) -> SafeString | str:

@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 
 from strategies_app.models import Strategy
 from training.admin.parts import ReadOnlyAdmin, ago, link
-from training.admin.values import UNSEEN_IN_LISTS, duration, live_span, live_values, trained_on, where
+from training.admin.values import UNSEEN_IN_LISTS, duration, live_span, live_values, where
 from training.models import Operation
 
 
@@ -101,18 +101,17 @@ class OperationList(ReadOnlyAdmin):
 
     @admin.display(description="Symbols")
     def symbols(self, operation: Operation) -> str:
-        return trained_on(operation)[0]
+        return ", ".join(operation.symbols)
 
     @admin.display(description="Timeframes")
     def timeframes(self, operation: Operation) -> str:
-        return trained_on(operation)[1]
+        return ", ".join(operation.timeframes)
 
     @admin.display(description="Bars")
     def bars(self, operation: Operation) -> SafeString:
-        symbols, timeframes = trained_on(operation)
-        several = symbols.split(", ")
-        short = f"{', '.join(several[:3])} and {len(several) - 3} more" if len(several) > 4 else symbols
-        return format_html('{}<br><span class="quiet">{}</span>', short, timeframes)
+        several = operation.symbols
+        short = f"{', '.join(several[:3])} and {len(several) - 3} more" if len(several) > 4 else ", ".join(several)
+        return format_html('{}<br><span class="quiet">{}</span>', short, ", ".join(operation.timeframes))
 
     @admin.display(description="Attempt", ordering="attempt")
     def tries(self, operation: Operation) -> SafeString:

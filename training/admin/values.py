@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Container
 from typing import Any
 
@@ -58,16 +57,6 @@ def duration(operation: Operation) -> str:
 def where(operation: Operation) -> str:
     """Queue and device; an attempt in the starter's own process has no queue."""
     return " · ".join(filter(None, (operation.queue or "own process", operation.device)))
-
-
-def trained_on(operation: Operation) -> tuple[str, str]:
-    """Symbols and timeframes of the effective strategy."""
-    data = json.loads(operation.spec).get("training_data", {})
-    symbols, timeframes = data.get("symbols", {}), data.get("timeframes", {})
-    return (
-        ", ".join(symbols.get("list") or [symbols.get("symbol", "")]),
-        ", ".join(timeframes.get("list") or [timeframes.get("timeframe", "")]),
-    )
 
 
 def live_span(operation: Operation, field: str, value: str) -> SafeString:

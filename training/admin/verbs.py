@@ -15,12 +15,12 @@ from django.contrib.admin.models import CHANGE, DELETION, LogEntry
 from django.http import HttpRequest
 from redis.exceptions import RedisError
 
+from training.access.audit import Actor
 from training.access.roles import may_control
 from training.admin.parts import size
 from training.jobs import deletions, requests
 from training.jobs.lifecycle import OperationError
 from training.jobs.queues import NoWorker
-from training.jobs.requests import Actor
 from training.models import LIVE, RESUMABLE, Checkpoint, Operation, Status
 
 

@@ -17,6 +17,7 @@ from strategies_app.grammar.reader import StrategyError, read_strategy, warnings
 from strategies_app.grammar.schema import feature_names
 from strategies_app.models import Strategy
 from strategies_app.stored import FoundStrategy, stored_strategy
+from training.access.audit import audit
 from training.api.api_pages import Limit, listed, page
 from training.api.api_shapes_library import (
     Bars,
@@ -46,7 +47,6 @@ from training.jobs.deletions import delete_series
 from training.jobs.downloads import series_response
 from training.jobs.homes import Away
 from training.jobs.questions import Reply, ask, look
-from training.jobs.requests import audit
 from training.models import BarSeries, Operation, TrainedModel
 
 router = Router()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 from typing import Any, Literal
 
 from ninja import Field, Schema
@@ -88,7 +87,7 @@ class ModelDetail(ModelLine):
 
     @staticmethod
     def resolve_spec(row: Any) -> dict[str, Any]:
-        return dict(json.loads(row.operation.spec))
+        return dict(row.operation.spec_data)
 
     @staticmethod
     def resolve_fingerprints(row: Any) -> dict[str, Any]:

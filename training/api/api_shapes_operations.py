@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 from typing import Any, Literal
 
 from ninja import Field, Schema
 
 from training.api.shapes import Reason, Request
-from training.jobs.estimates import names_in
-from training.models import Operation
 
 
 class Cancel(Request):
@@ -20,14 +17,6 @@ class Cancel(Request):
 
 class Resume(Request):
     allow_inexact: bool = Field(False, description="continue also where it would not be bit for bit")
-
-
-def symbols_of(operation: Operation) -> list[str]:
-    return names_in(json.loads(operation.spec)["training_data"]["symbols"], "symbol")
-
-
-def timeframes_of(operation: Operation) -> list[str]:
-    return names_in(json.loads(operation.spec)["training_data"]["timeframes"], "timeframe")
 
 
 class Changed(Schema):
@@ -63,14 +52,6 @@ class OperationLine(Changed):
     @staticmethod
     def resolve_strategy_version(row: Any) -> int:
         return int(row.strategy_version.number)
-
-    @staticmethod
-    def resolve_symbols(row: Any) -> list[str]:
-        return symbols_of(row)
-
-    @staticmethod
-    def resolve_timeframes(row: Any) -> list[str]:
-        return timeframes_of(row)
 
     @staticmethod
     def resolve_user(row: Any) -> str | None:
@@ -118,7 +99,7 @@ class OperationDetail(OperationLine):
 
     @staticmethod
     def resolve_spec(row: Any) -> dict[str, Any]:
-        return dict(json.loads(row.spec))
+        return dict(row.spec_data)
 
 
 class Operations(Schema):

@@ -6,14 +6,12 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from django.urls import reverse
 from ninja import Field, Schema
 from pydantic import WithJsonSchema, model_validator
 
 from training.api.api_shapes_operations import Failure
 from training.api.shapes import Name, Path, Request
-from training.models import Operation, TrainedModel
-from training.results.verdict import baselines_of
+from training.results.metric_table import MEASURED_OF_CLASSES, MEASURED_OF_RETURNS
 
 
 class Start(Request):
@@ -86,18 +84,6 @@ class Bundle(Schema):
     download: str
 
 
-#: Measures of classes, and of returns: of a model of the other kind they are null.
-OF_CLASSES = {
-    "accuracy": "share of labels called right", "balanced_accuracy": "mean recall", "mcc": "Matthews correlation",
-    "precision": "macro average", "recall": "macro average", "f1_score": "macro average",
-}  # fmt: skip
-OF_RETURNS = {
-    "mae": "mean absolute error of the predicted return", "rmse": "root mean square error of it",
-    "r2": "against the mean of the training returns; below 0 is worse than it", "sign_accuracy": "share of right directions",
-    "ic": "correlation of predicted and realised returns", "rank_ic": "correlation of their ranks",
-}  # fmt: skip
-
-
 def _described(names: Mapping[str, str], **numbers: str) -> WithJsonSchema:
     """An object with these numbers or nulls, and those that are always there; it may hold more."""
     known: dict[str, Any] = {name: {"type": kind} for name, kind in numbers.items()}
@@ -109,11 +95,13 @@ def _described(names: Mapping[str, str], **numbers: str) -> WithJsonSchema:
 TrainingMeasures = Annotated[
     dict[str, Any],
     _described(
-        {"accuracy": OF_CLASSES["accuracy"], **OF_RETURNS},
+        {"accuracy": MEASURED_OF_CLASSES["accuracy"], **MEASURED_OF_RETURNS},
         train_loss="number", val_loss="number", best_epoch="integer", epochs_completed="integer", early_stopped="boolean",
     ),
 ]  # fmt: skip
-SplitMeasures = Annotated[dict[str, Any], _described({"loss": "with the weights learned on train", **OF_CLASSES, **OF_RETURNS})]
+SplitMeasures = Annotated[
+    dict[str, Any], _described({"loss": "with the weights learned on train", **MEASURED_OF_CLASSES, **MEASURED_OF_RETURNS})
+]
 
 
 class TrainingResults(Schema):
@@ -127,26 +115,3 @@ class TrainingResults(Schema):
     history: list[dict[str, Any]]
     baselines: dict[str, list[dict[str, Any]]]
     bundle: Bundle
-
-
-def _whole(side: Mapping[str, Any]) -> dict[str, Any]:
-    """With null for what is not measured of this kind of label."""
-    return dict.fromkeys(("loss", *OF_CLASSES, *OF_RETURNS)) | side
-
-
-def results_of(operation: Operation, model: TrainedModel) -> dict[str, Any]:
-    """A completed training's results, from what was kept with its model."""
-    metrics = model.metrics
-    sides = {name: metrics[name] for name in ("validation", "test") if metrics.get(name)}
-    return {
-        "operation_id": operation.pk,
-        "output_format": metrics.get("output_format", "classification"),
-        "training_metrics": dict.fromkeys(("accuracy", *OF_RETURNS)) | metrics["training"],
-        "validation": _whole(metrics["validation"]),
-        "test": _whole(metrics["test"]) if metrics["test"] else None,
-        "test_state": "open",
-        "class_names": metrics["class_names"],
-        "history": metrics["history"],
-        "baselines": {name: baselines_of(side) for name, side in sides.items()},
-        "bundle": {"model": model.name, "sha256": model.sha256, "download": reverse("api:download_model", args=[model.name])},
-    }

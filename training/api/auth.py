@@ -10,9 +10,9 @@ from ninja.security.base import AuthBase
 from ninja.utils import check_csrf
 
 from training.access import sign_ins, tokens
+from training.access.audit import Actor
 from training.access.roles import is_admin
 from training.api.errors import ApiError
-from training.jobs.requests import Actor
 from training.models import ApiToken, Operation
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from django.db import DatabaseError, connection
@@ -11,6 +10,7 @@ from ninja import NinjaAPI, Query
 from ninja.responses import Status as Answer
 
 from strategies_app.stored import FoundStrategy, stored_strategy
+from training.access.audit import audit
 from training.api import errors
 from training.api.api_library import asked
 from training.api.api_library import router as library
@@ -27,12 +27,13 @@ from training.api.api_shapes_operations import (
     Operations,
     Resume,
 )
-from training.api.api_shapes_trainings import Start, Started, TrainingResults, TrainingStatus, results_of
+from training.api.api_shapes_trainings import Start, Started, TrainingResults, TrainingStatus
 from training.api.auth import Access, identify
 from training.api.bodies import Bodies
 from training.api.errors import ApiError, not_found
 from training.api.shapes import Asked, ErrorBody, Health, Worker, Workers
 from training.jobs import checkpoints, homes, lifecycle, queues, requests
+from training.jobs.bundles import results_of
 from training.jobs.estimates import seconds_for
 from training.jobs.lifecycle import OperationError
 from training.jobs.logs import log_tail
@@ -82,7 +83,7 @@ def start_training(request: HttpRequest, body: Start) -> Answer[dict[str, Any]]:
     wish = {"task_id": body.task_id, "notify": own_address(caller.user) if body.notify else ""}
     operation, is_new = requests.start_training(_found(body), body.options(), caller.actor, **wish)
     started = _operation(operation.pk)
-    told = {"estimated_duration_seconds": seconds_for(json.loads(operation.spec)), "waiting_for": waits_for(started)}
+    told = {"estimated_duration_seconds": seconds_for(operation.spec_data), "waiting_for": waits_for(started)}
     return Answer(202 if is_new else 200, OperationLine.from_orm(started).dict() | told)
 
 
@@ -238,7 +239,7 @@ def delete_checkpoint(request: HttpRequest, checkpoint_id: int) -> Answer[None]:
         raise ApiError(409, "wrong_state", f"{row.operation_id} is {status} and may need its checkpoints", status=status)
     homes.require("checkpoints")
     checkpoints.remove(row)
-    requests.audit(request.auth.actor, "delete", row.folder, kind="checkpoint")  # type: ignore[attr-defined]
+    audit(request.auth.actor, "delete", row.folder, kind="checkpoint")  # type: ignore[attr-defined]
     return Answer(204, None)
 
 

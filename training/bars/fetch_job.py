@@ -11,9 +11,9 @@ from datetime import timedelta
 from django.db import connections
 from django.utils import timezone
 
+from training.access.audit import Actor, audit
 from training.core.values import Refusal
 from training.jobs.fetches import OPEN, hand_over
-from training.jobs.requests import Actor, audit
 from training.models import BarFetch, Status
 
 #: A turn asks for pages so long. While a source wants a pause, a turn waits so long at most.

@@ -46,7 +46,7 @@ from training.store.coverage import DAY, day_start
 from training.store.origins import UNKNOWN, Origin, origin_after
 from training.store.reading import AS_FOUND, Asked, Reading
 
-SAMPLE_BARS = Path(__file__).resolve().parent / "sample_bars"
+SAMPLE_BARS = Path(__file__).resolve().parent.parent / "sample_bars"
 
 
 @dataclass(frozen=True)

@@ -64,8 +64,8 @@ def load_upload(key: str, user: int) -> dict[str, Any]:
     """Merge the file's bars into the store; the file goes when that is done."""
     from django.contrib.auth import get_user_model
 
+    from training.access.audit import Actor, audit
     from training.bars.series import load_file
-    from training.jobs.requests import Actor, audit
 
     upload = _upload(key)
     options = upload.options
@@ -85,8 +85,8 @@ def load_sample(user: int) -> dict[str, Any]:
     """The bars that come with the program, and its strategies unless some are stored under their names."""
     from django.contrib.auth import get_user_model
 
+    from training.access.audit import Actor, audit
     from training.bars.series import load_samples
-    from training.jobs.requests import Actor, audit
 
     loaded = load_samples()
     strategies = _import_missing()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from training.access.audit import Actor, audit
 from training.core.values import Refusal
-from training.jobs.requests import Actor, audit
 from training.models import Operation
 
 MOST_TAGS, LONGEST_TAG, LONGEST_COMMENT = 10, 30, 4000

@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
 from django.conf import settings
+from django.urls import reverse
 
 from training.core.files import MANIFEST, FolderError, Missing, Unreachable, manifest_sha256, read_folder
 from training.jobs import homes
-from training.models import TrainedModel
+from training.models import Operation, TrainedModel
+from training.results.metric_table import MEASURED_OF_CLASSES, MEASURED_OF_RETURNS
+from training.results.verdict import baselines_of
 
 #: Larger zip files wait on disk, not in memory.
 IN_MEMORY_BYTES = 16 * 1024 * 1024
@@ -68,3 +72,26 @@ def provenance(model: TrainedModel) -> dict[str, Any]:
         raise unread(path, problem) from None
     names = ("seed", "engine", "device", "threads", "versions", "plugins", "split", "feature_names", "fingerprints", "notes")
     return {name: document[name] for name in names if name in document}
+
+
+def _whole(side: Mapping[str, Any]) -> dict[str, Any]:
+    """With null for what is not measured of this kind of label."""
+    return dict.fromkeys(("loss", *MEASURED_OF_CLASSES, *MEASURED_OF_RETURNS)) | side
+
+
+def results_of(operation: Operation, model: TrainedModel) -> dict[str, Any]:
+    """A completed training's results, from what was kept with its model."""
+    metrics = model.metrics
+    sides = {name: metrics[name] for name in ("validation", "test") if metrics.get(name)}
+    return {
+        "operation_id": operation.pk,
+        "output_format": metrics.get("output_format", "classification"),
+        "training_metrics": dict.fromkeys(("accuracy", *MEASURED_OF_RETURNS)) | metrics["training"],
+        "validation": _whole(metrics["validation"]),
+        "test": _whole(metrics["test"]) if metrics["test"] else None,
+        "test_state": "open",
+        "class_names": metrics["class_names"],
+        "history": metrics["history"],
+        "baselines": {name: baselines_of(side) for name, side in sides.items()},
+        "bundle": {"model": model.name, "sha256": model.sha256, "download": reverse("api:download_model", args=[model.name])},
+    }

@@ -22,12 +22,12 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Q, QuerySet
 
+from training.access.audit import Actor, audit
 from training.core.files import sync_folder
 from training.jobs import homes
-from training.jobs.estimates import names_in
 from training.jobs.fetches import OPEN, is_lost
 from training.jobs.lifecycle import OperationError
-from training.jobs.requests import Actor, audit, recorded_ranges
+from training.jobs.requests import recorded_ranges
 from training.models import RESUMABLE, BarFetch, BarSeries, Checkpoint, Operation, Status, TrainedModel
 from training.store.coverage import DAY, DataError, day_start, source_of
 from training.store.series_files import locked, series_path
@@ -150,13 +150,12 @@ def _readers(symbol: str, timeframe: str, which: Q) -> Iterator[Operation]:
     """The operations that read this series, for itself or to make a longer timeframe of it."""
     ranges = None
     for operation in _operations(which, symbol):
-        data = json.loads(operation.spec)["training_data"]
-        if symbol not in names_in(data["symbols"], "symbol"):
+        if symbol not in operation.symbols:
             continue
         known = operation.sources.get(symbol, {})
         ranges = ranges or recorded_ranges()
-        for wanted in names_in(data["timeframes"], "timeframe"):
-            if (known.get(wanted) or _source(ranges, symbol, wanted, data)) == timeframe:
+        for wanted in operation.timeframes:
+            if (known.get(wanted) or _source(ranges, symbol, wanted, operation.spec_data["training_data"])) == timeframe:
                 yield operation
                 break
 

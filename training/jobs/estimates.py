@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
+from strategies_app.grammar.schema_data import names_in
 from strategies_app.grammar.vocabulary import TIMEFRAMES
 from training.models import BarSeries, EpochMetric, Operation, Status
 
@@ -112,11 +113,6 @@ def _bars(spec: Mapping[str, Any], stored: Stored) -> float:
     base = min(TIMEFRAMES[timeframe] for timeframe in names_in(section["timeframes"], "timeframe"))
     stored_of = {s: [t for t in TIMEFRAMES if (s, t) in stored] for s in names_in(section["symbols"], "symbol")}
     return sum(max((_inside(stored, s, t, span, base) for t in found), default=0.0) for s, found in stored_of.items())
-
-
-def names_in(section: Mapping[str, Any], one: str) -> list[str]:
-    """The symbols or timeframes of a plain strategy, whether it has one or a list of them."""
-    return list(section["list"]) if "list" in section else [section[one]]
 
 
 def _inside(stored: Stored, symbol: str, timeframe: str, span: tuple[float, float], base: int) -> float:

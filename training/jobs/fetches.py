@@ -9,10 +9,10 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
+from training.access.audit import Actor, audit
 from training.core.values import Refusal
 from training.jobs import queues
 from training.jobs.fetch_state import Fetch
-from training.jobs.requests import Actor, audit
 from training.models import LIVE, BarFetch, Status
 
 OPEN = (Status.PENDING, *LIVE)

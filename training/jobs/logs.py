@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
+import time
 import traceback
+from collections.abc import Callable
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import TracebackType
 
 from django.conf import settings
 
+from training.core.values import BatchMetrics, EpochMetrics
 from training.jobs import homes
 
-if TYPE_CHECKING:
-    from training.management.terminal import LogFile
-
 TAIL_BYTES = 64 * 1024
+#: How often a run whose log cannot be begun looks whether its folder is there.
+LOOK_SECONDS = 1.0
 log = logging.getLogger(__name__)
 
 
@@ -44,14 +47,67 @@ class AttemptFile(RotatingFileHandler):
                 log.warning("%s cannot be written: %s", self.baseFilename, error.strerror or error)
 
 
+class LogFile:
+    """A watcher that writes what happened, with the time of day, to the attempt's log; rotated. Use it as a context.
+
+    A log that cannot be written (a full disk) is told once and stops no training. It is begun once `is_there` says that its
+    folder is.
+    """
+
+    def __init__(self, path: Path, is_there: Callable[[], bool] = lambda: True) -> None:
+        self.path, self.is_there = path, is_there
+        self._handler: AttemptFile | None = None
+        self._stage = ""
+        self._next_look = 0.0
+        self._begun()
+
+    def _begun(self) -> AttemptFile | None:
+        if self._handler is None and time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + LOOK_SECONDS
+            if not self.is_there():
+                return None
+            try:
+                self._handler = AttemptFile(self.path)
+            except OSError as error:
+                self._next_look = math.inf
+                log.warning("the log %s cannot be written: %s", self.path, error.strerror or error)
+                return None
+            self._handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+            self._handler.formatter.converter = time.gmtime  # type: ignore[union-attr]
+        return self._handler
+
+    def __enter__(self) -> LogFile:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._handler is not None:
+            self._handler.close()
+
+    def _write(self, text: str) -> None:
+        if (handler := self._begun()) is not None:
+            handler.handle(logging.makeLogRecord({"msg": text, "levelno": logging.INFO, "levelname": "INFO"}))
+
+    def stage(self, name: str, fraction: float, percent: float) -> None:
+        if name != self._stage:
+            self._stage = name
+            self._write(f"stage {name}")
+
+    def batch(self, metrics: BatchMetrics, percent: float) -> None:
+        """Batches are too many for a log."""
+
+    def epoch(self, metrics: EpochMetrics, percent: float) -> None:
+        self._write(f"epoch {metrics['epoch'] + 1}: train_loss {metrics['train_loss']:.6f}, val_loss {metrics['val_loss']:.6f}")
+
+    def note(self, text: str) -> None:
+        self._write(text)
+
+
 def log_path(operation_id: str, attempt: int) -> Path:
     return Path(settings.LOG_DIR) / f"{operation_id}-{attempt}.log"
 
 
 def log_file(operation_id: str, attempt: int) -> LogFile:
     """The watcher that writes it; while the folder is away the run goes without, and one that is not known yet is made."""
-    from training.management.terminal import LogFile
-
     try:
         homes.require("logs")
     except homes.Away as away:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,11 @@ from strategies_app.grammar.reader import read_strategy
 from strategies_app.grammar.schema import StrategySpec
 from strategies_app.models import Strategy
 from strategies_app.stored import FoundStrategy
+from training.access.audit import Actor, audit
 from training.core.values import Refusal
 from training.jobs import lifecycle, queues
 from training.jobs.notices import checked_address, mail_end
-from training.models import AuditEntry, BarSeries, Operation, Status
+from training.models import BarSeries, Operation, Status
 from training.store.bar_counts import check_bars
 from training.store.coverage import Ranges, check_stored, check_windows, resolve_dates
 
@@ -31,25 +31,6 @@ log = logging.getLogger(__name__)
 
 class Conflict(Refusal):
     """The same task_id was used for another request."""
-
-
-@dataclass(frozen=True)
-class Actor:
-    """Who asks, and by which way: `command`, `api`, `admin`, `web`."""
-
-    user: Any = None
-    via: str = "command"
-
-    @property
-    def name(self) -> str:
-        return self.user.get_username() if self.user is not None else ""
-
-
-def audit(actor: Actor, action: str, target: str, **details: Any) -> AuditEntry:
-    """Leave a trace."""
-    return AuditEntry.objects.create(
-        user=actor.user, username=actor.name, action=action, target=target, details={"via": actor.via, **details}
-    )
 
 
 def recorded_ranges() -> Ranges:

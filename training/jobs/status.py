@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from statistics import median
 from typing import Any
 
@@ -51,7 +50,7 @@ def remaining_seconds(operation: Operation) -> float | None:
     latest = [(epoch, seconds) for epoch, seconds in rows.values_list("epoch", "metrics__seconds")[: PACE_EPOCHS + 1] if seconds]
     if len(latest) < 2:
         return None
-    left = json.loads(operation.spec)["training"]["epochs"] - latest[0][0] - 1
+    left = operation.epochs - latest[0][0] - 1
     return round(max(left, 0) * median(seconds for _, seconds in latest[:-1]), 1)
 
 

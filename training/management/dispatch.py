@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TextIO
 
 from strategies_app.stored import find_strategy
+from training.access.audit import Actor
 from training.jobs import lifecycle, requests
 from training.jobs.notices import mail_end
-from training.jobs.requests import Actor
 from training.jobs.waiting import waits_for
 from training.management.follow import OPEN, follow
 from training.management.runs import say_if_file_differs, tell

@@ -15,13 +15,14 @@ from rich.console import Console
 from strategies_app.grammar.vocabulary import TIMEFRAMES
 from strategies_app.models import StrategyVersion
 from strategies_app.stored import find_strategy
+from training.access.audit import Actor
 from training.core.findings import ERROR, findings_of, lines_of
 from training.jobs import checkpoints, lifecycle
 from training.jobs.logs import log_file
 from training.jobs.notices import mail_end
 from training.jobs.progress import SUPERSEDED, Progress
 from training.jobs.replaced import counted_losses
-from training.jobs.requests import Actor, resume, start_training
+from training.jobs.requests import resume, start_training
 from training.management.terminal import Display, console_on
 from training.models import Operation, Status
 from training.workers.attempt import run_operation

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-import math
 import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
@@ -19,7 +16,6 @@ from rich.table import Table
 from rich.text import Text
 
 from training.core.values import BatchMetrics, EpochMetrics
-from training.jobs.logs import AttemptFile
 from training.jobs.progress import STAGES
 
 SILENCE_SECONDS = 1.0
@@ -240,61 +236,6 @@ def console_on(stream: TextIO) -> Console:
     if not console.is_terminal:
         console = Output(file=stream, highlight=False, soft_wrap=True, width=WIDE)
     return console
-
-
-class LogFile:
-    """A watcher that writes what happened, with the time of day, to the attempt's log; rotated. Use it as a context.
-
-    A log that cannot be written (a full disk) is told once and stops no training. It is begun once `is_there` says that its
-    folder is.
-    """
-
-    def __init__(self, path: Path, is_there: Callable[[], bool] = lambda: True) -> None:
-        self.path, self.is_there = path, is_there
-        self._handler: AttemptFile | None = None
-        self._stage = ""
-        self._next_look = 0.0
-        self._begun()
-
-    def _begun(self) -> AttemptFile | None:
-        if self._handler is None and time.monotonic() >= self._next_look:
-            self._next_look = time.monotonic() + SILENCE_SECONDS
-            if not self.is_there():
-                return None
-            try:
-                self._handler = AttemptFile(self.path)
-            except OSError as error:
-                self._next_look = math.inf
-                logging.getLogger(__name__).warning("the log %s cannot be written: %s", self.path, error.strerror or error)
-                return None
-            self._handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
-            self._handler.formatter.converter = time.gmtime  # type: ignore[union-attr]
-        return self._handler
-
-    def __enter__(self) -> LogFile:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._handler is not None:
-            self._handler.close()
-
-    def _write(self, text: str) -> None:
-        if (handler := self._begun()) is not None:
-            handler.handle(logging.makeLogRecord({"msg": text, "levelno": logging.INFO, "levelname": "INFO"}))
-
-    def stage(self, name: str, fraction: float, percent: float) -> None:
-        if name != self._stage:
-            self._stage = name
-            self._write(f"stage {name}")
-
-    def batch(self, metrics: BatchMetrics, percent: float) -> None:
-        """Batches are too many for a log."""
-
-    def epoch(self, metrics: EpochMetrics, percent: float) -> None:
-        self._write(f"epoch {metrics['epoch'] + 1}: train_loss {metrics['train_loss']:.6f}, val_loss {metrics['val_loss']:.6f}")
-
-    def note(self, text: str) -> None:
-        self._write(text)
 
 
 class Waiting:

@@ -25,8 +25,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from strategies_app.grammar import schema, vocabulary
+from strategies_app import grammar, kinds
 from strategies_app.grammar.schema import StrategySpec
+from training import pipeline, store
+from training.core import plugin_code, values
 from training.core.files import naming, sync_folder
 from training.core.values import Dataset, Rows
 from training.pipeline.dataset import MatrixOf
@@ -51,9 +53,11 @@ def library_versions() -> dict[str, str]:
 def _code() -> str:
     """sha256 over the sources that make rows, and the versions of what they call."""
     digest = hashlib.sha256()
-    sources = [*sorted(Path(__file__).parent.glob("*.py")), Path(schema.__file__), Path(vocabulary.__file__)]
-    for source in sources:
-        digest.update(source.read_bytes())
+    for package in (grammar, store, pipeline):
+        for source in sorted(Path(package.__path__[0]).glob("*.py")):
+            digest.update(source.read_bytes())
+    for module in (kinds, values, plugin_code):
+        digest.update(Path(str(module.__file__)).read_bytes())
     digest.update(json.dumps(library_versions()).encode())
     return digest.hexdigest()
 

@@ -49,3 +49,15 @@ def written(value: Any, how: str) -> str:
     if how == "return":
         return percent(value)
     return f"{100 * value:.1f} %" if how == "share" else f"{value:,}" if how == "count" else signed(value)
+
+
+#: Measures of classes, and of returns: of a model of the other kind they are null.
+MEASURED_OF_CLASSES = {
+    "accuracy": "share of labels called right", "balanced_accuracy": "mean recall", "mcc": "Matthews correlation",
+    "precision": "macro average", "recall": "macro average", "f1_score": "macro average",
+}  # fmt: skip
+MEASURED_OF_RETURNS = {
+    "mae": "mean absolute error of the predicted return", "rmse": "root mean square error of it",
+    "r2": "against the mean of the training returns; below 0 is worse than it", "sign_accuracy": "share of right directions",
+    "ic": "correlation of predicted and realised returns", "rank_ic": "correlation of their ranks",
+}  # fmt: skip

@@ -10,9 +10,9 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse_lazy
 
+from training.access.audit import audit
 from training.access.roles import role_of
 from training.access.sign_ins import OwnPasswordView, PageSignInForm
-from training.jobs.requests import audit
 from training.web.page import actor_of, next_of, page
 
 #: What a role may, in words.

@@ -13,7 +13,6 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
 from training.access.roles import is_admin
-from training.api.api_shapes_operations import symbols_of, timeframes_of
 from training.models import Operation, Status
 from training.results import figures_compare
 from training.results.metric_table import written
@@ -139,8 +138,8 @@ def _line(operation: Operation, chosen: list[str], may_annotate: bool) -> dict[s
         "operation": operation,
         "model": operation.trained_model.name,
         "chosen": operation.pk in chosen,
-        "symbols": symbols_of(operation),
-        "timeframes": timeframes_of(operation),
+        "symbols": operation.symbols,
+        "timeframes": operation.timeframes,
         "may_annotate": may_annotate,
         **_figures(summary),
     }

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from training.api.api_shapes_operations import symbols_of, timeframes_of
 from training.core.files import FolderError
 from training.models import Operation
 from training.results.pairs import Difference, Losses, are_of_the_same_rows, difference
@@ -38,7 +37,7 @@ class Comparability:
 
 
 def run_of(operation: Operation) -> Run:
-    spec = json.loads(operation.spec)
+    spec = operation.spec_data
     model = operation.trained_model
     return Run(operation, model.name, spec, flat(spec), model.summary, model.metrics.get("history") or [])
 
@@ -103,7 +102,7 @@ def _names(runs: Sequence[Run], kind: str) -> str:
 
 def _differences(runs: Sequence[Run]) -> list[str]:
     found = []
-    symbols, timeframes = _distinct(map(_symbols, runs)), _distinct(", ".join(timeframes_of(run.operation)) for run in runs)
+    symbols, timeframes = _distinct(map(_symbols, runs)), _distinct(", ".join(run.operation.timeframes) for run in runs)
     if len(symbols) > 1:
         found.append(f"other symbols: {'; '.join(symbols)}")
     found += [f"other bars of {series}" for series in _other_bars(runs)]
@@ -123,7 +122,7 @@ def _differences(runs: Sequence[Run]) -> list[str]:
 
 
 def _symbols(run: Run) -> str:
-    names = symbols_of(run.operation)
+    names = run.operation.symbols
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 

@@ -14,10 +14,10 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, Js
 from django.shortcuts import redirect, render
 
 from strategies_app.grammar.vocabulary import TIMEFRAMES
+from training.access.audit import audit
 from training.core.values import Refusal
 from training.jobs.deletions import delete_series, resumable_readers, why_kept
 from training.jobs.downloads import TYPES, series_response
-from training.jobs.requests import audit
 from training.models import BarSeries
 from training.results.figures_bars import Axis, candle_figure, coverage_strip, moment
 from training.store.coverage import DataError

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-import json
 from collections.abc import Callable, Iterator
 from functools import wraps
 from importlib.util import find_spec
@@ -21,11 +20,9 @@ from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.safestring import mark_safe
 
-from training.api.api_shapes_operations import symbols_of, timeframes_of
-from training.api.api_shapes_trainings import TrainingResults, results_of
+from training.access.audit import audit
 from training.core.files import FolderError
-from training.jobs.bundles import bundle_zip
-from training.jobs.requests import audit
+from training.jobs.bundles import bundle_zip, results_of
 from training.models import Operation, TrainedModel
 from training.web import analytics
 from training.web.page import actor_of, operation_or_404, page
@@ -73,8 +70,7 @@ def bundle(request: HttpRequest, operation: Operation, model: TrainedModel) -> H
 @download("json")
 def as_json(request: HttpRequest, operation: Operation, model: TrainedModel) -> HttpResponseBase:
     """The results as the API gives them."""
-    told = TrainingResults(**results_of(operation, model)).model_dump(mode="json")
-    answer = JsonResponse(told, json_dumps_params={"indent": 1, "ensure_ascii": False})
+    answer = JsonResponse(results_of(operation, model), json_dumps_params={"indent": 1, "ensure_ascii": False})
     return _attached(answer, f"{model.name}.json")
 
 
@@ -102,7 +98,7 @@ def predictions(request: HttpRequest, operation: Operation, model: TrainedModel)
     """One line per validation and test row: what was right with the probability of each class, or what came with what
     was predicted."""
     arrays = kept_predictions(model)
-    lines = _lines(arrays, symbols_of(operation), list(model.metrics["class_names"]))
+    lines = _lines(arrays, operation.symbols, list(model.metrics["class_names"]))
     return _attached(HttpResponse(lines, content_type="text/csv; charset=utf-8"), f"{model.name}-predictions.csv")
 
 
@@ -126,13 +122,13 @@ def _lines(arrays: dict[str, Any], symbols: list[str], classes: list[str]) -> It
 @download("report")
 def report(request: HttpRequest, operation: Operation, model: TrainedModel) -> HttpResponseBase:
     """One HTML file with everything in it: it opens without a network."""
-    symbols = symbols_of(operation)
-    spec = json.loads(operation.spec)
+    symbols = operation.symbols
+    spec = operation.spec_data
     context = {
         "operation": operation,
         "result": context_of(operation),
         "offline": True,
-        "timeframes": timeframes_of(operation),
+        "timeframes": operation.timeframes,
         "dates": f"{spec['training_data'].get('start_date')} to {spec['training_data'].get('end_date')}",
         "description": spec.get("description", ""),
         "settings": yaml.safe_dump(spec, sort_keys=False, allow_unicode=True, width=110),

@@ -11,8 +11,8 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 
+from training.access.audit import audit
 from training.jobs import uploads
-from training.jobs.requests import audit
 from training.jobs.uploads import Upload, UploadError
 from training.templatetags.words import sentence
 from training.web.asking import Told, ask, look, without_worker

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,11 @@ from django.urls import reverse
 
 from strategies_app.grammar.schema import Decisions, TrainingData
 from strategies_app.grammar.vocabulary import TIMEFRAMES
+from training.access.audit import audit
 from training.core.files import FolderError
 from training.core.signals import SIGNALS
 from training.jobs.bundles import bundle_zip, provenance
-from training.jobs.requests import audit, recorded_ranges
+from training.jobs.requests import recorded_ranges
 from training.models import TrainedModel
 from training.results.figures_bars import moment, prediction_figure, returns_figure
 from training.results.metric_table import cells_of, heads_of
@@ -94,7 +94,7 @@ def model_or_404(name: str) -> TrainedModel:
 
 def _sections(shown: TrainedModel) -> tuple[TrainingData, Decisions]:
     """What the page needs of the strategy: it is shown also where a package that the strategy uses is not installed."""
-    plain = json.loads(shown.operation.spec)
+    plain = shown.operation.spec_data
     return TrainingData.model_validate(plain["training_data"]), Decisions.model_validate(plain.get("decisions", {}))
 
 

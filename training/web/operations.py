@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from django.contrib import messages
@@ -13,7 +12,6 @@ from django.shortcuts import redirect, render
 
 from training.access.roles import may_control
 from training.jobs import requests
-from training.jobs.estimates import names_in
 from training.jobs.lifecycle import OperationError
 from training.jobs.logs import log_tail
 from training.jobs.progress import STAGES
@@ -59,14 +57,14 @@ def _open_first(rows: QuerySet[Operation]) -> QuerySet[Operation]:
 
 def line_of(operation: Operation) -> dict[str, Any]:
     """An operation as a line of a list."""
-    data = json.loads(operation.spec)["training_data"]
+    data = operation.spec_data["training_data"]
     return {
         "operation": operation,
-        "symbols": names_in(data["symbols"], "symbol"),
-        "timeframes": names_in(data["timeframes"], "timeframe"),
+        "symbols": operation.symbols,
+        "timeframes": operation.timeframes,
         "dates": f"{data.get('start_date')} to {data.get('end_date')}",
         "is_open": operation.status in OPEN,
-        "epochs": json.loads(operation.spec)["training"]["epochs"],
+        "epochs": operation.epochs,
     }
 
 
@@ -74,7 +72,7 @@ def line_of(operation: Operation) -> dict[str, Any]:
 def operation(request: HttpRequest, operation_id: str) -> HttpResponse:
     """The page of one operation: live while it is at work, its result when it is completed."""
     shown = operation_or_404(operation_id)
-    output_format = (json.loads(shown.spec).get("decisions") or {}).get("output_format", "classification")
+    output_format = shown.output_format
     context = line_of(shown) | {
         "waits_for": waits_for(shown),
         "stages": _stages(shown),
@@ -105,7 +103,7 @@ def _stages(shown: Operation) -> list[dict[str, Any]]:
 
 
 def _patience(shown: Operation) -> int | None:
-    stopping = json.loads(shown.spec)["training"].get("early_stopping") or {}
+    stopping = shown.spec_data["training"].get("early_stopping") or {}
     return stopping.get("patience") if stopping.get("enabled", True) else None
 
 

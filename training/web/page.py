@@ -11,9 +11,9 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.http import url_has_allowed_host_and_scheme
 
+from training.access.audit import Actor
 from training.access.roles import may_control
 from training.jobs.lifecycle import stored
-from training.jobs.requests import Actor
 from training.models import Operation
 from training.web.plain_requests import READ
 

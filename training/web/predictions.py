@@ -12,7 +12,6 @@ from django.conf import settings
 from numpy.typing import NDArray
 
 from strategies_app.grammar.vocabulary import TIMEFRAMES
-from training.api.api_shapes_operations import timeframes_of
 from training.core.signals import SIGNALS, signals_of_returns
 from training.jobs.bundles import bundle_folder, unread
 from training.models import Operation, TrainedModel
@@ -66,7 +65,7 @@ def between(said: Said, first: dt.date | None, last: dt.date | None) -> Said:
 
 
 def base_timeframe(operation: Operation) -> str:
-    return min(timeframes_of(operation), key=lambda name: TIMEFRAMES[name])
+    return min(operation.timeframes, key=lambda name: TIMEFRAMES[name])
 
 
 def drawn(operation: Operation, symbol: str, said: Said, names: list[str]) -> tuple[dict[str, Any] | None, dict[str, Any]]:

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Any
 
-from training.api.api_shapes_operations import symbols_of
 from training.core.files import FolderError
 from training.core.values import Refusal
 from training.jobs.bundles import provenance
@@ -54,7 +53,7 @@ def context_of(operation: Operation) -> dict[str, Any]:
         "notes": checks.other_notes([*operation.notes, *origin.get("notes", [])], operation),
         "checks": checks.context_of(operation.checks),
         "problem": problem,
-        "seen_symbols": symbols_of(operation),
+        "seen_symbols": operation.symbols,
         "judged_days": span_of(origin["split"], split) if split and (origin.get("split") or {}).get("cuts") else ("", ""),
         "matrix": _matrix(side, metrics.get("class_names", [])),
         **_figures(metrics, side, origin.get("split") or {}),

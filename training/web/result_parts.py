@@ -8,7 +8,6 @@ from typing import Any
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 
-from training.api.api_shapes_operations import symbols_of
 from training.core.files import FolderError
 from training.core.values import Refusal
 from training.jobs.questions import Broken, Reply, UnknownJob, ask, look
@@ -53,7 +52,7 @@ def probabilities_figure(
     model = model_of(operation)
     split, names = judged_split(model.metrics), list(model.metrics["class_names"])
     side = model.metrics.get(split) or {}
-    symbols = symbols_of(operation)
+    symbols = operation.symbols
     if symbol not in symbols:
         raise Http404(f"{operation.pk} was not trained on {symbol}.")
     said = between(said_of(kept_predictions(model), split, symbols.index(symbol)), first, last)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import secrets
 from typing import Any
 
@@ -65,7 +64,7 @@ def _missing(operation: Operation) -> list[str]:
 
 def _as_before(operation: Operation) -> QueryDict:
     """The form as it was sent for an earlier training: its symbols, timeframes, dates and validation share."""
-    plain = json.loads(operation.spec)  # only these parts: a package that another part needs may be gone
+    plain = operation.spec_data  # only these parts: a package that another part needs may be gone
     data = TrainingData.model_validate(plain["training_data"])
     split = DataSplit.model_validate(plain["training"].get("data_split", {}))
     given = QueryDict(mutable=True)

@@ -14,8 +14,8 @@ from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
+from training.access.audit import audit
 from training.access.tokens import TokenError, create, scopes_of
-from training.jobs.requests import audit
 from training.models import ApiToken
 from training.web.page import actor_of, page
 from training.web.plain_requests import READ_AND_WRITE

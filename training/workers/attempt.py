@@ -5,7 +5,6 @@ Whatever happens, the row says how it ended and what was kept; everything heavy 
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
@@ -153,7 +152,7 @@ def _train(operation_id: str, attempt: int, progress: Progress, allow_inexact: b
 
     operation = Operation.objects.select_related("strategy_version__strategy").get(pk=operation_id)
     lifecycle.refuse_other_plugins(operation, allow_inexact=allow_inexact)
-    spec = StrategySpec.model_validate(json.loads(operation.spec))
+    spec = StrategySpec.model_validate(operation.spec_data)
     device = device or choose_device()
     # A later attempt reads from where the first one did, whatever has been stored before that or beside it since.
     again = {"first_bars": operation.first_bars or None, "sources": operation.sources or None}

@@ -11,10 +11,10 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 from redis.exceptions import RedisError
 
+from training.access.audit import Actor
 from training.jobs import checkpoints, homes, lifecycle, requests, uploads
 from training.jobs.notices import mail_end
 from training.jobs.queues import NoWorker
-from training.jobs.requests import Actor
 from training.models import LIVE, Operation, Status
 from training.workers.reaper import Reaper
 from training.workers.roll_call import RollCall

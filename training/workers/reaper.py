@@ -14,6 +14,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from training.access.audit import Actor
 from training.jobs import lifecycle, queues, requests
 from training.jobs.failures import Moment, failure_of
 from training.jobs.notices import mail_end
@@ -133,7 +134,7 @@ def retried() -> Iterator[str]:
     for operation in Operation.objects.filter(status=Status.FAILED, retry_at__lte=timezone.now()):
         again = {"allow_inexact": operation.allow_inexact, "by_itself": True}
         try:
-            attempt = requests.resume(operation, requests.Actor(via="retry"), **again)
+            attempt = requests.resume(operation, Actor(via="retry"), **again)
         except queues.NoWorker:
             return  # a later look finds them
         except lifecycle.OperationError as refusal:

@@ -72,8 +72,8 @@ class Command(BaseCommand):
         self.stdout.write(f"{series}: {series.rows:,} bars are in {target} ({written:,} bytes)")
 
     def _delete(self, symbol: str, timeframe: str, is_sure: bool) -> None:
+        from training.access.audit import Actor
         from training.jobs.deletions import MOST_NAMED, delete_series, resumable_readers, why_kept
-        from training.jobs.requests import Actor
 
         series = self._stored(symbol, timeframe)
         if why := why_kept(symbol, timeframe):

@@ -8,6 +8,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from training.access.audit import Actor
+
 
 class Command(BaseCommand):
     help = "Lists trainings, shows one, cancels, resumes or follows it."
@@ -84,7 +86,7 @@ class Command(BaseCommand):
         from training.models import Status
 
         operation = lifecycle.find(options["operation"])
-        status = requests.cancel(operation, requests.Actor(), reason=options["reason"], force=options["force"])
+        status = requests.cancel(operation, Actor(), reason=options["reason"], force=options["force"])
         not_again = " and is not tried again by itself" if status == Status.FAILED else ""
         self.stdout.write(f"{operation.pk} is {status}{not_again}")
 

@@ -38,7 +38,7 @@ class Command(BaseCommand):
         from django.utils import timezone
 
         from training.access import tokens
-        from training.jobs.requests import Actor, audit
+        from training.access.audit import Actor, audit
 
         user = get_user_model().objects.filter(username=options["user"]).first()
         if user is None:
@@ -75,7 +75,7 @@ class Command(BaseCommand):
 
     def _revoke(self, options: dict[str, Any]) -> None:
         from training.access import tokens
-        from training.jobs.requests import Actor, audit
+        from training.access.audit import Actor, audit
 
         row = tokens.revoke(options["prefix"].rstrip("…"))
         audit(Actor(), "revoke token", row.prefix, user=row.user.get_username())
