@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import pytest
 
-from strategies_app.grammar import catalogue, plugin_checks, plugins, schema
+from strategies_app.grammar import plugins, schema
 from strategies_app.grammar.plugins import Found
 from strategies_app.kinds import IndicatorKind, LabelKind, NetworkKind, Parameter
 from tests.outsiders import write_package
@@ -35,12 +35,12 @@ def look() -> Found:
 
 def test_without_entry_points_nothing_is_found_or_added() -> None:
     assert plugins.found() == Found((), ())
-    assert list(catalogue.indicators()) == list(plugin_checks.vocabulary.INDICATORS)
+    assert list(plugins.indicators()) == list(plugins.vocabulary.INDICATORS)
 
 
 def test_the_built_in_networks_are_those_of_the_schema() -> None:
     models = (schema.Mlp, schema.Recurrent)
-    assert tuple(n for m in models for n in get_args(m.model_fields["type"].annotation)) == plugin_checks.NETWORKS
+    assert tuple(n for m in models for n in get_args(m.model_fields["type"].annotation)) == plugins.BUILT_IN_NETWORKS
 
 
 def test_kinds_are_found_in_the_order_of_their_names(site: Path) -> None:
@@ -180,8 +180,8 @@ BAD: list[tuple[Any, dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("kind", "change", "words"), BAD, ids=lambda value: value if isinstance(value, str) else "")
 def test_a_bad_description_says_what_is_wrong(kind: Any, change: dict[str, Any], words: str) -> None:
-    assert list(plugin_checks.faults(kind, type(kind), "good")) == []
-    wrong = list(plugin_checks.faults(dataclasses.replace(kind, **change), type(kind), "good"))
+    assert list(plugins.faults(kind, type(kind), "good")) == []
+    wrong = list(plugins.faults(dataclasses.replace(kind, **change), type(kind), "good"))
     assert any(words in text for text in wrong), wrong
 
 
@@ -195,5 +195,5 @@ def test_a_bad_description_says_what_is_wrong(kind: Any, change: dict[str, Any],
     ],
 )
 def test_what_its_functions_tell_is_looked_at_as_well(kind: Any, change: dict[str, Any], words: str) -> None:
-    assert plugin_checks.told(kind, {"period": 5}) is None
-    assert words in str(plugin_checks.told(dataclasses.replace(kind, **change), {"period": 5}))
+    assert plugins.told(kind, {"period": 5}) is None
+    assert words in str(plugins.told(dataclasses.replace(kind, **change), {"period": 5}))

@@ -13,7 +13,7 @@ Markets and parameters are made up from fixed seeds: a law that is broken is bro
 
 from __future__ import annotations
 
-from strategies_app.grammar import catalogue, plugins
+from strategies_app.grammar import plugins
 from training.laws import indicators, labels, networks
 from training.laws.law import Law, Subject, broken
 from training.pipeline.arguments import require
@@ -24,26 +24,26 @@ __all__ = ["Law", "indicator_laws", "label_laws", "network_laws"]
 def indicator_laws(name: str) -> list[Law]:
     """The laws of the indicator of this name, built in or installed."""
     require("the name", name, str, "the name of an indicator")
-    known = name in catalogue.indicators() and name not in indicators.REPAINTING
-    return indicators.laws(_subject(catalogue.INDICATORS, name)) if known else _not_found(catalogue.INDICATORS, name)
+    known = name in plugins.indicators() and name not in indicators.REPAINTING
+    return indicators.laws(_subject(plugins.INDICATORS, name)) if known else _not_found(plugins.INDICATORS, name)
 
 
 def label_laws(name: str) -> list[Law]:
     """The laws of the label of this name, built in or installed."""
     require("the name", name, str, "the name of a label")
-    known = name in catalogue.label_classes()
-    return labels.laws(_subject(catalogue.LABELS, name)) if known else _not_found(catalogue.LABELS, name)
+    known = name in plugins.label_classes()
+    return labels.laws(_subject(plugins.LABELS, name)) if known else _not_found(plugins.LABELS, name)
 
 
 def network_laws(name: str) -> list[Law]:
     """The laws of the network of this name, installed, or mlp (lstm and gru see windows of rows and have tests of their own)."""
     require("the name", name, str, "the name of a network")
     known = name in networks.known()
-    return networks.laws(_subject(catalogue.NETWORKS, name)) if known else _not_found(catalogue.NETWORKS, name)
+    return networks.laws(_subject(plugins.NETWORKS, name)) if known else _not_found(plugins.NETWORKS, name)
 
 
 def _subject(group: str, name: str) -> Subject:
-    return Subject(group, name, catalogue.plugin(group, name))
+    return Subject(group, name, plugins.plugin(group, name))
 
 
 def _not_found(group: str, name: str) -> list[Law]:

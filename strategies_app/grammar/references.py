@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from strategies_app.grammar import catalogue, plugins, vocabulary
+from strategies_app.grammar import plugins, vocabulary
 from strategies_app.grammar.schema import FuzzyInput, Path, RawInput, StrategySpec, output_of
 from strategies_app.grammar.vocabulary import IndicatorKind
 from strategies_app.grammar.wording import Finding, one_of, seen, value_at
@@ -37,7 +37,7 @@ def _kinds(section: Any) -> Kinds:
     for identifier, definition in section.items() if isinstance(section, dict) else ():
         spelling = definition.get("type") if isinstance(definition, dict) else None
         try:
-            kinds[identifier] = catalogue.indicator_kind(spelling) if isinstance(spelling, str) else None
+            kinds[identifier] = plugins.indicator_kind(spelling) if isinstance(spelling, str) else None
         except KeyError:
             kinds[identifier] = None
     return kinds
@@ -54,8 +54,8 @@ def _indicators(section: Any, kinds: Kinds) -> Iterator[Finding]:
         elif not isinstance(spelling := definition["type"], str):
             yield Finding((*path, "type"), f"seen {seen(spelling)}, wanted the name of an indicator")
         elif (kind := kinds[identifier]) is None:
-            fault = plugins.fault_of(catalogue.INDICATORS, spelling)
-            unknown = f"unknown indicator {seen(spelling)}{one_of(spelling, catalogue.indicator_spellings())}"
+            fault = plugins.fault_of(plugins.INDICATORS, spelling)
+            unknown = f"unknown indicator {seen(spelling)}{one_of(spelling, plugins.indicator_spellings())}"
             yield Finding((*path, "type"), fault or unknown)
         elif kind.name in vocabulary.REPAINTING:
             yield Finding(
@@ -154,7 +154,7 @@ _LOSSES = {True: ("cross_entropy", "focal"), False: ("huber", "mse")}
 def _labels_fit(data: dict[str, Any]) -> Iterator[Finding]:
     """Labels that are classes want classification and its losses, labels that are numbers regression."""
     source = value_at(data, ("training", "labels", "source"))
-    if not isinstance(source, str) or source not in (classes := catalogue.label_classes()):
+    if not isinstance(source, str) or source not in (classes := plugins.label_classes()):
         return
     has_classes = bool(classes[source])
     kind = "classes" if has_classes else "numbers"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, create_model, field_validator, model_validator
 
-from strategies_app.grammar import catalogue, plugins
+from strategies_app.grammar import plugins
 from strategies_app.grammar.schema_data import (
     DateRange,
     SeveralSymbols,
@@ -173,7 +173,7 @@ class PluginModel(Strict):
 
     @property
     def kind(self) -> NetworkKind:
-        return next(kind for kind in catalogue.added_networks() if kind.name == self.type)
+        return next(kind for kind in plugins.added_networks() if kind.name == self.type)
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -181,7 +181,7 @@ class PluginModel(Strict):
 
     @model_validator(mode="after")
     def _plugin_agrees(self) -> PluginModel:
-        ask_plugin(catalogue.NETWORKS, self.type, self.parameters)
+        ask_plugin(plugins.NETWORKS, self.type, self.parameters)
         return self
 
 
@@ -193,7 +193,7 @@ def _network_model(kind: NetworkKind) -> Any:
 
 
 #: The models of the networks that other packages add, by name.
-PLUGIN_MODELS: dict[str, Any] = {kind.name: _network_model(kind) for kind in catalogue.added_networks()}
+PLUGIN_MODELS: dict[str, Any] = {kind.name: _network_model(kind) for kind in plugins.added_networks()}
 
 if TYPE_CHECKING:
     Model = Mlp | Recurrent | PluginModel
@@ -309,7 +309,7 @@ class Training(Strict):
 
     @property
     def loss_name(self) -> str:
-        return self.loss or ("cross_entropy" if catalogue.label_classes()[self.labels.source] else "huber")
+        return self.loss or ("cross_entropy" if plugins.label_classes()[self.labels.source] else "huber")
 
 
 class StrategySpec(Strict):
@@ -347,7 +347,7 @@ class StrategySpec(Strict):
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        return catalogue.label_classes()[self.training.labels.source]
+        return plugins.label_classes()[self.training.labels.source]
 
     @property
     def plugins(self) -> dict[str, dict[str, str]]:

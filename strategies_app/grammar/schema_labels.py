@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, create_model, model_validator
 
-from strategies_app.grammar import catalogue
+from strategies_app.grammar import plugins
 from strategies_app.grammar.schema_types import Fraction, Horizon, Multiplier, Strict, ask_plugin, parameter_field
 from strategies_app.kinds import LabelKind
 
@@ -71,7 +71,7 @@ class PluginLabels(Strict):
 
     @property
     def kind(self) -> LabelKind:
-        return next(kind for kind in catalogue.added_labels() if kind.name == self.source)
+        return next(kind for kind in plugins.added_labels() if kind.name == self.source)
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -79,7 +79,7 @@ class PluginLabels(Strict):
 
     @model_validator(mode="after")
     def _plugin_agrees(self) -> PluginLabels:
-        ask_plugin(catalogue.LABELS, self.source, self.parameters)
+        ask_plugin(plugins.LABELS, self.source, self.parameters)
         return self
 
 
@@ -90,7 +90,7 @@ def _label_model(kind: LabelKind) -> Any:
 
 
 #: The models of the labels that other packages add, by source.
-PLUGIN_LABELS: dict[str, Any] = {kind.name: _label_model(kind) for kind in catalogue.added_labels()}
+PLUGIN_LABELS: dict[str, Any] = {kind.name: _label_model(kind) for kind in plugins.added_labels()}
 
 if TYPE_CHECKING:
     Labels = ZigzagLabels | ForwardReturnLabels | TripleBarrierLabels | ContextLabels | RegimeLabels | PluginLabels

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
-from strategies_app.grammar import catalogue, plugins, vocabulary
+from strategies_app.grammar import plugins, vocabulary
 from strategies_app.kinds import Parameter
 
 ID = r"^[A-Za-z][A-Za-z0-9_-]*$"
@@ -73,7 +73,7 @@ Day = Annotated[dt.date, BeforeValidator(_as_day)]
 
 def ask_plugin(group: str, name: str, parameters: dict[str, Any]) -> None:
     """A kind of another package may refuse parameters that are each within their bounds."""
-    added = catalogue.plugin(group, name)
+    added = plugins.plugin(group, name)
     if added is not None and (said := plugins.complaint(added, parameters)):
         raise ValueError(said)
 

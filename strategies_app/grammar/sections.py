@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from strategies_app.grammar import catalogue, vocabulary
+from strategies_app.grammar import plugins, vocabulary
 from strategies_app.grammar.schema_types import Name, Strict, Timeframe, ask_plugin, parameter_field
 from strategies_app.kinds import IndicatorKind
 
@@ -33,7 +33,7 @@ class Indicator(Strict):
 
     @property
     def kind(self) -> IndicatorKind:
-        return catalogue.indicator_kind(self.type)
+        return plugins.indicator_kind(self.type)
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -48,7 +48,7 @@ class Indicator(Strict):
 
     @model_validator(mode="after")
     def _plugin_agrees(self) -> Indicator:
-        ask_plugin(catalogue.INDICATORS, self.kind.name, self.parameters)
+        ask_plugin(plugins.INDICATORS, self.kind.name, self.parameters)
         return self
 
 
@@ -59,14 +59,14 @@ def _indicator_model(kind: IndicatorKind) -> Any:
 
 
 _INDICATOR_MODELS = {
-    name: _indicator_model(kind) for name, kind in catalogue.indicators().items() if name not in vocabulary.REPAINTING
+    name: _indicator_model(kind) for name, kind in plugins.indicators().items() if name not in vocabulary.REPAINTING
 }
 
 
 def _indicator_tag(value: Any) -> str | None:
     spelling = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
     try:
-        return catalogue.indicator_kind(spelling).name if isinstance(spelling, str) else None
+        return plugins.indicator_kind(spelling).name if isinstance(spelling, str) else None
     except KeyError:
         return None
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import AliasChoices, BaseModel, Tag, ValidationError
 
-from strategies_app.grammar import catalogue, plugins, vocabulary
+from strategies_app.grammar import plugins, vocabulary
 from strategies_app.grammar.schema import SYMBOL_WORDS, FuzzySet, Membership, Path, StrategySpec
 
 #: Where the place of an error is followed by the name of a variant (`macd`, `single`, …) that the text does not hold.
@@ -194,7 +194,7 @@ def _finding(kind: str, path: Path, detail: Any, data: Any) -> Finding:
             return Finding(path, f"missing key {context['discriminator']}")
         case "union_tag_invalid":
             key, tags = context["discriminator"].strip("'"), re.findall("'([^']*)'", context["expected_tags"])
-            group = catalogue.NETWORKS if path == ("model",) else catalogue.LABELS if path == ("training", "labels") else ""
+            group = plugins.NETWORKS if path == ("model",) else plugins.LABELS if path == ("training", "labels") else ""
             if (fault := plugins.fault_of(group, context["tag"])) is not None:
                 return Finding((*path, key), fault)
             return Finding((*path, key), f"unknown {key} {seen(value_at(data, (*path, key)))}{one_of(context['tag'], tags)}")

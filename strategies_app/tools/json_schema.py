@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from strategies_app.grammar import catalogue, schema, vocabulary
+from strategies_app.grammar import plugins, schema, vocabulary
 from strategies_app.grammar.schema import StrategySpec
 from strategies_app.tools.meanings import LABELS, SECTIONS
 
@@ -41,7 +41,7 @@ def _describe(made: Schema, parts: dict[str, Schema]) -> None:
                 part["properties"][key]["description"] = text
         if section in LABELS and "properties" in part:
             part["description"] = _without_marks(section.before).partition("\n")[0]
-    for name, kind in catalogue.indicators().items():
+    for name, kind in plugins.indicators().items():
         if name in parts:
             outputs = f" Outputs: {', '.join(kind.outputs)}." if len(kind.outputs) > 1 else ""
             parts[name]["description"] = f"{kind.formula}.{outputs}"
@@ -119,7 +119,7 @@ def _short_forms(made: Schema, parts: dict[str, Schema]) -> None:
 
 def _older_spellings(made: Schema, parts: dict[str, Schema]) -> None:
     """Aliases of parameters, and `training` inside the model: taken, and marked as older."""
-    for name, kind in catalogue.indicators().items():
+    for name, kind in plugins.indicators().items():
         for parameter in kind.parameters if name in parts else ():
             for alias in parameter.aliases:
                 part = parts[name]
@@ -138,7 +138,7 @@ def _outputs_fit(made: Schema, parts: dict[str, Schema]) -> None:
     decisions = parts["Decisions"]
     decisions["if"] = {"properties": {"output_format": {"const": "regression"}}, "required": ["output_format"]}
     decisions["then"] = {"required": ["cost_model"], "properties": {"cost_model": {"type": "object"}}}
-    numbers = [source for source, classes in catalogue.label_classes().items() if not classes]
+    numbers = [source for source, classes in plugins.label_classes().items() if not classes]
 
     def labelled(sources: list[str]) -> Schema:
         source = {"type": "object", "properties": {"source": {"enum": sources}}, "required": ["source"]}
@@ -146,12 +146,12 @@ def _outputs_fit(made: Schema, parts: dict[str, Schema]) -> None:
 
     parts["Training"]["allOf"] = [
         {"if": labelled(numbers), "then": {"properties": {"loss": {"enum": ["huber", "mse", None]}}}},
-        {"if": labelled([s for s in catalogue.label_classes() if s not in numbers]),
+        {"if": labelled([s for s in plugins.label_classes() if s not in numbers]),
          "then": {"properties": {"loss": {"enum": ["cross_entropy", "focal", None]}}}},
     ]  # fmt: skip
     output = {"type": "object", "properties": {"output_format": {"const": "regression"}}, "required": ["output_format"]}
     given = {"properties": {"training": labelled(numbers)}, "required": ["training"]}
-    classes = {"properties": {"training": labelled([s for s in catalogue.label_classes() if s not in numbers])}}
+    classes = {"properties": {"training": labelled([s for s in plugins.label_classes() if s not in numbers])}}
     made["allOf"] = [
         {"if": given, "then": {"required": ["decisions"], "properties": {"decisions": output}}},
         {"if": {**classes, "required": ["training"]},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, get_args
 
-from strategies_app.grammar import catalogue, plugins, schema, vocabulary
+from strategies_app.grammar import plugins, schema, vocabulary
 from strategies_app.kinds import Parameter
 
 HEADS = ("name", "also", "parameters", "gives", "from")
@@ -26,20 +26,20 @@ def _indicators() -> list[tuple[str, ...]]:
     return [
         (
             kind.name, ", ".join(kind.aliases), _parameters(kind.parameters), ", ".join(kind.outputs),
-            _origin(catalogue.INDICATORS, kind.name),
+            _origin(plugins.INDICATORS, kind.name),
         )
-        for kind in catalogue.indicators().values()
+        for kind in plugins.indicators().values()
         if kind.name not in vocabulary.REPAINTING
     ]  # fmt: skip
 
 
 def _labels() -> list[tuple[str, ...]]:
-    classes = catalogue.label_classes()
+    classes = plugins.label_classes()
     rows = []
     for model in get_args(get_args(schema.Labels)[0]):
         (source,) = get_args(model.model_fields["source"].annotation)
         gives = ", ".join(classes[source]) or "a number"
-        rows.append((source, "", _keys(model, "source"), gives, _origin(catalogue.LABELS, source)))
+        rows.append((source, "", _keys(model, "source"), gives, _origin(plugins.LABELS, source)))
     return rows
 
 
@@ -48,7 +48,7 @@ def _networks() -> list[tuple[str, ...]]:
     for model in get_args(schema.Model):
         keys = _keys(model.model_fields["architecture"].annotation)
         rows += [
-            (name, "", keys, "", _origin(catalogue.NETWORKS, name)) for name in get_args(model.model_fields["type"].annotation)
+            (name, "", keys, "", _origin(plugins.NETWORKS, name)) for name in get_args(model.model_fields["type"].annotation)
         ]
     return rows
 
@@ -68,4 +68,4 @@ def _parameters(parameters: Iterable[Parameter]) -> str:
 
 
 def _origin(group: str, name: str) -> str:
-    return catalogue.origin(group, name) or BUILT_IN
+    return plugins.origin(group, name) or BUILT_IN

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-from strategies_app.grammar import catalogue, vocabulary
+from strategies_app.grammar import plugins, vocabulary
 from strategies_app.kinds import IndicatorKind
 
 #: Kinds of indicators. Those that the reader itself takes are in the vocabulary.
@@ -98,9 +98,9 @@ def kind_of(spelling: object) -> IndicatorKind | None:
     if not isinstance(spelling, str):
         return None
     word = squeezed(spelling)
-    word = word if word in KINDS or word in catalogue.indicator_spellings(repainting=True) else word.removesuffix("indicator")
+    word = word if word in KINDS or word in plugins.indicator_spellings(repainting=True) else word.removesuffix("indicator")
     try:
-        return catalogue.indicator_kind(KINDS.get(word, word))
+        return plugins.indicator_kind(KINDS.get(word, word))
     except KeyError:
         return None
 

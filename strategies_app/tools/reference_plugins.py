@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 
-from strategies_app.grammar import plugin_checks, plugins
+from strategies_app.grammar import plugins
 from strategies_app.kinds import IndicatorKind, LabelKind, Parameter
 
 
@@ -30,7 +30,7 @@ def _blocks() -> Iterator[str]:
         yield f"- cannot be used: {fault.message}"
 
 
-def _facts(kind: plugin_checks.Kind) -> Iterator[tuple[str, str]]:
+def _facts(kind: plugins.Kind) -> Iterator[tuple[str, str]]:
     if isinstance(kind, IndicatorKind):
         yield from _indicator(kind)
     if isinstance(kind, LabelKind):

@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from strategies_app.grammar import catalogue, schema, vocabulary
+from strategies_app.grammar import plugins, schema, vocabulary
 from strategies_app.grammar.schema import StrategySpec
 from strategies_app.grammar.vocabulary import IndicatorKind, MembershipKind
 from strategies_app.tools.meanings import EXAMPLE
@@ -46,20 +46,20 @@ def snippets() -> tuple[Snippet, ...]:
 
 
 def _indicators() -> Iterator[Snippet]:
-    for kind in catalogue.indicators().values():
+    for kind in plugins.indicators().values():
         if kind.name in vocabulary.REPAINTING or not kind.available:
             continue
         parameters = {p.name: p.default for p in kind.parameters}
         identifier = _identifier(kind)
         yield Snippet(
-            "Indicators", kind.name, _from(catalogue.INDICATORS, kind.name, kind.formula), "indicators",
+            "Indicators", kind.name, _from(plugins.INDICATORS, kind.name, kind.formula), "indicators",
             (f"{identifier}: {_flow({'type': kind.name} | parameters)}",), identifier,
         )  # fmt: skip
 
 
 def _from(group: str, name: str, hint: str) -> str:
     """The hint, and the package that adds the kind if it is not built in."""
-    package = catalogue.origin(group, name)
+    package = plugins.origin(group, name)
     return "; ".join(part for part in (hint, f"from the package {package}" if package else "") if part)
 
 
@@ -99,7 +99,7 @@ def _inputs() -> Iterator[Snippet]:
 
 
 def _labels() -> Iterator[Snippet]:
-    for source, classes in catalogue.label_classes().items():
+    for source, classes in plugins.label_classes().items():
         whole = copy.deepcopy(EXAMPLE)
         whole["training"]["labels"] = {"source": source}
         spec = _available(whole)
@@ -107,7 +107,7 @@ def _labels() -> Iterator[Snippet]:
             continue
         values = spec.training.labels.model_dump(mode="json", exclude_none=True)
         lines = ("labels:", *(f"  {key}: {_scalar(value)}" for key, value in values.items()))
-        hint = _from(catalogue.LABELS, source, ", ".join(classes))
+        hint = _from(plugins.LABELS, source, ", ".join(classes))
         yield Snippet("Labels", source, hint, "training.labels", lines, replaces=True)
 
 
@@ -121,7 +121,7 @@ def _models() -> Iterator[Snippet]:
                 continue
             values = spec.model.architecture.model_dump(mode="json")
             lines = ("model:", f"  type: {kind}", "  architecture:", *(f"    {k}: {_scalar(v)}" for k, v in values.items()))
-            hint = _from(catalogue.NETWORKS, kind, (model.__doc__ or "").strip())
+            hint = _from(plugins.NETWORKS, kind, (model.__doc__ or "").strip())
             yield Snippet("Models", kind, hint, "model", lines, replaces=True)
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from strategies_app.grammar import catalogue, schema, vocabulary
+from strategies_app.grammar import plugins, schema, vocabulary
 from strategies_app.grammar.wording import dotted, one_of
 from strategies_app.kinds import IndicatorKind
 from strategies_app.tools.older_words import PARAMETERS, POINTS, kind_of, known_key, known_word, squeezed
@@ -69,7 +69,7 @@ def _indicator(given: str | None, entry: Node, made: Made, work: Work) -> None:
     kind = next(filter(None, (kind_of(word.value) for word in words)), None)
     if kind is None:
         seen = words[0].value if words else (given or "")
-        work.problems.append((path, f"unknown indicator '{seen}'{one_of(seen, catalogue.indicator_spellings())}"))
+        work.problems.append((path, f"unknown indicator '{seen}'{one_of(seen, plugins.indicator_spellings())}"))
         return
     named = next((value[k].value for k in _IDS if k in value and isinstance(value[k].value, str)), given)
     own = value["name"].value if "name" in value and kind_of(value["name"].value) is None else None

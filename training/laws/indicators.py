@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
-from strategies_app.grammar import catalogue
+from strategies_app.grammar import plugins
 from strategies_app.grammar.schema import AnyIndicator
 from strategies_app.grammar.vocabulary import REPAINTING
 from strategies_app.kinds import IndicatorKind
@@ -28,7 +28,7 @@ PLACES = (40, 97, 98, 99, 100, 163, 201, 202, 255, 289, 318)
 
 
 def laws(subject: Subject) -> list[Law]:
-    kind = catalogue.indicator_kind(subject.name)
+    kind = plugins.indicator_kind(subject.name)
     checks: dict[str, Callable[[Subject, dict[str, Any]], None]] = {
         "answers": _answers,
         "warm-up": _warm_up,
@@ -72,7 +72,7 @@ def _outputs(kind: IndicatorKind, parameters: dict[str, Any], columns: markets.C
 
 def _answers(subject: Subject, parameters: dict[str, Any]) -> None:
     """As many values as bars, however few; what is wrong with an answer is told by the product's own check of it."""
-    kind = catalogue.indicator_kind(subject.name)
+    kind = plugins.indicator_kind(subject.name)
     for count in (0, 1, 2, 3, 5, 8, 13, BARS):
         for output, array in _outputs(kind, parameters, markets.market(count, 1)).items():
             if array.shape != (count,):
@@ -80,7 +80,7 @@ def _answers(subject: Subject, parameters: dict[str, Any]) -> None:
 
 
 def _warm_up(subject: Subject, parameters: dict[str, Any]) -> None:
-    kind = catalogue.indicator_kind(subject.name)
+    kind = plugins.indicator_kind(subject.name)
     outputs = _outputs(kind, parameters, markets.market(BARS, 2))
     for (output, array), bars in zip(outputs.items(), _warm_ups(kind, parameters), strict=True):
         says = f"the {bars} bars that it says it needs first{written(parameters)}"
@@ -95,7 +95,7 @@ def _warm_up(subject: Subject, parameters: dict[str, Any]) -> None:
 
 
 def _causality(subject: Subject, parameters: dict[str, Any]) -> None:
-    kind = catalogue.indicator_kind(subject.name)
+    kind = plugins.indicator_kind(subject.name)
     columns = markets.market(BARS, 3)
     before, again = _outputs(kind, parameters, columns), _outputs(kind, parameters, columns)
     if any(first_difference(before[output], again[output]) is not None for output in kind.outputs):
@@ -124,7 +124,7 @@ def _causality(subject: Subject, parameters: dict[str, Any]) -> None:
 
 
 def _isolation(subject: Subject, parameters: dict[str, Any]) -> None:
-    kind = catalogue.indicator_kind(subject.name)
+    kind = plugins.indicator_kind(subject.name)
     own, same_length, longer = (markets.market(count, seed) for count, seed in ((BARS, 5), (BARS, 6), (BARS + 90, 7)))
     first, again = _outputs(kind, parameters, own), _outputs(kind, parameters, own)
     other = _outputs(kind, parameters, same_length)
@@ -170,7 +170,7 @@ def constants(kind: IndicatorKind, price: float, volume: float) -> list[float] |
 
 
 def _constant_price(subject: Subject, parameters: dict[str, Any]) -> None:
-    kind = catalogue.indicator_kind(subject.name)
+    kind = plugins.indicator_kind(subject.name)
     for price in (100.0, 1.1, 97.31, 1e5 / 3):
         expected = constants(kind, price, 7.0)
         if expected is None:
@@ -187,7 +187,7 @@ def _constant_price(subject: Subject, parameters: dict[str, Any]) -> None:
 
 def _memory(subject: Subject, parameters: dict[str, Any]) -> None:
     """A finite memory forgets where the bars began as soon as it has its window; a decaying one in the end."""
-    kind = catalogue.indicator_kind(subject.name)
+    kind = plugins.indicator_kind(subject.name)
     memory = kind.memory_with(parameters)
     if memory == "origin":
         return
@@ -209,7 +209,7 @@ def _memory(subject: Subject, parameters: dict[str, Any]) -> None:
 
 
 def _unit(subject: Subject, parameters: dict[str, Any]) -> None:
-    kind = catalogue.indicator_kind(subject.name)
+    kind = plugins.indicator_kind(subject.name)
     columns = markets.market(BARS, 9)
     once = _outputs(kind, parameters, columns)
     for factor in (0.001, 12345.0):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
-from strategies_app.grammar import catalogue
+from strategies_app.grammar import plugins
 from strategies_app.grammar.schema import Labels, PluginLabels, StrategySpec
 from strategies_app.kinds import Parameter
 from training.laws import markets, runs
@@ -21,7 +21,7 @@ _LABELS: TypeAdapter[Any] = TypeAdapter(Labels)
 
 
 def laws(subject: Subject) -> list[Law]:
-    classes = catalogue.label_classes()[subject.name]
+    classes = plugins.label_classes()[subject.name]
     checks: dict[str, Callable[[Subject, StrategySpec], None]] = {
         "answers": _answers, "label end": _end, "needed end": _needed, "isolation": _isolation,
     }  # fmt: skip
@@ -34,7 +34,7 @@ def laws(subject: Subject) -> list[Law]:
 
 def _specs(subject: Subject) -> list[StrategySpec]:
     """Strategies with this label, whose look-ahead and warm-up leave most of the bars with a label."""
-    regression = not catalogue.label_classes()[subject.name]
+    regression = not plugins.label_classes()[subject.name]
     specs = []
     for parameters in parameter_sets(_parameters(subject), lambda values: _valid(subject, values)):
         spec = runs.strategy(runs.Asked(label={"source": subject.name, **parameters}), regression=regression)

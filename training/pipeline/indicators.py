@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import talib
 
-from strategies_app.grammar import catalogue
+from strategies_app.grammar import plugins
 from training.core.plugin_code import indicator_arrays
 from training.pipeline import indicator_kernels, indicators_channels, indicators_volume
 from training.pipeline.indicator_inputs import (
@@ -145,7 +145,7 @@ def compute(kind: str, parameters: Mapping[str, Any], columns: Columns) -> dict[
 
     A series shorter than an output's warm-up gives NaN throughout. PluginFailed if another package's kind does not compute.
     """
-    row = catalogue.indicator_kind(kind)
-    added = catalogue.plugin(catalogue.INDICATORS, kind)
+    row = plugins.indicator_kind(kind)
+    added = plugins.plugin(plugins.INDICATORS, kind)
     arrays = COMPUTATIONS[kind](columns, parameters) if added is None else indicator_arrays(added, parameters, columns)
     return dict(zip(row.outputs, arrays, strict=True))

@@ -15,7 +15,7 @@ import pandas as pd
 import talib
 from numpy.typing import NDArray
 
-from strategies_app.grammar import catalogue
+from strategies_app.grammar import plugins
 from strategies_app.grammar.schema import (
     ContextLabels,
     ForwardReturnLabels,
@@ -194,7 +194,7 @@ def compute_labels(spec: StrategySpec, columns: Columns) -> LabelColumn:
     """Labels of one symbol's base bars (columns without NaN). PluginFailed if another package's label does not compute."""
     labels = spec.training.labels
     if isinstance(labels, PluginLabels):
-        added = catalogue.plugin(catalogue.LABELS, labels.source)
+        added = plugins.plugin(plugins.LABELS, labels.source)
         assert added is not None
         return LabelColumn(*label_arrays(added, labels.parameters, columns))
     return LABELS[labels.source](columns, labels)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from strategies_app.grammar.catalogue import indicator_kind
+from strategies_app.grammar.plugins import indicator_kind
 from training.results.figures import CLASS_COLOURS, CLASS_SHAPES
 
 Figure = dict[str, Any]

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from strategies_app.grammar import catalogue
+from strategies_app.grammar import plugins
 from strategies_app.grammar.schema import Mlp, PluginModel, StrategySpec
 from training.core.values import Refusal
 from training.trainer.plugin_network import PluginNetwork, built, widened
@@ -96,7 +96,7 @@ def build_network(
         if isinstance(model, Mlp):
             return _mlp(model, normalization, feature_count, class_count)
         if isinstance(model, PluginModel):
-            plugin = catalogue.plugin(catalogue.NETWORKS, model.type)
+            plugin = plugins.plugin(plugins.NETWORKS, model.type)
             assert plugin is not None
             return built(plugin, model.parameters, normalization, feature_count, class_count)
         wanted = model.architecture
