@@ -32,35 +32,33 @@ from strategies_app.grammar.schema_labels import (
     TripleBarrierLabels,
     ZigzagLabels,
 )
-from strategies_app.grammar.schema_types import (
+from strategies_app.grammar.sections import (
     ID,
     MOST_OF_SYMBOL,
     SYMBOL,
     SYMBOL_WORDS,
+    AnyIndicator,
     Day,
     Fraction,
     FreeText,
+    FuzzyInput,
+    FuzzySet,
     Horizon,
     Id,
+    Indicator,
+    InputTransform,
+    Membership,
     Multiplier,
     Name,
+    NetworkInput,
+    Point,
+    RawInput,
     Strict,
     Symbol,
     Timeframe,
     ask_plugin,
     is_symbol,
     parameter_field,
-)
-from strategies_app.grammar.sections import (
-    AnyIndicator,
-    FuzzyInput,
-    FuzzySet,
-    Indicator,
-    InputTransform,
-    Membership,
-    NetworkInput,
-    Point,
-    RawInput,
 )
 from strategies_app.kinds import NetworkKind
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from strategies_app.grammar import vocabulary
-from strategies_app.grammar.schema_types import Day, Strict, Symbol, Timeframe
+from strategies_app.grammar.sections import Day, Strict, Symbol, Timeframe
 
 
 class SingleSymbol(Strict):

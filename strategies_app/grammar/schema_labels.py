@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, create_model, model_validator
 
 from strategies_app.grammar import plugins
-from strategies_app.grammar.schema_types import Fraction, Horizon, Multiplier, Strict, ask_plugin, parameter_field
+from strategies_app.grammar.sections import Fraction, Horizon, Multiplier, Strict, ask_plugin, parameter_field
 from strategies_app.kinds import LabelKind
 
 
