@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
-from strategies_app.grammar.schema_data import names_in
+from strategies_app.grammar.schema import names_in
 from strategies_app.models import StrategyVersion
 from training.results.verdict import summary_of
 

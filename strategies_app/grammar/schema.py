@@ -6,32 +6,15 @@ parameters, in `vocabulary`) and nowhere else. Checks that need two sections at 
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 import operator
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, create_model, field_validator, model_validator
 
-from strategies_app.grammar import plugins
-from strategies_app.grammar.schema_data import (
-    DateRange,
-    SeveralSymbols,
-    SeveralTimeframes,
-    SingleSymbol,
-    SingleTimeframe,
-    TrainingData,
-    highest_frequency,
-)
-from strategies_app.grammar.schema_labels import (
-    PLUGIN_LABELS,
-    ContextLabels,
-    ForwardReturnLabels,
-    Labels,
-    PluginLabels,
-    RegimeLabels,
-    TripleBarrierLabels,
-    ZigzagLabels,
-)
+from strategies_app.grammar import plugins, vocabulary
 from strategies_app.grammar.sections import (
     ID,
     MOST_OF_SYMBOL,
@@ -60,7 +43,112 @@ from strategies_app.grammar.sections import (
     is_symbol,
     parameter_field,
 )
-from strategies_app.kinds import NetworkKind
+from strategies_app.kinds import LabelKind, NetworkKind
+
+
+class SingleSymbol(Strict):
+    mode: Literal["single"]
+    symbol: Symbol
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.symbol,)
+
+
+class SeveralSymbols(Strict):
+    mode: Literal["multi_symbol"]
+    symbols: list[Symbol] = Field(min_length=1, max_length=10_000, alias="list")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.symbols)
+
+    @field_validator("symbols")
+    @classmethod
+    def _different(cls, value: list[str]) -> list[str]:
+        return _all_different(value, "symbol")
+
+
+class SingleTimeframe(Strict):
+    mode: Literal["single"]
+    timeframe: Timeframe
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.timeframe,)
+
+
+class SeveralTimeframes(Strict):
+    mode: Literal["multi_timeframe"]
+    timeframes: list[Timeframe] = Field(min_length=1, max_length=9, alias="list")
+    base_timeframe: Timeframe | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.timeframes)
+
+    @field_validator("timeframes")
+    @classmethod
+    def _different(cls, value: list[str]) -> list[str]:
+        return _all_different(value, "timeframe")
+
+    @model_validator(mode="after")
+    def _base_is_highest(self) -> SeveralTimeframes:
+        highest = highest_frequency(self.timeframes)
+        if self.base_timeframe not in (None, highest):
+            raise ValueError(f"base_timeframe is '{self.base_timeframe}', wanted the highest frequency of the list, '{highest}'")
+        return self
+
+
+def _all_different(values: list[str], noun: str) -> list[str]:
+    for value in values:
+        if values.count(value) > 1:
+            raise ValueError(f"{noun} '{value}' is listed twice")
+    return values
+
+
+def highest_frequency(timeframes: list[str] | tuple[str, ...]) -> str:
+    return min(timeframes, key=lambda t: vocabulary.TIMEFRAMES[t])
+
+
+class DateRange(Strict):
+    start: Day
+    end: Day
+
+
+class TrainingData(Strict):
+    symbols: Annotated[SingleSymbol | SeveralSymbols, Field(discriminator="mode")]
+    timeframes: Annotated[SingleTimeframe | SeveralTimeframes, Field(discriminator="mode")]
+    history_required: Annotated[int, Field(ge=50, le=1_000_000)] = 200
+    start_date: Day | None = None
+    end_date: Day | None = None
+    date_range: DateRange | None = None
+
+    @model_validator(mode="after")
+    def _dates_in_order(self) -> TrainingData:
+        if self.date_range is not None and (self.start_date or self.end_date):
+            raise ValueError("dates are given twice, by date_range and by start_date or end_date")
+        if self.start is not None and self.end is not None and self.start > self.end:
+            raise ValueError(f"the start {self.start} is after the end {self.end}")
+        return self
+
+    @property
+    def start(self) -> dt.date | None:
+        return self.date_range.start if self.date_range else self.start_date
+
+    @property
+    def end(self) -> dt.date | None:
+        return self.date_range.end if self.date_range else self.end_date
+
+    @property
+    def base_timeframe(self) -> str:
+        return highest_frequency(self.timeframes.names)
+
+
+def names_in(section: Mapping[str, Any], one: str) -> list[str]:
+    """The symbols or timeframes of a plain strategy, whether it has one or a list of them."""
+    return list(section["list"]) if "list" in section else [section[one]]
+
 
 __all__ = [
     "ID",
@@ -399,3 +487,91 @@ def feature_names(spec: StrategySpec) -> list[str]:
                 names += [f"{timeframe}_{entry.fuzzy_set}_{m}" for m in spec.fuzzy_sets[entry.fuzzy_set].memberships]
     lags = range(1, spec.model.features.lookback_periods + 1)
     return names + [f"{name}_lag{k}" for k in lags for name in names]
+
+
+class ZigzagLabels(Strict):
+    source: Literal["zigzag"]
+    zigzag_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.02
+    label_lookahead: Horizon = 20
+    min_swing_length: Annotated[int, Field(ge=1, le=10_000)] = 3
+    mode: Literal["window", "segments"] = "window"
+
+
+class ForwardReturnLabels(Strict):
+    source: Literal["forward_return"]
+    horizon: Horizon = 20
+
+
+class TripleBarrierLabels(Strict):
+    source: Literal["triple_barrier"]
+    pt_multiplier: Multiplier = 2.0
+    sl_multiplier: Multiplier = 1.5
+    max_holding_period: Horizon = 50
+    vol_span: Annotated[int, Field(ge=2, le=10_000)] = 50
+    vol_method: Literal["atr", "close"] = "atr"
+    cusum_threshold: Annotated[float, Field(gt=0, le=1)] | None = None
+    cusum_multiplier: Multiplier = 0.5
+    compute_weights: bool = False
+
+
+class ContextLabels(Strict):
+    source: Literal["context"]
+    horizon: Horizon = 5
+    bullish_threshold: Annotated[float, Field(gt=-1, lt=10)] = 0.005
+    bearish_threshold: Annotated[float, Field(gt=-1, lt=10)] = -0.005
+
+    @model_validator(mode="after")
+    def _thresholds_in_order(self) -> ContextLabels:
+        if self.bearish_threshold >= self.bullish_threshold:
+            raise ValueError(
+                f"bearish_threshold is {self.bearish_threshold:g} and bullish_threshold {self.bullish_threshold:g}, "
+                "wanted bearish < bullish"
+            )
+        return self
+
+
+class RegimeLabels(Strict):
+    source: Literal["regime"]
+    macro_atr_mult: Multiplier = 3.0
+    micro_atr_mult: Multiplier = 1.0
+    atr_period: Annotated[int, Field(ge=1, le=500)] = 14
+    vol_lookback: Annotated[int, Field(ge=2, le=10_000)] = 120
+    vol_crisis_threshold: Multiplier = 2.0
+    progression_tolerance: Fraction = 0.5
+
+
+class PluginLabels(Strict):
+    """A label of another package; its further fields are the kind's parameters."""
+
+    source: str
+
+    @property
+    def kind(self) -> LabelKind:
+        return next(kind for kind in plugins.added_labels() if kind.name == self.source)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        return {p.name: getattr(self, p.name) for p in self.kind.parameters}
+
+    @model_validator(mode="after")
+    def _plugin_agrees(self) -> PluginLabels:
+        ask_plugin(plugins.LABELS, self.source, self.parameters)
+        return self
+
+
+def _label_model(kind: LabelKind) -> Any:
+    fields: dict[str, Any] = {"source": (Literal[(kind.name,)], ...)}
+    fields |= {p.name: parameter_field(p) for p in kind.parameters}
+    return create_model(kind.name, __base__=PluginLabels, __doc__=kind.formula, **fields)
+
+
+#: The models of the labels that other packages add, by source.
+PLUGIN_LABELS: dict[str, Any] = {kind.name: _label_model(kind) for kind in plugins.added_labels()}
+
+if TYPE_CHECKING:
+    Labels = ZigzagLabels | ForwardReturnLabels | TripleBarrierLabels | ContextLabels | RegimeLabels | PluginLabels
+else:
+    _BUILT_IN_LABELS = (ZigzagLabels, ForwardReturnLabels, TripleBarrierLabels, ContextLabels, RegimeLabels)
+    Labels = Annotated[
+        functools.reduce(operator.or_, [*_BUILT_IN_LABELS, *PLUGIN_LABELS.values()]), Field(discriminator="source")
+    ]

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
-from strategies_app.grammar.schema_data import names_in
+from strategies_app.grammar.schema import names_in
 from strategies_app.grammar.vocabulary import TIMEFRAMES
 from training.models import BarSeries, EpochMetric, Operation, Status
 
