@@ -11,8 +11,8 @@ import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
+from strategies_app.grammar.reader import BadList, read_symbols, symbols_in
 from strategies_app.grammar.schema import StrategySpec
-from strategies_app.grammar.symbol_lists import BadList, read_symbols, symbols_in
 from tests.api_examples import Examples, register_worker, send
 from tests.pipeline_examples import strategy
 from tests.quick_work import asking

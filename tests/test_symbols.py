@@ -9,8 +9,7 @@ import pytest
 from django.conf import settings
 from django.urls import resolve, reverse
 
-from strategies_app.grammar.reader import read_strategy
-from strategies_app.grammar.symbol_lists import BadList, symbols_in
+from strategies_app.grammar.reader import BadList, read_strategy, symbols_in
 from tests.api_examples import TEXT, Examples, register_worker, send
 from tests.homes import made_home
 from training.bars.series import check_store, store_frame

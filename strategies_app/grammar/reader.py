@@ -5,19 +5,20 @@ Either the whole strategy is right, or a `StrategyError` tells everything that i
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from pathlib import Path as FilePath
 from typing import Any
 
 from pydantic import ValidationError
 
-from strategies_app.grammar.overrides import option_of, overridden
 from strategies_app.grammar.references import reference_findings, warnings_of
-from strategies_app.grammar.schema import Path, StrategySpec
-from strategies_app.grammar.wording import MAX_FINDINGS, Finding, dotted, schema_findings, seen
+from strategies_app.grammar.schema import SYMBOL_WORDS, Path, StrategySpec, highest_frequency, is_symbol
+from strategies_app.grammar.wording import MAX_FINDINGS, Finding, dotted, schema_findings, seen, value_at
 from strategies_app.grammar.yaml_text import MAX_SIZE, Document, Place, UnreadableText, read_document, text_of, too_large
 
 __all__ = ["Problem", "StrategyError", "read_strategy", "read_strategy_file", "read_text", "warnings_of"]
@@ -191,3 +192,114 @@ def _in_order(problems: list[Problem]) -> list[Problem]:
     if len(ordered) <= MAX_PROBLEMS:
         return ordered
     return [*ordered[:MAX_PROBLEMS], Problem("", None, None, "and more problems than these")]
+
+
+#: Where a problem stands and which option may have brought it in.
+_OPTION_OF = {
+    ("training_data", "symbols"): "--symbols",
+    ("training_data", "timeframes"): "--timeframes",
+    ("training_data", "start_date"): "--start",
+    ("training_data", "end_date"): "--end",
+    ("training", "data_split"): "--validation-split",
+    ("nn_inputs",): "--timeframes",
+}
+
+
+def overridden(spec: StrategySpec, data: dict[str, Any], given: dict[str, Any]) -> tuple[dict[str, Any], list[Finding]]:
+    """A copy of `data` (which made `spec`) with the values of the `given` options, and what cannot be done."""
+    data, findings = copy.deepcopy(data), []
+    section = data["training_data"]
+    if (symbols := given.get("--symbols")) is not None:
+        section["symbols"] = (
+            {"mode": "single", "symbol": symbols[0]} if len(symbols) == 1 else {"mode": "multi_symbol", "list": symbols}
+        )
+    if (timeframes := given.get("--timeframes")) is not None:
+        section["timeframes"] = _timeframes(timeframes, value_at(section, ("timeframes", "base_timeframe")))
+    if "--start" in given or "--end" in given:
+        section.pop("date_range", None)
+        dates = {
+            "start_date": given.get("--start", spec.training_data.start),
+            "end_date": given.get("--end", spec.training_data.end),
+        }
+        section.update({key: day for key, day in dates.items() if day is not None})
+    if (share := given.get("--validation-split")) is not None:
+        split = spec.training.data_split
+        rest = round(1 - share - split.test, 12)  # 1 − 0.2 − 0.15 is 0.6500000000000001
+        if not share > 0 or not rest > 0:
+            wanted = f"above 0 and, with the test split's {split.test:g}, below 1"
+            findings.append(Finding(("training", "data_split"), f"seen {share:g}, wanted {wanted}"))
+        data["training"]["data_split"] = {"train": rest, "validation": share, "test": split.test, "embargo": split.embargo}
+    return data, findings
+
+
+def _timeframes(timeframes: list[str], base: str | None) -> dict[str, Any]:
+    if len(timeframes) == 1:
+        return {"mode": "single", "timeframe": timeframes[0]}
+    section: dict[str, Any] = {"mode": "multi_timeframe", "list": timeframes}
+    try:
+        still_right = base == highest_frequency(timeframes)
+    except (KeyError, ValueError):  # an unknown timeframe, or none: the schema says so
+        still_right = False
+    return section | {"base_timeframe": base} if still_right else section
+
+
+def option_of(finding: Finding, given: dict[str, Any]) -> tuple[str, None, None, str]:
+    """Path, line, column and message of a problem that an option brought in: the option is its path."""
+    option = next((o for path, o in _OPTION_OF.items() if finding.path[: len(path)] == path and o in given), None)
+    if option is None and finding.path == ("training_data",):
+        option = next((o for o in ("--start", "--end") if o in given), None)
+    says_it_all = option is not None and finding.path[:1] != ("nn_inputs",)
+    message = finding.message if says_it_all else f"{dotted(finding.path)}: {finding.message}"
+    return option or ", ".join(given), None, None, message
+
+
+#: A longer text is no list of symbols.
+MAX_SIZE = 1_000_000
+_SHOWN = 5
+
+
+class BadList(Exception):
+    """A text is no list of symbols: what was seen, where, and what was wanted, in one sentence."""
+
+
+def read_symbols(path: str | Path) -> list[str]:
+    """The symbols in a file; BadList if it cannot be read or is no list."""
+    path = Path(path)
+    try:
+        if not path.is_file():  # a pipe or a device might never end
+            raise BadList(f"{path} {'is not a file' if path.exists() else 'does not exist'}, wanted a list of symbols")
+        with path.open("rb") as file:
+            content = file.read(MAX_SIZE + 1)
+    except (OSError, ValueError) as error:
+        raise BadList(f"{path} cannot be read: {error.strerror if isinstance(error, OSError) else error}") from None
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise BadList(f"{path} is not a text in UTF-8, wanted a list of symbols") from None
+    return symbols_in(text, str(path))
+
+
+def symbols_in(text: str, label: str) -> list[str]:
+    """The symbols in a text, which the sentences of a BadList call `label`."""
+    if len(text) > MAX_SIZE:
+        raise BadList(f"{label} has more than {MAX_SIZE:,} characters, wanted a list of symbols")
+    found: dict[str, list[int]] = {}
+    for line, name in _names(text):
+        if not is_symbol(name):
+            wanted = f"{SYMBOL_WORDS}; one a line or with commas, # before a comment"
+            raise BadList(f"{label}, line {line}: '{name[:40]}' is no symbol, wanted {wanted}")
+        found.setdefault(name, []).append(line)
+    if not found:
+        raise BadList(f"{label} holds no symbol, wanted one a line or with commas, # before a comment")
+    again = [f"{name} (lines {' and '.join(map(str, lines[:2]))})" for name, lines in found.items() if len(lines) > 1]
+    if again:
+        more = f" and {len(again) - _SHOWN} more" if len(again) > _SHOWN else ""
+        raise BadList(f"{label} holds {', '.join(again[:_SHOWN])}{more} more than once, wanted each symbol once")
+    return list(found)
+
+
+def _names(text: str) -> Iterator[tuple[int, str]]:
+    for number, line in enumerate(text.splitlines(), 1):
+        for part in line.partition("#")[0].split(","):
+            if part.strip():
+                yield number, part.strip()

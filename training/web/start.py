@@ -12,9 +12,8 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 
-from strategies_app.grammar.reader import StrategyError, read_strategy
+from strategies_app.grammar.reader import BadList, StrategyError, read_strategy, symbols_in
 from strategies_app.grammar.schema import DataSplit, StrategySpec, TrainingData
-from strategies_app.grammar.symbol_lists import BadList, symbols_in
 from strategies_app.grammar.vocabulary import TIMEFRAMES
 from strategies_app.samples import samples
 from strategies_app.stored import FoundStrategy, UnknownStrategy

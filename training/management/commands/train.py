@@ -105,7 +105,7 @@ def _names(text: str) -> list[str]:
 
 def _symbols(text: str) -> list[str]:
     """Names, or with @ before it the file that holds them."""
-    from strategies_app.grammar.symbol_lists import BadList, read_symbols
+    from strategies_app.grammar.reader import BadList, read_symbols
 
     if not text.startswith("@"):
         return _names(text)
