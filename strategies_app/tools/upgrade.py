@@ -20,8 +20,7 @@ from strategies_app.grammar.wording import dotted, one_of, seen
 from strategies_app.grammar.yaml_text import Document, Place, UnreadableText, read_document
 from strategies_app.kinds import IndicatorKind
 from strategies_app.tools.older_words import PARAMETERS, POINTS, kind_of, known_key, known_timeframe, known_word, squeezed
-from strategies_app.tools.yaml_comments import Comments, comments_of
-from strategies_app.tools.yaml_writer import Node, node_of, written
+from strategies_app.tools.yaml_writer import Comments, Node, comments_of, node_of, written
 
 #: Sections that were called otherwise, or stood where another section begins.
 _SECTIONS = {"data": "training_data", "market": "training_data", "network": "model", "neuralnetwork": "model",
