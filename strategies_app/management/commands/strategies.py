@@ -89,7 +89,7 @@ class Command(ToolActions):
             self.stdout.write(f"{number:4d}  {name}")
 
     def _vocabulary(self, options: dict[str, Any]) -> None:
-        from strategies_app.tools.listing import HEADS, faults, vocabulary_rows
+        from strategies_app.tools.reference import HEADS, faults, vocabulary_rows
 
         for title, rows in vocabulary_rows().items():
             self.stdout.write(f"{title}\n")
