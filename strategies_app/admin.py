@@ -16,10 +16,10 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from strategies_app.differences import difference_lines
 from strategies_app.forms import StrategyTextForm
 from strategies_app.models import Strategy, StrategyInUse, StrategyVersion
 from strategies_app.signals import strategy_deleted, strategy_saved
+from strategies_app.stored import difference_lines
 
 VERSIONS_SHOWN = 100
 

@@ -7,9 +7,9 @@ from typing import Any
 from django import forms
 from django.core.exceptions import ValidationError
 
-from strategies_app.differences import DifferenceLine, difference_lines
 from strategies_app.grammar.reader import StrategyError, read_strategy
 from strategies_app.models import NewerVersion, Strategy, StrategyVersion
+from strategies_app.stored import DifferenceLine, difference_lines
 
 #: Names under which no strategy could be looked at.
 RESERVED_NAMES = frozenset({"new"})

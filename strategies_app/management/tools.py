@@ -74,7 +74,7 @@ class ToolActions(BaseCommand):
 
     def _diff(self, options: dict[str, Any]) -> None:
         """Exit code as that of `diff`: 0 the same, 1 different, 2 not to be compared."""
-        from strategies_app.differences import difference_lines
+        from strategies_app.stored import difference_lines
         from strategies_app.tools.comparison import compare
 
         found = [self._found(options["before"]), self._found(options["after"])]
