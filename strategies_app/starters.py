@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from strategies_app.grammar.schema import StrategySpec
 from strategies_app.grammar.vocabulary import nearest
-from strategies_app.samples import Sample
-from strategies_app.stored import glance
+from strategies_app.stored import Glance, glance
 
-FOLDER = Path(__file__).resolve().parent / "ideas"
+IDEAS = Path(__file__).resolve().parent / "ideas"
 #: The one taken when none is chosen.
 FIRST = "mean_reversion"
 
@@ -23,7 +23,7 @@ class UnknownIdea(LookupError):
 @functools.cache
 def ideas() -> dict[str, Sample]:
     """By name, the usual first one before the others."""
-    texts = [path.read_text(encoding="utf-8") for path in FOLDER.glob("*.yaml")]
+    texts = [path.read_text(encoding="utf-8") for path in IDEAS.glob("*.yaml")]
     found = sorted((Sample(text, glance(text)) for text in texts), key=lambda idea: (idea.name != FIRST, idea.name))
     return {idea.name: idea for idea in found}
 
@@ -47,3 +47,27 @@ def _quoted(name: str) -> str:
     from strategies_app.grammar.yaml_text import plain_value
 
     return name if plain_value(name) == name else f'"{name}"'
+
+
+SAMPLES = Path(__file__).resolve().parent / "samples"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A sample's text, and what it tells of itself; its description says what it teaches."""
+
+    text: str
+    glance: Glance
+
+    @property
+    def name(self) -> str:
+        return self.glance.name
+
+
+@functools.cache
+def samples() -> dict[str, Sample]:
+    """By name, the plainest first."""
+    texts = [path.read_text(encoding="utf-8") for path in SAMPLES.glob("*.yaml")]
+    found = [Sample(text, glance(text)) for text in texts]
+    found.sort(key=lambda sample: (len(sample.text.splitlines()), sample.name))
+    return {sample.name: sample for sample in found}

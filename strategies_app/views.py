@@ -19,9 +19,8 @@ from strategies_app.grammar.reader import StrategyError, read_strategy, warnings
 from strategies_app.grammar.schema import feature_names
 from strategies_app.grammar.yaml_text import MAX_SIZE
 from strategies_app.models import Strategy, StrategyVersion
-from strategies_app.samples import samples
 from strategies_app.signals import strategy_saved
-from strategies_app.starters import ideas
+from strategies_app.starters import ideas, samples
 from strategies_app.tools.snippets import snippets
 
 MAY_SEE, MAY_WRITE = "strategies_app.view_strategy", "strategies_app.add_strategyversion"

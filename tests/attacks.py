@@ -17,8 +17,7 @@ from django.apps import apps
 from django.db.models import Model
 from django.urls import NoReverseMatch, URLPattern, URLResolver, get_resolver, reverse
 
-from strategies_app.samples import samples
-from strategies_app.starters import ideas
+from strategies_app.starters import ideas, samples
 from tests.api_examples import TEXT, Examples
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND")

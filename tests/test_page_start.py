@@ -15,7 +15,7 @@ from django.urls import reverse
 from django.utils.html import escape
 
 from strategies_app.models import Strategy, StrategyVersion
-from strategies_app.samples import samples
+from strategies_app.starters import samples
 from tests import admin_rows
 from tests.api_examples import TEXT, Examples, register_worker, send
 from tests.quick_work import asking, work, worked

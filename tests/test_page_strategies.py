@@ -9,7 +9,7 @@ from django.test import Client
 from django.urls import reverse
 
 from strategies_app.models import Strategy, StrategyVersion
-from strategies_app.samples import samples
+from strategies_app.starters import samples
 from tests import admin_rows
 from tests.api_examples import TEXT, Examples, start
 from tests.homes import STRATEGY

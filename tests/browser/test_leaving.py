@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import expect
 
-from strategies_app.samples import samples
+from strategies_app.starters import samples
 from tests.browser.conftest import Site
 from tests.homes import until
 

@@ -9,7 +9,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from strategies_app.samples import samples
+from strategies_app.starters import samples
 from tests.browser.conftest import Site
 from tests.homes import STRATEGY
 

@@ -13,7 +13,7 @@ from strategies_app.grammar.reader import StrategyError, read_strategy
 from strategies_app.grammar.schema import StrategySpec
 from strategies_app.grammar.vocabulary import TIMEFRAMES
 from strategies_app.models import Strategy
-from strategies_app.samples import samples
+from strategies_app.starters import samples
 from strategies_app.stored import FoundStrategy, UnknownStrategy, stored_strategy
 from training.jobs.requests import recorded_rows
 from training.models import BarSeries

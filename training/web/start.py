@@ -15,7 +15,7 @@ from django.shortcuts import redirect, render
 from strategies_app.grammar.reader import BadList, StrategyError, read_strategy, symbols_in
 from strategies_app.grammar.schema import DataSplit, StrategySpec, TrainingData
 from strategies_app.grammar.vocabulary import TIMEFRAMES
-from strategies_app.samples import samples
+from strategies_app.starters import samples
 from strategies_app.stored import FoundStrategy, UnknownStrategy
 from training.core.findings import findings_in
 from training.core.values import Refusal

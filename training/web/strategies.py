@@ -15,7 +15,7 @@ from django.shortcuts import get_object_or_404, render
 from strategies_app.grammar.reader import StrategyError, read_strategy, warnings_of
 from strategies_app.grammar.schema import StrategySpec
 from strategies_app.models import Strategy, StrategyVersion
-from strategies_app.samples import samples
+from strategies_app.starters import samples
 from strategies_app.stored import difference_lines, glance
 from training.models import BarSeries, Operation, TrainedModel
 from training.web.page import page
