@@ -10,7 +10,6 @@ import datetime as dt
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -254,7 +253,7 @@ def option_of(finding: Finding, given: dict[str, Any]) -> tuple[str, None, None,
 
 
 #: A longer text is no list of symbols.
-MAX_SIZE = 1_000_000
+MAX_LIST_SIZE = 1_000_000
 _SHOWN = 5
 
 
@@ -262,14 +261,14 @@ class BadList(Exception):
     """A text is no list of symbols: what was seen, where, and what was wanted, in one sentence."""
 
 
-def read_symbols(path: str | Path) -> list[str]:
+def read_symbols(path: str | FilePath) -> list[str]:
     """The symbols in a file; BadList if it cannot be read or is no list."""
-    path = Path(path)
+    path = FilePath(path)
     try:
         if not path.is_file():  # a pipe or a device might never end
             raise BadList(f"{path} {'is not a file' if path.exists() else 'does not exist'}, wanted a list of symbols")
         with path.open("rb") as file:
-            content = file.read(MAX_SIZE + 1)
+            content = file.read(MAX_LIST_SIZE + 1)
     except (OSError, ValueError) as error:
         raise BadList(f"{path} cannot be read: {error.strerror if isinstance(error, OSError) else error}") from None
     try:
@@ -281,8 +280,8 @@ def read_symbols(path: str | Path) -> list[str]:
 
 def symbols_in(text: str, label: str) -> list[str]:
     """The symbols in a text, which the sentences of a BadList call `label`."""
-    if len(text) > MAX_SIZE:
-        raise BadList(f"{label} has more than {MAX_SIZE:,} characters, wanted a list of symbols")
+    if len(text) > MAX_LIST_SIZE:
+        raise BadList(f"{label} has more than {MAX_LIST_SIZE:,} characters, wanted a list of symbols")
     found: dict[str, list[int]] = {}
     for line, name in _names(text):
         if not is_symbol(name):

@@ -18,7 +18,6 @@ from pydantic.fields import FieldInfo
 
 from strategies_app.grammar import plugins, schema, vocabulary
 from strategies_app.grammar.schema import StrategySpec, feature_names
-from strategies_app.grammar.vocabulary import IndicatorKind, Parameter
 from strategies_app.grammar.yaml_text import MAX_SIZE
 from strategies_app.kinds import IndicatorKind, LabelKind, Parameter
 from strategies_app.tools.meanings import (
@@ -89,11 +88,6 @@ _LABELS_HEAD = """\
 after the row's own, and from close prices unless said otherwise. A row whose look-ahead does not lie wholly inside the dates
 has no label: it is dropped and counted, never called HOLD. When one class has more than 95 % of the training rows, the run
 says so."""
-
-
-if __name__ == "__main__":
-    sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
-    sys.stdout.write(reference_markdown())
 
 
 def section_blocks(section: Section, level: str = "###") -> Iterator[str]:
@@ -432,10 +426,6 @@ def _table(rows: Iterable[tuple[str, ...]]) -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
-if __name__ == "__main__":
-    sys.stdout.write(plugin_markdown())
-
-
 HEADS = ("name", "also", "parameters", "gives", "from")
 BUILT_IN = "built in"
 
@@ -497,3 +487,8 @@ def _parameters(parameters: Iterable[Parameter]) -> str:
 
 def _origin(group: str, name: str) -> str:
     return plugins.origin(group, name) or BUILT_IN
+
+
+if __name__ == "__main__":
+    sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
+    sys.stdout.write(plugin_markdown() if sys.argv[1:] == ["plugins"] else reference_markdown())

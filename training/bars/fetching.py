@@ -22,8 +22,8 @@ from training.core.processes import undisturbed
 from training.jobs import homes
 from training.jobs.fetch_state import Fetch
 from training.models import BarSeries
-from training.pipeline.bars import empty_frame, locked, merge_bars, read_bars, series_path, write_bars
-from training.pipeline.frames import bar_times
+from training.pipeline.bars import locked, merge_bars, read_bars, series_path, write_bars
+from training.pipeline.frames import bar_times, empty_frame
 from training.pipeline.spacing import wrong_timeframe
 from training.sources.source import Source, SourceError, Unavailable
 from training.store.coverage import DAY, day_of
