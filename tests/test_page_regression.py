@@ -17,7 +17,7 @@ from django.urls import reverse
 from tests.api_examples import Examples, send
 from tests.result_examples import completed, text_of, text_of_returns, trained
 from tests.test_quick import asking, worked  # noqa: F401 - a fixture
-from training.core.signals import SIGNALS, signals_of_returns
+from training.core.values import SIGNALS, signals_of_returns
 from training.models import EpochMetric, Operation, Status
 from training.web.predictions import kept_predictions
 from training.workers import importance, plan

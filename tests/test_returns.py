@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.core.signals import SIGNALS, signals_of_returns
-from training.core.values import independent_rows
+from training.core.values import SIGNALS, independent_rows, signals_of_returns
 from training.trainer import returns
 
 PAIRS = st.lists(st.tuples(st.integers(-9, 9), st.integers(-9, 9)), min_size=1, max_size=40)

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from strategies_app.grammar.schema import StrategySpec, feature_names
-from training.core.signals import SIGNALS, signals_of, signals_of_returns
+from training.core.values import SIGNALS, signals_of, signals_of_returns
 from training.pipeline.arguments import require
 from training.pipeline.dataset import build_features
 from training.pipeline.gate import admit_frames

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.core.signals import SIGNALS, signals_of_returns
+from training.core.values import SIGNALS, signals_of_returns
 
 Floats = NDArray[np.float64]
 #: What a prediction of returns is measured by, in the order in which it is shown.

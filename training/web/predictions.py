@@ -12,7 +12,7 @@ from django.conf import settings
 from numpy.typing import NDArray
 
 from strategies_app.grammar.vocabulary import TIMEFRAMES
-from training.core.signals import SIGNALS, signals_of_returns
+from training.core.values import SIGNALS, signals_of_returns
 from training.jobs.bundles import bundle_folder, unread
 from training.models import Operation, TrainedModel
 from training.store.coverage import DAY, DataError, day_of, day_start
