@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from strategies_app.grammar.schema import StrategySpec
-from training.core.footprint import program_now
-from training.core.memory import own_memory
+from training.core.memory import own_memory, program_now
 from training.pipeline.bars import write_bars
 from training.pipeline.synthetic import make_bars
 

@@ -17,9 +17,8 @@ from benchmarks.memory import Shape, measure, strategy
 from strategies_app.models import Strategy
 from tests.api_examples import TEXT, start, store_bars
 from tests.homes import ROOT
-from training.core import footprint as footprints
-from training.core.footprint import MemoryWatch, footprint, must_fit
-from training.core.memory import Room, TooLarge, free_room, own_memory, whole_room
+from training.core import memory as footprints
+from training.core.memory import MemoryWatch, Room, TooLarge, footprint, free_room, must_fit, own_memory, whole_room
 from training.models import Operation
 from training.pipeline import cache
 from training.pipeline.bars import write_bars

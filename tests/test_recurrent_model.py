@@ -12,7 +12,7 @@ import torch
 from strategies_app.grammar.reader import read_strategy
 from tests.api_examples import Examples, make_examples, register_worker, send
 from tests.result_examples import completed, sample_bars, text_of, trained
-from training.core.footprint import batch_bytes
+from training.core.memory import batch_bytes
 from training.jobs.estimates import _work, seconds_for
 from training.jobs.requests import recorded_ranges, recorded_rows
 from training.models import Operation

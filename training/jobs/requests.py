@@ -75,8 +75,7 @@ def effective_spec(text: str, options: dict[str, Any]) -> StrategySpec:
 def refuse_too_large(spec: StrategySpec) -> None:
     """TooLarge if the run cannot fit where it trains, as far as that is known here: KTRDR_MEMORY_LIMIT, and with a database
     that only this machine has also the machine's memory, all of it."""
-    from training.core.footprint import footprint, must_fit
-    from training.core.memory import Room, whole_room
+    from training.core.memory import Room, footprint, must_fit, whole_room
     from training.jobs.estimates import base_bars
 
     counts = base_bars(spec.plain())

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from strategies_app.grammar.reader import warnings_of
 from strategies_app.grammar.schema import StrategySpec
 from training.core.findings import kept, refused
-from training.core.footprint import PER_BAR, Footprint, exceeds, footprint, must_fit, program_now
-from training.core.memory import free_room, size_text
+from training.core.memory import PER_BAR, Footprint, exceeds, footprint, free_room, must_fit, program_now, size_text
 from training.core.values import Dataset, Splits
 from training.pipeline import cache as feature_cache
 from training.pipeline.arguments import require, require_call, require_threads

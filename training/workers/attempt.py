@@ -18,7 +18,7 @@ from typing import Any
 from django.conf import settings
 from django.db import close_old_connections, connections
 
-from training.core.footprint import MemoryWatch
+from training.core.memory import MemoryWatch
 from training.core.values import Cancelled, Parts
 from training.jobs import checkpoints, homes, lifecycle
 from training.jobs.analytics_keeping import analytics_of

@@ -10,8 +10,7 @@ from typing import Any
 from django.conf import settings
 
 from strategies_app.grammar.schema import StrategySpec
-from training.core.footprint import Footprint
-from training.core.memory import size_text
+from training.core.memory import Footprint, size_text
 from training.jobs import homes
 from training.jobs.requests import effective_spec
 
