@@ -160,7 +160,7 @@ def test_many_bars_are_thinned_and_their_ranges_kept(shown: tuple[Examples, Oper
 
 
 def test_bars_that_are_gone_leave_what_was_said(shown: tuple[Examples, Operation]) -> None:
-    from training.store.series_files import series_path
+    from training.store.candles import series_path
 
     examples, operation = shown
     path = series_path(Path(settings.STORE_DIR), "AAPL", "1d")

@@ -25,9 +25,9 @@ from training.jobs import deletions, homes
 from training.jobs.lifecycle import OperationError
 from training.models import AuditEntry, BarFetch, BarSeries, Operation, Status
 from training.pipeline.bars import read_bars, series_path
+from training.store.candles import InUse, locked
 from training.store.coverage import DataError
 from training.store.reading import Reading
-from training.store.series_files import InUse, locked
 
 OPEN = (Status.PENDING, Status.RUNNING, Status.CANCELLING)
 

@@ -18,7 +18,7 @@ from training.jobs import downloads
 from training.models import AuditEntry
 from training.pipeline.bars import bar_frame, fingerprint, read_bars, series_path
 from training.readers.bar_files import read_bar_file
-from training.store import series_files
+from training.store import candles
 
 MINUTE = 60_000_000
 
@@ -27,7 +27,7 @@ MINUTE = 60_000_000
 def stored(examples: Examples, tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Examples:
     """Bars whose numbers have all their digits, of all sizes, some missing, as several parts."""
     settings.STORE_DIR = tmp_path / "bars"
-    monkeypatch.setattr(series_files, "CSV_ROWS", 1000)
+    monkeypatch.setattr(candles, "CSV_ROWS", 1000)
     random = np.random.default_rng(3)
     count = 2500
     opens = np.exp(random.normal(0, 9, count))

@@ -46,7 +46,7 @@ def _know_folders(plan: Any = (), **kwargs: Any) -> None:
 
 def _rename_series() -> None:
     from training.jobs import homes
-    from training.store.series_files import rename_earlier
+    from training.store.candles import rename_earlier
 
     for sentence in rename_earlier(homes.path_of("bars")):
         logging.getLogger(__name__).warning("%s", sentence)

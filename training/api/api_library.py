@@ -271,8 +271,8 @@ def _series(symbol: str, timeframe: str) -> BarSeries:
 def _bars(symbol: str, timeframe: str, start: dt.date | None, end: dt.date | None, limit: int) -> list[dict[str, Any]]:
     import numpy as np
 
+    from training.store.candles import read_candles
     from training.store.coverage import DAY, day_start
-    from training.store.series_files import read_candles
 
     first, last = (day_start(start) if start else None, day_start(end) + DAY if end else None)
     times, values = read_candles(Path(settings.STORE_DIR), symbol, timeframe, first, last, limit)

@@ -29,8 +29,8 @@ from training.jobs.fetches import OPEN, is_lost
 from training.jobs.lifecycle import OperationError
 from training.jobs.requests import recorded_ranges
 from training.models import RESUMABLE, BarFetch, BarSeries, Checkpoint, Operation, Status, TrainedModel
+from training.store.candles import locked, series_path
 from training.store.coverage import DAY, DataError, day_start, source_of
-from training.store.series_files import locked, series_path
 
 #: States in which no process will write any more, unless somebody resumes.
 FINAL = (Status.COMPLETED, *RESUMABLE)

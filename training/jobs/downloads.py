@@ -14,8 +14,8 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, StreamingHttpResponse
 
 from training.models import BarSeries
+from training.store.candles import csv_parts, series_path
 from training.store.coverage import DataError
-from training.store.series_files import csv_parts, series_path
 
 TYPES = {"csv": "text/csv; charset=utf-8", "parquet": "application/vnd.apache.parquet"}
 #: Endings by which `write_series` knows what is wanted.

@@ -26,9 +26,9 @@ from training.core.files import sync_folder
 from training.pipeline.frames import bar_frame, bar_times, bar_values, empty_frame, fingerprint, time_text
 from training.pipeline.gaps import habit_of
 from training.pipeline.habits import Habit, unpacked
+from training.store.candles import locked, series_path
 from training.store.coverage import DataError, load_command
 from training.store.origins import UNKNOWN, Origin
-from training.store.series_files import locked, series_path
 from training.store.series_names import symbol_of
 
 __all__ = [

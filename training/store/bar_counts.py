@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from strategies_app.grammar.schema import StrategySpec
 from training.core.findings import Finding, refused
+from training.store.candles import series_path, stored_times
 from training.store.coverage import (  # fmt: skip
     DAY,
     MINIMUM_ROWS,
@@ -27,7 +28,6 @@ from training.store.coverage import (  # fmt: skip
     resolve_dates,
     source_of,
 )
-from training.store.series_files import series_path, stored_times
 
 #: Symbol → stored timeframe → number of bars.
 Rows = Mapping[str, Mapping[str, int]]

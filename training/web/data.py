@@ -137,9 +137,8 @@ def _spans(series: BarSeries) -> list[dict[str, Any]]:
 
 def _ends(series: BarSeries) -> list[dict[str, Any]]:
     """The first and the last bars, as lines of a table; between them one line that says how many were left out."""
-    from training.store.candles import read_stored_candles
+    from training.store.candles import read_candles, read_stored_candles
     from training.store.coverage import duration
-    from training.store.series_files import read_candles
 
     root = Path(settings.STORE_DIR)
     step = duration(series.timeframe)

@@ -122,7 +122,7 @@ def _marks(said: Said, candles: dict[str, Any], names: list[str]) -> list[dict[s
 
 def _candles(operation: Operation, symbol: str, said: Said, starts: NDArray[np.int64]) -> dict[str, Any] | None:
     """One candle per stretch that begins at `starts`, from the bars that the training read; None if they are not stored."""
-    from training.store.series_files import read_candles
+    from training.store.candles import read_candles
 
     base = base_timeframe(operation)
     source = operation.sources.get(symbol, {}).get(base, base)

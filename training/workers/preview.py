@@ -88,8 +88,8 @@ def preview(text: str, symbol: str, timeframe: str | None = None, bars: int = BA
 def _last_bars(text: str, spec: StrategySpec, chosen: dict[str, Any], bars: int) -> tuple[RunBars, list[str]]:
     """The bars of a run over the last days that hold so many base bars; the same reading, warm-up and checks as in training."""
     from training.pipeline.loading import load_bars, stored_ranges
+    from training.store.candles import read_candles
     from training.store.coverage import DAY, day_of, day_start, resolve_dates, source_of
-    from training.store.series_files import read_candles
 
     root = Path(settings.STORE_DIR)
     ranges = stored_ranges(root, spec.symbols)
