@@ -6,19 +6,19 @@ Everything is one vectorised pass or two: linear in bars, about 40 ns per bar.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from strategies_app.grammar.vocabulary import BAR_COLUMNS, PRICE_COLUMNS
-from training.core.findings import ERROR, Finding, counted, iso, refused
+from training.core.findings import ERROR, INFO, Finding, counted, iso, refused
 from training.pipeline.calendars import expected_bars
 from training.pipeline.frames import bar_times, bar_values, time_text
 from training.pipeline.gaps import Expected, Stretches, gaps_of, outside, slots_of, summary
 from training.pipeline.habits import Habit
-from training.pipeline.outliers import spikes, split_jumps
-from training.pipeline.series_quality import Quality, off_grid
 from training.pipeline.spacing import timeframe_of as timeframe_of
 from training.pipeline.spacing import wrong_timeframe
 from training.store.coverage import MINIMUM_ROWS, DataError
@@ -218,3 +218,182 @@ def _missing(times: NDArray[np.int64], values: NDArray[np.float64], needs_volume
             f" wanted at most {LARGEST_MISSING_SHARE:.0%}; first at",
             times, where,
         )  # fmt: skip
+
+
+#: Old price over new price at a split, and how near (as a share) the overnight jump must come to it.
+SPLITS = {"3:2": 1.5, **{f"{n}:1": float(n) for n in (2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 50)}}
+SPLITS |= {f"1:{n}": 1.0 / n for n in (2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 50)}
+SPLIT_TOLERANCE = 0.03
+#: A price is suspected from so many times the usual move of the close on, if the bars on both sides never went there and
+#: stand nearer to each other than this share of the way. On real bars: a holiday's bad tick of 2.5 % in hourly currencies.
+SPIKE_MOVES, SPIKE_APART = 25.0, 0.25
+MANY_BARS = 50_000
+
+
+@dataclass(frozen=True)
+class Jump:
+    """A bar whose open stands to the close before it as after a split: its time (µs) and the split, such as 2:1."""
+
+    time: int
+    split: str
+
+
+@dataclass(frozen=True)
+class Spike:
+    """A bar with a price that the bars beside it never saw: its time (µs), which price (high or low), and how far (a share)."""
+
+    time: int
+    price: str
+    far: float
+
+
+def split_jumps(times: NDArray[np.int64], values: NDArray[np.float64]) -> Iterator[Jump]:
+    """Bars that open at a split's ratio to the close before, and close on the same level (a crash or a bad tick does not)."""
+    before, opens, closes = values[3, :-1], values[0, 1:], values[3, 1:]
+    jumps = np.flatnonzero((opens * 1.4 < before) | (opens > before * 1.4))
+    ratios = before[jumps] / opens[jumps]
+    stays = np.abs(closes[jumps] / opens[jumps] - 1) < 0.2
+    for jump, ratio in zip(jumps[stays], ratios[stays], strict=True):
+        name = split_name(float(ratio))
+        if name:
+            yield Jump(int(times[jump + 1]), name)
+
+
+def split_name(ratio: float, tolerance: float = SPLIT_TOLERANCE) -> str | None:
+    """The split whose ratio of old to new price is nearest, if it is near."""
+    name = min(SPLITS, key=lambda split: abs(SPLITS[split] / ratio - 1))
+    return name if abs(SPLITS[name] / ratio - 1) <= tolerance else None
+
+
+def spikes(times: NDArray[np.int64], values: NDArray[np.float64]) -> list[Spike]:
+    """Highs and lows that stand alone, in order of time. values float64 (5, n), prices above 0 or NaN.
+
+    The measure is the median move from close to close, so that a currency's 1 % counts like a share's 20 %.
+    A real crash stays down; a flash crash comes back within its bar and is suspected too: a suspicion, no error.
+    """
+    opens, highs, lows, closes = values[:4]
+    with np.errstate(divide="ignore", invalid="ignore"):  # prices that are not there, or not above 0, are other findings
+        # Of many bars every seventh move tells as much, and falls on every hour of the day in turn.
+        step = 1 if len(closes) < MANY_BARS else 7
+        moves = np.abs(closes[1::step] / closes[:-1:step] - 1)
+        moves = moves[moves > 0]
+        if len(moves) < 2:
+            return []
+        least = SPIKE_MOVES * float(np.median(moves))
+        above, below = np.maximum(closes[:-2], opens[2:]), np.minimum(closes[:-2], opens[2:])
+        apart = above / below - 1
+        sides = {"high": highs[1:-1] / above - 1, "low": below / lows[1:-1] - 1}
+        found = [
+            Spike(int(times[place + 1]), name, float(away[place] if name == "high" else 1 / (1 + away[place]) - 1))
+            for name, away in sides.items()
+            for place in np.flatnonzero((away > least) & (apart < SPIKE_APART * away))
+        ]
+    return sorted(found, key=lambda spike: spike.time)
+
+
+#: So many are kept with a series; the finding has their number.
+MOST_SPIKES = 100
+_EXAMPLES = 5
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What a reader should know of a series. Times in µs; a gap begins at the last bar before it."""
+
+    timeframe: str
+    rows: int
+    first: int | None
+    last: int | None
+    missing: dict[str, int]
+    gaps: Stretches
+    zero_volume: Stretches
+    constant: Stretches
+    splits: tuple[Jump, ...]
+    off_grid: int
+    off_grid_first: int | None
+    spikes: tuple[Spike, ...] = ()
+    calendar: str = ""
+    closed: int = 0
+    closed_first: int | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as JSON, times as ISO text; of very many spikes the first ones."""
+        out: dict[str, Any] = _with_text_times(asdict(replace(self, spikes=self.spikes[:MOST_SPIKES])))
+        return out
+
+    def warnings(self) -> list[str]:
+        """One sentence for each thing that is odd."""
+        return [finding.sentence for finding in self.findings()]
+
+    def findings(self) -> list[Finding]:
+        """The same as values."""
+        return list(findings_of(self))
+
+
+def _with_text_times(value: Any, key: str = "") -> Any:
+    if isinstance(value, dict):
+        return {k: _with_text_times(v, "" if key == "missing" else k) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_with_text_times(item, key) for item in value]
+    if key in ("first", "last", "longest_at", "time", "off_grid_first", "closed_first") and value is not None:
+        return iso(value)
+    return value
+
+
+def findings_of(found: Quality) -> Iterator[Finding]:
+    """One for each thing that is odd about a series."""
+    yield from _of_missing(found)
+    yield from _of_gaps(found)
+    for kind, stretches, what in (
+        ("zero_volume", found.zero_volume, "without volume"), ("constant", found.constant, "with one and the same close"),
+    ):  # fmt: skip
+        if stretches.longest_at is not None:
+            longest = f"{counted(stretches.longest, 'bar')} from {time_text(stretches.longest_at)}"
+            sentence = f"{counted(stretches.count, 'stretch')} {what}, the longest of {longest}"
+            yield Finding(kind, sentence, stretches.bars, iso(stretches.first[0]))
+    yield from _of_prices(found)
+    if found.off_grid_first is not None:
+        yield off_grid(found.off_grid, found.timeframe, found.off_grid_first)
+
+
+def _of_missing(found: Quality) -> Iterator[Finding]:
+    missing = {column: count for column, count in found.missing.items() if count}
+    if missing.get("volume") == found.rows and found.rows:
+        yield Finding("no_volume", "there is no volume: indicators that need it have no value", found.rows, severity=INFO)
+        del missing["volume"]
+    if missing:
+        parts = ", ".join(f"{counted(count, 'bar')} without {column}" for column, count in missing.items())
+        yield Finding("missing_values", f"missing values: {parts}", max(missing.values()))
+
+
+def _of_gaps(found: Quality) -> Iterator[Finding]:
+    gaps = found.gaps
+    if gaps.longest_at is not None:
+        longest = f"the longest of {gaps.longest} after {time_text(gaps.longest_at)}"
+        by = f" by the calendar {found.calendar}" if found.calendar else ""
+        sentence = f"{counted(gaps.count, 'gap')} ({counted(gaps.bars, 'bar')} missing{by}), {longest}"
+        yield Finding("gaps", sentence, gaps.bars, iso(gaps.first[0]))
+    if found.closed_first is not None:
+        sentence = f"{counted(found.closed, 'bar')} when {found.calendar} is closed, the first at {time_text(found.closed_first)}"
+        yield Finding("closed", sentence, found.closed, iso(found.closed_first))
+
+
+def _of_prices(found: Quality) -> Iterator[Finding]:
+    if found.splits:
+        shown = ", ".join(f"{time_text(jump.time)} ({jump.split})" for jump in found.splits[:_EXAMPLES])
+        number = len(found.splits)
+        sentence = f"{counted(number, 'jump')} like an unadjusted split: {shown}; load adjusted prices (--adjust)"
+        yield Finding("splits", sentence, number, iso(found.splits[0].time))
+    if found.spikes:
+        shown = ", ".join(f"{s.price} of {time_text(s.time)} ({s.far:+.1%})" for s in found.spikes[:_EXAMPLES])
+        number = len(found.spikes)
+        more = f" and {number - _EXAMPLES:,} more" if number > _EXAMPLES else ""
+        noun = "price that no bar beside it" if number == 1 else "prices that no bars beside them"
+        yield Finding("spikes", f"{number:,} {noun} came near: {shown}{more}; a bad tick, or a shock that was over at once",
+                      number, iso(found.spikes[0].time))  # fmt: skip
+
+
+def off_grid(number: int, timeframe: str, first: int) -> Finding:
+    """Stamps that are no opens of the timeframe."""
+    sentence = f"{counted(number, 'stamp')} off the {timeframe} grid, the first at {time_text(first)}"
+    return Finding("off_grid", sentence, number, iso(first))

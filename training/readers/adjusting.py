@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.pipeline.frames import Rows, time_text
-from training.pipeline.outliers import SPLITS, split_name
+from training.pipeline.quality import SPLITS, split_name
 from training.store.coverage import DataError
 
 Values = NDArray[np.float64]
