@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from training.pipeline.bars import bar_frame, bar_times, bar_values, read_bars, write_bars
-from training.pipeline.gaps import holes
+from training.pipeline.calendars import holes
 from training.pipeline.quality import quality
 from training.pipeline.synthetic import make_bars
 from training.store.candles import MOST, read_stored_candles

@@ -14,9 +14,8 @@ from training.bars.series import check_store, store_frame
 from training.laws.markets import CLOCKS, opens
 from training.models import BarSeries
 from training.pipeline.bars import SCHEMA, read_bars, series_habit, write_bars
+from training.pipeline.calendars import gaps_of, habit_of, slots_of, unpacked
 from training.pipeline.frames import bar_frame, bar_times
-from training.pipeline.gaps import gaps_of, habit_of, slots_of
-from training.pipeline.habits import unpacked
 from training.pipeline.loading import load_bars
 from training.pipeline.quality import quality, validate_bars
 from training.pipeline.timeframes import resample

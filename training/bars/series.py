@@ -36,8 +36,7 @@ from training.pipeline.bars import (
     stored_series,
     write_bars,
 )
-from training.pipeline.calendars import expected_bars, require_calendar
-from training.pipeline.gaps import habit_of, holes
+from training.pipeline.calendars import expected_bars, habit_of, holes, require_calendar
 from training.pipeline.misreading import refuse_misread
 from training.pipeline.quality import bar_faults, quality
 from training.pipeline.spacing import refuse_wrong_timeframe, wrong_timeframe

@@ -10,8 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from strategies_app.grammar.vocabulary import PRICE_COLUMNS
+from training.pipeline.calendars import holes
 from training.pipeline.frames import bar_frame, bar_times, bar_values, empty_frame, time_text
-from training.pipeline.gaps import holes
 from training.pipeline.quality import bar_faults
 from training.store.coverage import duration
 

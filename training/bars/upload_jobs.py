@@ -224,9 +224,8 @@ def _spacing(shown: str, chosen: str, said: str) -> str:
 def _preview(frame: pd.DataFrame, upload: Upload) -> dict[str, Any]:
     import numpy as np
 
-    from training.pipeline.calendars import expected_bars
+    from training.pipeline.calendars import expected_bars, habit_of
     from training.pipeline.frames import bar_times, time_text
-    from training.pipeline.gaps import habit_of
     from training.pipeline.quality import quality
 
     times, timeframe, calendar, stored = bar_times(frame), upload.options["timeframe"], _calendar_after(upload), _stored(upload)

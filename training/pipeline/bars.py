@@ -23,9 +23,8 @@ from numpy.typing import NDArray
 from strategies_app.grammar.schema import is_symbol
 from strategies_app.grammar.vocabulary import BAR_COLUMNS, TIMEFRAMES, nearest
 from training.core.files import sync_folder
+from training.pipeline.calendars import Habit, habit_of, unpacked
 from training.pipeline.frames import bar_frame, bar_times, bar_values, empty_frame, fingerprint, time_text
-from training.pipeline.gaps import habit_of
-from training.pipeline.habits import Habit, unpacked
 from training.store.candles import locked, series_path
 from training.store.coverage import DataError, load_command
 from training.store.origins import UNKNOWN, Origin

@@ -15,10 +15,8 @@ from numpy.typing import NDArray
 
 from strategies_app.grammar.vocabulary import BAR_COLUMNS, PRICE_COLUMNS
 from training.core.findings import ERROR, INFO, Finding, counted, iso, refused
-from training.pipeline.calendars import expected_bars
+from training.pipeline.calendars import Expected, Habit, Stretches, expected_bars, gaps_of, outside, slots_of, summary
 from training.pipeline.frames import bar_times, bar_values, time_text
-from training.pipeline.gaps import Expected, Stretches, gaps_of, outside, slots_of, summary
-from training.pipeline.habits import Habit
 from training.pipeline.spacing import timeframe_of as timeframe_of
 from training.pipeline.spacing import wrong_timeframe
 from training.store.coverage import MINIMUM_ROWS, DataError
