@@ -22,8 +22,7 @@ from training.pipeline import kernels
 from training.pipeline.features import FeaturePlan, bar_columns, fill_matrix, indicator_outputs, plan_features
 from training.pipeline.frames import bar_times
 from training.pipeline.labels import LabelColumn, compute_labels, label_warm_up, look_ahead, uniqueness, weighs_rows
-from training.pipeline.loading import RunBars
-from training.pipeline.threads import Step, in_order
+from training.pipeline.loading import RunBars, Step, in_order
 from training.pipeline.timeframes import duration
 from training.store.coverage import DataError
 
