@@ -17,7 +17,7 @@ from tests.label_references import uniqueness as expected_uniqueness
 from tests.pipeline_examples import LABEL_SECTIONS, MONDAY, label_id, modest, plain_market, strategy, thorough
 from training.pipeline.features import bar_columns
 from training.pipeline.frames import bar_frame
-from training.pipeline.label_kernels import extremes_ahead, window_deviations
+from training.pipeline.kernels import extremes_ahead, window_deviations
 from training.pipeline.labels import LABELS, LabelColumn, compute_labels, look_ahead, typical_range, uniqueness, zigzag_pivots
 
 HOUR = 3_600_000_000

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.pipeline import indicator_kernels
+from training.pipeline import kernels
 
 Array = NDArray[np.float64]
 Columns = Mapping[str, Array]
@@ -41,14 +41,14 @@ def after(missing: int, values: Array, count: int) -> Array:
 def window_sums(values: Array, period: int) -> Array:
     """Sums of the last `period` values, (n,), NaN before there are so many; of zeros exactly zero."""
     sums = np.empty(len(values))
-    indicator_kernels.window_sums(np.ascontiguousarray(values), period, sums)
+    kernels.window_sums(np.ascontiguousarray(values), period, sums)
     return sums
 
 
 def running_sums(values: Array) -> Array:
     """Sums of all values so far, (n,)."""
     sums = np.empty(len(values))
-    indicator_kernels.running_sums(np.ascontiguousarray(values), sums)
+    kernels.running_sums(np.ascontiguousarray(values), sums)
     return sums
 
 

@@ -15,7 +15,7 @@ import talib
 
 from strategies_app.grammar import plugins
 from training.core.plugin_code import indicator_arrays
-from training.pipeline import indicator_kernels, indicators_channels, indicators_volume
+from training.pipeline import indicators_channels, indicators_volume, kernels
 from training.pipeline.indicator_inputs import (
     Array,
     Columns,
@@ -94,7 +94,7 @@ def _fisher_transform(c: Columns, p: Mapping[str, Any]) -> tuple[Array, ...]:
     price = (c["high"] + c["low"]) / 2
     fisher, signal = np.empty(len(price)), np.empty(len(price))
     lowest, highest = talib.MIN(price, p["period"]), talib.MAX(price, p["period"])
-    indicator_kernels.fisher_transform(price, lowest, highest, p["smoothing"], fisher, signal)
+    kernels.fisher_transform(price, lowest, highest, p["smoothing"], fisher, signal)
     return fisher, signal
 
 
@@ -102,7 +102,7 @@ def _distance(c: Columns, p: Mapping[str, Any]) -> tuple[Array, ...]:
     """100 · (price / its moving average − 1), TA-Lib's SMA or EMA. Constant price: 0."""
     price = source_of(c, p["source"])
     result = average(_MOVING_AVERAGES[p["ma_type"]], price, p["period"])
-    indicator_kernels.distances(price, result)
+    kernels.distances(price, result)
     return (result,)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import talib
 
-from training.pipeline import indicator_kernels
+from training.pipeline import kernels
 from training.pipeline.indicator_inputs import Array, Columns, after, source_of, window_sums
 
 
@@ -19,7 +19,7 @@ def _scaled(values: Array, factor: float) -> Array:
 
 def _middle(upper: Array, lower: Array, result: Array) -> Array:
     """The middle between the two, in the place of `result`, which may be one of them."""
-    indicator_kernels.middles(upper, lower, result)
+    kernels.middles(upper, lower, result)
     return result
 
 
@@ -85,7 +85,7 @@ def supertrend(c: Columns, p: Mapping[str, Any]) -> tuple[Array, ...]:
     """
     width = _scaled(talib.ATR(c["high"], c["low"], c["close"], p["period"]), p["multiplier"])
     trend, direction = np.empty(len(width)), np.empty(len(width))
-    indicator_kernels.supertrend(c["high"], c["low"], c["close"], width, trend, direction)
+    kernels.supertrend(c["high"], c["low"], c["close"], width, trend, direction)
     return trend, direction
 
 
@@ -109,5 +109,5 @@ def squeeze_intensity(c: Columns, p: Mapping[str, Any]) -> tuple[Array, ...]:
     upper, _, lower = talib.BBANDS(c["close"], p["bb_period"], p["bb_multiplier"], p["bb_multiplier"])
     middle = talib.EMA(c["close"], p["kc_period"])
     half = _scaled(talib.ATR(c["high"], c["low"], c["close"], p["kc_period"]), p["kc_multiplier"])
-    indicator_kernels.squeeze(upper, lower, middle, half, half)
+    kernels.squeeze(upper, lower, middle, half, half)
     return (half,)

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import heapq
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
-from numba import types
+from numba import njit, types
 
-from training.pipeline.compiling import (
-    FeatureMatrix,
-    Flags,
-    FlagsOut,
-    FloatMatrix,
-    FloatOut,
-    FloatVector,
-    IntOut,
-    IntVector,
-)
-from training.pipeline.compiling import kernel as _kernel
+FloatVector = types.Array(types.float64, 1, "C", readonly=True)
+IntVector = types.Array(types.int64, 1, "C", readonly=True)
+FloatMatrix = types.Array(types.float64, 2, "C", readonly=True)
+FeatureMatrix = types.Array(types.float32, 2, "C")
+Flags = types.Array(types.boolean, 1, "C", readonly=True)
+FlagsOut = types.Array(types.boolean, 1, "C")
+IntOut = types.Array(types.int64, 1, "C")
+FloatOut = types.Array(types.float64, 1, "C")
+
+
+def kernel(*signature: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Decorator of a compiled loop with these types."""
+    return njit(list(signature), cache=True, nogil=True, error_model="numpy")
+
 
 #: Rows that are worked on together: what they need stays in the processor's nearest cache.
 BLOCK = 256
@@ -30,7 +36,7 @@ BUY, HOLD, SELL = 0, 1, 2
 NO_LABEL = -1
 
 
-@_kernel(types.void(FloatOut, types.int64, types.int64, types.float64, types.float64, types.float64, types.float64))
+@kernel(types.void(FloatOut, types.int64, types.int64, types.float64, types.float64, types.float64, types.float64))
 def degrees(values, count, shape, a, b, c, d):  # type: ignore[no-untyped-def]
     """Put membership degrees in [0, 1] in the place of the first `count` values; NaN stays.
 
@@ -55,7 +61,7 @@ def degrees(values, count, shape, a, b, c, d):  # type: ignore[no-untyped-def]
             values[i] = 1.0 / (1.0 + math.exp(-(values[i] - a) / b))
 
 
-@_kernel(types.void(FloatMatrix, FloatVector, IntVector, IntVector, IntVector, IntVector, FloatMatrix, IntVector, FeatureMatrix))
+@kernel(types.void(FloatMatrix, FloatVector, IntVector, IntVector, IntVector, IntVector, FloatMatrix, IntVector, FeatureMatrix))
 def fill_features(outputs, closes, positions, source, transform, shape, points, target, matrix):  # type: ignore[no-untyped-def]
     """Write one timeframe's columns of the feature matrix: transform, membership and join, a block of rows at a time.
 
@@ -88,7 +94,7 @@ def fill_features(outputs, closes, positions, source, transform, shape, points, 
                 matrix[start + row, place] = values[slots[row]]
 
 
-@_kernel(types.void(FeatureMatrix, types.int64, types.int64))
+@kernel(types.void(FeatureMatrix, types.int64, types.int64))
 def fill_lags(matrix, width, lags):  # type: ignore[no-untyped-def]
     """Copy columns [0, width) of the row k bars back into columns [k·width, (k+1)·width), k = 1…lags; NaN at the beginning."""
     for row in range(matrix.shape[0]):
@@ -97,7 +103,7 @@ def fill_lags(matrix, width, lags):  # type: ignore[no-untyped-def]
                 matrix[row, k * width + column] = matrix[row - k, column] if row >= k else np.nan
 
 
-@_kernel(types.void(FeatureMatrix, FlagsOut))
+@kernel(types.void(FeatureMatrix, FlagsOut))
 def complete_rows(matrix, complete):  # type: ignore[no-untyped-def]
     """complete (n,): whether every feature of the row is a finite number."""
     for row in range(matrix.shape[0]):
@@ -108,7 +114,7 @@ def complete_rows(matrix, complete):  # type: ignore[no-untyped-def]
         complete[row] = whole
 
 
-@_kernel(types.int64(FeatureMatrix, Flags))
+@kernel(types.int64(FeatureMatrix, Flags))
 def compact_rows(matrix, keep):  # type: ignore[no-untyped-def]
     """Move the kept rows to the front, in order and in place; gives their number."""
     kept = 0
@@ -121,7 +127,7 @@ def compact_rows(matrix, keep):  # type: ignore[no-untyped-def]
     return kept
 
 
-@_kernel(types.void(IntVector, types.int64, IntVector, types.int64, types.int64, IntOut))
+@kernel(types.void(IntVector, types.int64, IntVector, types.int64, types.int64, IntOut))
 def known_at(base_times, base_duration, times, duration, anchor, positions):  # type: ignore[no-untyped-def]
     """The one join of a higher timeframe onto base rows; all times and durations in µs.
 
@@ -160,7 +166,7 @@ def known_at(base_times, base_duration, times, duration, anchor, positions):  # 
         positions[row] = -1 if bar < 0 or (after <= row and overdue <= now) else bar
 
 
-@_kernel(types.int64(IntVector, FloatMatrix, types.int64, types.int64, IntOut, types.Array(types.float64, 2, "C")))
+@kernel(types.int64(IntVector, FloatMatrix, types.int64, types.int64, IntOut, types.Array(types.float64, 2, "C")))
 def resample(times, bars, duration, anchor, bucket_times, buckets):  # type: ignore[no-untyped-def]
     """Bars into left-closed, left-labelled buckets; gives their number.
 
@@ -186,7 +192,7 @@ def resample(times, bars, duration, anchor, bucket_times, buckets):  # type: ign
     return count
 
 
-@_kernel(types.void(FloatVector, types.int64, types.float64, types.int64, IntOut))
+@kernel(types.void(FloatVector, types.int64, types.float64, types.int64, IntOut))
 def zigzag_window(close, lookahead, threshold, swing, labels):  # type: ignore[no-untyped-def]
     """BUY, HOLD or SELL by the extremes of the next `lookahead` closes; the first extreme wins a tie.
 
@@ -222,7 +228,7 @@ def zigzag_window(close, lookahead, threshold, swing, labels):  # type: ignore[n
                         labels[t] = HOLD
 
 
-@_kernel(types.int64(FloatVector, FloatVector, IntOut, IntOut))
+@kernel(types.int64(FloatVector, FloatVector, IntOut, IntOut))
 def zigzag_pivots(close, thresholds, pivots, confirmed):  # type: ignore[no-untyped-def]
     """Pivots: extremes followed by a reversal of at least the threshold, and the bars that confirm them; gives their number.
 
@@ -252,9 +258,7 @@ def zigzag_pivots(close, thresholds, pivots, confirmed):  # type: ignore[no-unty
     return count
 
 
-@_kernel(
-    types.void(FloatVector, FloatVector, FloatVector, FloatVector, types.float64, types.float64, types.int64, IntOut, IntOut)
-)
+@kernel(types.void(FloatVector, FloatVector, FloatVector, FloatVector, types.float64, types.float64, types.int64, IntOut, IntOut))
 def triple_barrier(high, low, close, sigma, take_profit, stop_loss, holding, labels, ends):  # type: ignore[no-untyped-def]
     """First touch of C(1 + take_profit·σ) or C(1 − stop_loss·σ) within `holding` bars; ends: the bar that decided.
 
@@ -289,3 +293,287 @@ def triple_barrier(high, low, close, sigma, take_profit, stop_loss, holding, lab
 
 def warm() -> None:
     """Nothing to do but import: explicit signatures have compiled or loaded every kernel by now."""
+
+
+#: Numbers of the regime label's classes.
+UP, DOWN, RANGING, VOLATILE = 0, 1, 2, 3
+#: A leg needs so many fine pivots: two lows and two highs, so that both can be compared.
+FEWEST_PIVOTS = 4
+
+
+@kernel(types.void(FloatVector, FloatOut))
+def expanding_median(values, medians):  # type: ignore[no-untyped-def]
+    """medians (n,): the median of all values up to each one. NaN is passed over; NaN before the first value.
+
+    Two heaps hold the lower and the upper half, so that a step costs the logarithm of the values so far.
+    """
+    lower, upper = [-1.0], [1.0]  # so typed; the lower half is held negated, its largest first
+    lower.pop()
+    upper.pop()
+    for t in range(values.shape[0]):
+        x = values[t]
+        if not math.isnan(x):
+            if len(lower) > 0 and x < -lower[0]:
+                heapq.heappush(lower, -x)
+            else:
+                heapq.heappush(upper, x)
+            if len(lower) > len(upper):
+                heapq.heappush(upper, -heapq.heappop(lower))
+            elif len(upper) > len(lower) + 1:
+                heapq.heappush(lower, -heapq.heappop(upper))
+        if len(upper) == 0:
+            medians[t] = np.nan
+        else:
+            medians[t] = upper[0] if len(upper) > len(lower) else (upper[0] - lower[0]) / 2.0
+
+
+@kernel(types.void(FloatVector, IntVector, IntVector, IntVector, IntVector, types.float64, IntOut, IntOut))
+def leg_regimes(close, macro, macro_known, micro, micro_known, tolerance, regimes, ends):  # type: ignore[no-untyped-def]
+    """UP, DOWN or RANGING for the bars of every leg between two coarse pivots; ends: the bar that confirms the closing one.
+
+    macro, micro: pivots of the coarse and the fine zigzag, macro_known, micro_known: the bars that confirm
+    them. A leg is its opening pivot and the bars before its closing one. It is judged by the fine pivots
+    from pivot to pivot that are confirmed when the leg is: what is confirmed later plays no part.
+    """
+    first = 0
+    for leg in range(macro.shape[0] - 1):
+        begin, end, known = macro[leg], macro[leg + 1], macro_known[leg + 1]
+        while first < micro.shape[0] and micro[first] < begin:
+            first += 1
+        lows = highs = rising = falling = 0
+        last_low = last_high = 0.0
+        k = first
+        while k < micro.shape[0] and micro[k] <= end and micro_known[k] <= known:
+            price = close[micro[k]]
+            if close[micro_known[k]] < price:
+                if highs > 0 and price < last_high:
+                    falling += 1
+                highs, last_high = highs + 1, price
+            else:
+                if lows > 0 and price > last_low:
+                    rising += 1
+                lows, last_low = lows + 1, price
+            k += 1
+        regime = RANGING
+        if lows + highs >= FEWEST_PIVOTS:
+            if close[end] > close[begin] and rising >= tolerance * (lows - 1):
+                regime = UP
+            elif close[end] < close[begin] and falling >= tolerance * (highs - 1):
+                regime = DOWN
+        for t in range(begin, end):
+            regimes[t] = regime
+            ends[t] = known
+
+
+@kernel(types.void(FloatVector, types.int64, FloatOut))
+def window_deviations(values, length, deviations):  # type: ignore[no-untyped-def]
+    """deviations (n − length + 1,): the population deviation of values[k], …, values[k + length − 1].
+
+    A window is the rest of the block of its length in which it begins and the beginning of the next, each
+    summed from nothing (Welford) and put together (Chan, Golub and LeVeque): a value leaves no trace in
+    windows that it is not in, and the cost per value is the same for every length.
+    """
+    count = values.shape[0]
+    means, squares = np.empty(length), np.empty(length)
+    for begin in range(0, count - length + 1, length):
+        mean = square = 0.0
+        for k in range(length - 1, -1, -1):
+            delta = values[begin + k] - mean
+            mean += delta / (length - k)
+            square += delta * (values[begin + k] - mean)
+            means[k], squares[k] = mean, square
+        mean = square = 0.0
+        for k in range(min(length, count - length - begin + 1)):
+            if k > 0:
+                delta = values[begin + length + k - 1] - mean
+                mean += delta / k
+                square += delta * (values[begin + length + k - 1] - mean)
+            between = mean - means[k]
+            whole = squares[k] + square + between * between * k * (length - k) / length
+            deviations[begin + k] = math.sqrt(whole / length)
+
+
+@kernel(types.void(FloatVector, FloatVector, FlagsOut))
+def cusum_events(returns, thresholds, events):  # type: ignore[no-untyped-def]
+    """Bars at which the rise or the fall, cumulated since the last event of its side, reaches the bar's threshold.
+
+    López de Prado, Advances in Financial Machine Learning (2018), section 2.5.2.1. A bar without a
+    threshold or a return is no event and adds nothing.
+    """
+    rise = fall = 0.0
+    for t in range(returns.shape[0]):
+        events[t] = False
+        if math.isnan(thresholds[t]) or math.isnan(returns[t]):
+            continue
+        rise, fall = max(0.0, rise + returns[t]), min(0.0, fall + returns[t])
+        if rise >= thresholds[t]:
+            rise, events[t] = 0.0, True
+        if fall <= -thresholds[t]:
+            fall, events[t] = 0.0, True
+
+
+@kernel(types.void(IntVector, IntVector, types.int64, FloatOut))
+def uniqueness(rows, ends, count, weights):  # type: ignore[no-untyped-def]
+    """weights (k,): the mean of 1 / concurrency over the bars that each label looks at, in (0, 1].
+
+    The label of rows[i] looks at the bars rows[i] + 1 … ends[i]; the concurrency of a bar is how many labels look
+    at it. López de Prado, chapter 4. One pass over `count` bars and one over the labels.
+    """
+    shares = np.zeros(count + 1)
+    for i in range(rows.shape[0]):
+        shares[rows[i] + 1] += 1.0
+        shares[ends[i] + 1] -= 1.0
+    alive = total = 0.0
+    for t in range(count + 1):
+        alive += shares[t]
+        # From here on shares[t] is the sum of 1 / concurrency over the bars before t.
+        shares[t] = total
+        if alive > 0.0:
+            total += 1.0 / alive
+    for i in range(rows.shape[0]):
+        weights[i] = (shares[ends[i] + 1] - shares[rows[i] + 1]) / (ends[i] - rows[i])
+
+
+@kernel(types.void(FloatVector, IntVector, IntOut, IntOut))
+def extremes_ahead(close, ends, tops, bottoms):  # type: ignore[no-untyped-def]
+    """The first highest and the first lowest close among the bars t + 1 … ends[t] of every t; −1 where there are none.
+
+    From the last bar to the first, a stack holds the next bar, the next one that is higher, the next one
+    higher than that, …: the last of them within reach is the highest, and halving finds it.
+    """
+    count = close.shape[0]
+    stack = np.empty(count, np.int64)
+    for side in range(2):
+        sign, found = (1.0, tops) if side == 0 else (-1.0, bottoms)
+        size = 0
+        for t in range(count - 1, -1, -1):
+            found[t] = -1
+            if ends[t] > t:
+                low, high = 0, size - 1  # positions fall along the stack: the first one at or before the end
+                while low < high:
+                    middle = (low + high) // 2
+                    if stack[middle] <= ends[t]:
+                        high = middle
+                    else:
+                        low = middle + 1
+                found[t] = stack[low]
+            while size > 0 and sign * close[stack[size - 1]] <= sign * close[t]:
+                size -= 1
+            stack[size] = t
+            size += 1
+
+
+#: Values that a running total adds up by themselves before they join it.
+STRETCH = 4096
+#: Ehlers's bound on what goes into the Fisher transform: beyond the first number it counts as the second.
+FISHER_BOUND, FISHER_LIMIT = 0.99, 0.999
+
+
+@kernel(types.void(FloatVector, types.int64, FloatOut))
+def window_sums(values, period, sums):  # type: ignore[no-untyped-def]
+    """sums (n,): of the last `period` values, NaN before there are so many.
+
+    A window is the end of one block of `period` values and the beginning of the next: nothing is subtracted, and the cost
+    does not depend on the period.
+    """
+    rest = np.zeros(period + 1)  # of the block before, from its k-th value on
+    for begin in range(0, values.shape[0], period):
+        inside = min(period, values.shape[0] - begin)
+        total = 0.0
+        for k in range(inside):
+            total += values[begin + k]
+            sums[begin + k] = total + rest[k + 1] if begin > 0 or k == period - 1 else np.nan
+        if inside == period:
+            total = 0.0
+            for k in range(period - 1, 0, -1):
+                total += values[begin + k]
+                rest[k] = total
+
+
+@kernel(types.void(FloatVector, FloatOut))
+def running_sums(values, sums):  # type: ignore[no-untyped-def]
+    """sums (n,): of all values so far; stretches are added up by themselves, so that the error does not grow with every value."""
+    before = 0.0
+    for begin in range(0, values.shape[0], STRETCH):
+        total = 0.0
+        for t in range(begin, min(begin + STRETCH, values.shape[0])):
+            total += values[t]
+            sums[t] = before + total
+        before += total
+
+
+@kernel(types.void(FloatVector, FloatVector, FloatVector, types.float64, FloatOut, FloatOut))
+def fisher_transform(price, lowest, highest, smoothing, fisher, signal):  # type: ignore[no-untyped-def]
+    """Place of the price in its range, smoothed, stretched by ½·ln((1 + x)/(1 − x)), plus half of the value before it."""
+    share = 1.0 / smoothing
+    place, value = 0.0, 0.0
+    begun = False
+    for t in range(price.shape[0]):
+        fisher[t] = signal[t] = np.nan
+        if math.isnan(highest[t]):
+            continue
+        spread = highest[t] - lowest[t]
+        now = 2.0 * (price[t] - lowest[t]) / spread - 1.0 if spread > 0.0 else 0.0
+        place = share * now + (1.0 - share) * place
+        if place > FISHER_BOUND:
+            place = FISHER_LIMIT
+        elif place < -FISHER_BOUND:
+            place = -FISHER_LIMIT
+        if begun:
+            signal[t] = value
+        value = 0.5 * math.log((1.0 + place) / (1.0 - place)) + 0.5 * value
+        fisher[t] = value
+        begun = True
+
+
+@kernel(types.void(FloatVector, FloatVector, FloatVector, FloatVector, FloatOut, FloatOut))
+def supertrend(high, low, close, width, trend, direction):  # type: ignore[no-untyped-def]
+    """The band that trails the price at a distance of `width`, and +1 while it lies below (rising), −1 above (falling).
+
+    A band only comes nearer until a close passes it; then the other one takes over.
+    """
+    upper = lower = 0.0
+    begun = rising = False
+    for t in range(close.shape[0]):
+        if math.isnan(width[t]):
+            trend[t] = direction[t] = np.nan
+            continue
+        middle = (high[t] + low[t]) / 2.0
+        above, below = middle + width[t], middle - width[t]
+        if begun:
+            if close[t - 1] <= upper and above > upper:
+                above = upper
+            if close[t - 1] >= lower and below < lower:
+                below = lower
+            rising = close[t] >= below if rising else close[t] > above
+        upper, lower, begun = above, below, True
+        trend[t] = lower if rising else upper
+        direction[t] = 1.0 if rising else -1.0
+
+
+@kernel(types.void(FloatVector, FloatVector, FloatVector, FloatVector, FloatOut))
+def squeeze(upper, lower, middle, half, intensity):  # type: ignore[no-untyped-def]
+    """The smaller room between bands and the channel middle ± half, over half, in [0, 1]; `intensity` may be `half` itself."""
+    for t in range(half.shape[0]):
+        width = half[t]
+        room = width - max(upper[t] - middle[t], middle[t] - lower[t])
+        if math.isnan(upper[t]) or math.isnan(middle[t]) or math.isnan(width):
+            intensity[t] = np.nan
+        elif room <= 0.0 or width == 0.0:
+            intensity[t] = 0.0
+        else:
+            intensity[t] = min(room / width, 1.0)
+
+
+@kernel(types.void(FloatVector, FloatVector, FloatOut))
+def middles(upper, lower, middle):  # type: ignore[no-untyped-def]
+    """(upper + lower) / 2; `middle` may be one of them."""
+    for t in range(middle.shape[0]):
+        middle[t] = (upper[t] + lower[t]) / 2.0
+
+
+@kernel(types.void(FloatVector, FloatOut))
+def distances(price, average):  # type: ignore[no-untyped-def]
+    """100 · (price / average − 1) in the place of the average: one array in and out lets several bars be divided at a time."""
+    for t in range(price.shape[0]):
+        average[t] = 100.0 * (price[t] / average[t] - 1.0)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from strategies_app.grammar.schema import StrategySpec
 from training.core.values import Dataset, Splits, independent_rows, rows_by_symbol
-from training.pipeline import label_kernels
+from training.pipeline import kernels
 from training.pipeline.features import bar_columns
 from training.pipeline.frames import bar_times
 from training.pipeline.loading import RunBars
@@ -93,7 +93,7 @@ def _lives(spec: StrategySpec, bars: RunBars, dataset: Dataset, positions: NDArr
         reach = np.full(len(close), -1, dtype=np.int64)
         reach[at] = end
         top, bottom = np.empty(len(close), dtype=np.int64), np.empty(len(close), dtype=np.int64)
-        label_kernels.extremes_ahead(close, reach, top, bottom)
+        kernels.extremes_ahead(close, reach, top, bottom)
         lives.change[mine], lives.length[mine] = close[end] / close[at] - 1.0, end - at
         lives.up[mine], lives.to_top[mine] = close[top[at]] / close[at] - 1.0, top[at] - at
         lives.down[mine], lives.to_bottom[mine] = close[bottom[at]] / close[at] - 1.0, bottom[at] - at

@@ -26,7 +26,7 @@ from strategies_app.grammar.schema import (
     ZigzagLabels,
 )
 from training.core.plugin_code import label_arrays
-from training.pipeline import kernels, label_kernels
+from training.pipeline import kernels
 from training.pipeline.indicators import Columns
 
 
@@ -128,7 +128,7 @@ def cusum_events(columns: Columns, labels: TripleBarrierLabels, sigma: NDArray[n
     thresholds = np.full(len(sigma), np.nan)
     thresholds[1:] = np.maximum(labels.cusum_multiplier * sigma[:-1], labels.cusum_threshold)
     events = np.empty(len(sigma), dtype=np.bool_)
-    label_kernels.cusum_events(log_returns(columns["close"]), thresholds, events)
+    kernels.cusum_events(log_returns(columns["close"]), thresholds, events)
     return events
 
 
@@ -148,7 +148,7 @@ def typical_range(columns: Columns, period: int) -> NDArray[np.float64]:
     """The median so far of ATR(period) / close, known at each bar; NaN in the warm-up of the ATR."""
     share = talib.ATR(columns["high"], columns["low"], columns["close"], period) / columns["close"]
     medians = np.empty(len(share))
-    label_kernels.expanding_median(share, medians)
+    kernels.expanding_median(share, medians)
     return medians
 
 
@@ -160,8 +160,8 @@ def volatile_bars(close: NDArray[np.float64], ahead: int, back: int, threshold: 
         return found
     returns = log_returns(close)[1:]
     past, coming = np.empty(len(returns) - back + 1), np.empty(len(returns) - ahead + 1)
-    label_kernels.window_deviations(returns, back, past)
-    label_kernels.window_deviations(returns, ahead, coming)
+    kernels.window_deviations(returns, back, past)
+    kernels.window_deviations(returns, ahead, coming)
     found[back : len(close) - ahead] = coming[back:] > threshold * past[:-ahead]
     return found
 
@@ -174,10 +174,10 @@ def _regime(columns: Columns, labels: RegimeLabels) -> LabelColumn:
     micro = zigzag_pivots(close, labels.micro_atr_mult * unit)
     values = np.full(len(close), kernels.NO_LABEL, dtype=np.int64)
     ends = np.full(len(close), -1, dtype=np.int64)
-    label_kernels.leg_regimes(close, *macro, *micro, labels.progression_tolerance, values, ends)
+    kernels.leg_regimes(close, *macro, *micro, labels.progression_tolerance, values, ends)
     volatile = volatile_bars(close, labels.atr_period, labels.vol_lookback, labels.vol_crisis_threshold)
     there = (ends >= 0) & (volatile >= 0)
-    values = np.where(there, np.where(volatile == 1, label_kernels.VOLATILE, values), kernels.NO_LABEL)
+    values = np.where(there, np.where(volatile == 1, kernels.VOLATILE, values), kernels.NO_LABEL)
     return LabelColumn(values, np.where(there, np.maximum(ends, np.arange(len(close)) + labels.atr_period), -1))
 
 
@@ -234,5 +234,5 @@ def uniqueness(rows: NDArray[np.int64], ends: NDArray[np.int64], count: int) -> 
     rows, ends int64 (k,): the labelled bars that become rows, and the last bar each looks at, of `count` bars.
     """
     weights = np.empty(len(rows))
-    label_kernels.uniqueness(rows, ends, count, weights)
+    kernels.uniqueness(rows, ends, count, weights)
     return weights.astype(np.float32)
