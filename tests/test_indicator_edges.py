@@ -12,8 +12,7 @@ import talib
 from strategies_app.grammar.references import warnings_of
 from strategies_app.grammar.vocabulary import INDICATORS
 from tests.pipeline_examples import AVAILABLE, prices, same_bits, strategy
-from training.pipeline.indicator_inputs import running_sums, window_sums
-from training.pipeline.indicators import compute
+from training.pipeline.indicators import compute, running_sums, window_sums
 
 COLUMNS = ("open", "high", "low", "close", "volume")
 LIVELY = 300
