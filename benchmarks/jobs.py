@@ -69,11 +69,11 @@ class Training:
         from benchmarks import pipeline
         from strategies_app.grammar.schema import StrategySpec
         from strategies_app.models import Strategy
+        from training.pipeline.features import duration, resample
         from training.pipeline.frames import bar_times
         from training.pipeline.loading import RunBars
         from training.pipeline.prepare import prepare
         from training.pipeline.synthetic import make_bars
-        from training.pipeline.timeframes import duration, resample
 
         plain = pipeline.strategy().plain()
         plain["model"]["architecture"] |= {"hidden_layers": [128, 64, 32], "dropout": 0.2}

@@ -27,10 +27,10 @@ from training.core.values import Dataset
 from training.pipeline import cache
 from training.pipeline.bars import write_bars
 from training.pipeline.dataset import build_dataset
+from training.pipeline.features import duration, resample
 from training.pipeline.frames import bar_times
 from training.pipeline.loading import RunBars, load_bars
 from training.pipeline.synthetic import make_bars
-from training.pipeline.timeframes import duration, resample
 
 BASE, HIGHER, SYMBOL = "1h", "4h", "AAA"
 THRESHOLD, LOOKAHEAD, SWING = 0.02, 20, 3

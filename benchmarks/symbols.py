@@ -18,10 +18,10 @@ from benchmarks.pipeline import BASE, HIGHER, _peak_anonymous, seconds, strategy
 from strategies_app.grammar.schema import StrategySpec
 from training.pipeline.bars import write_bars
 from training.pipeline.dataset import build_dataset
+from training.pipeline.features import duration, resample
 from training.pipeline.frames import bar_times
 from training.pipeline.loading import RunBars, load_bars
 from training.pipeline.synthetic import make_bars
-from training.pipeline.timeframes import duration, resample
 
 SYMBOLS, BARS, PAIRS = 100, (1_000, 10_000, 50_000), 7
 MANY, EACH = 1_000, 2_000

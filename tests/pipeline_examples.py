@@ -15,11 +15,11 @@ from pydantic import TypeAdapter, ValidationError
 from strategies_app.grammar.schema import AnyIndicator, StrategySpec
 from strategies_app.grammar.vocabulary import INDICATORS, MEMBERSHIPS, TIMEFRAMES, IndicatorKind, Parameter
 from training.laws.markets import CLOCKS, opens
+from training.pipeline.features import bucket_start, duration, resample
 from training.pipeline.frames import bar_frame, bar_times, bar_values
 from training.pipeline.labels import LABELS
 from training.pipeline.loading import RunBars
 from training.pipeline.synthetic import make_bars
-from training.pipeline.timeframes import bucket_start, duration, resample
 
 MONDAY = 1_420_416_000_000_000  # 2015-01-05 00:00 UTC
 DAY = 86_400_000_000

@@ -12,10 +12,10 @@ import pytest
 from tests.pipeline_examples import DAY, MONDAY, PAIRS, market_with_holes, plain_market, prices, same_bits, strategy
 from training.laws.markets import CLOCKS, opens
 from training.pipeline.bars import write_bars
+from training.pipeline.features import bucket_start, duration, resample
 from training.pipeline.frames import bar_frame, bar_times, bar_values
 from training.pipeline.loading import load_bars
 from training.pipeline.prepare import FeatureCache, prepare
-from training.pipeline.timeframes import bucket_start, duration, resample
 from training.store.origins import Origin
 from training.workers.preview import _shown
 

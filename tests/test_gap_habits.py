@@ -15,10 +15,10 @@ from training.laws.markets import CLOCKS, opens
 from training.models import BarSeries
 from training.pipeline.bars import SCHEMA, read_bars, series_habit, write_bars
 from training.pipeline.calendars import gaps_of, habit_of, slots_of, unpacked
+from training.pipeline.features import resample
 from training.pipeline.frames import bar_frame, bar_times
 from training.pipeline.loading import load_bars
 from training.pipeline.quality import quality, validate_bars
-from training.pipeline.timeframes import resample
 
 HOUR = 3_600_000_000
 WEEK = 7 * 24 * HOUR

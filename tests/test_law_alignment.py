@@ -32,8 +32,8 @@ from tests.test_parity_indicators import DIRECT
 from training.laws.markets import CLOCKS
 from training.pipeline import features, kernels
 from training.pipeline.dataset import build_dataset, build_features
+from training.pipeline.features import duration
 from training.pipeline.frames import bar_times
-from training.pipeline.timeframes import duration
 
 TRANSFORMS = ("identity", "price_ratio", "pct_of_price")
 

@@ -31,10 +31,9 @@ from tests.pipeline_examples import (
 )
 from training.laws.markets import CLOCKS
 from training.pipeline.dataset import build_features
-from training.pipeline.features import bar_columns
+from training.pipeline.features import bar_columns, duration, resample
 from training.pipeline.frames import bar_frame, bar_times, bar_values
 from training.pipeline.labels import compute_labels
-from training.pipeline.timeframes import duration, resample
 
 
 def changed_after(frame: pd.DataFrame, known: np.ndarray, seed: int) -> pd.DataFrame:

@@ -22,8 +22,8 @@ from tests.pipeline_examples import (
     thorough,
 )
 from training.laws.markets import CLOCKS, opens
+from training.pipeline.features import bucket_start, duration, known_positions, resample
 from training.pipeline.frames import bar_times
-from training.pipeline.timeframes import bucket_start, duration, known_positions, resample
 
 
 def grid_positions(base_times: np.ndarray, base: str, times: np.ndarray, timeframe: str) -> np.ndarray:

@@ -19,11 +19,10 @@ from tests.test_law_causality import changed_after
 from training.core.values import Dataset
 from training.pipeline import labels as labels_module
 from training.pipeline.dataset import NO_EVENT, build_dataset, build_features
-from training.pipeline.features import bar_columns
+from training.pipeline.features import bar_columns, duration
 from training.pipeline.frames import bar_times
 from training.pipeline.labels import barrier_volatility, cusum_events, typical_range
 from training.pipeline.splits import check_splits, cut_rows
-from training.pipeline.timeframes import duration
 from training.store.coverage import DataError
 from training.trainer.classes import learn_row_weights
 

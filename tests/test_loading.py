@@ -14,10 +14,10 @@ from strategies_app.grammar.schema import StrategySpec
 from tests.pipeline_examples import DAY, MONDAY, market_with_holes, plain_market, prices, same_bits, strategy, whole_vocabulary
 from training.pipeline.bars import write_bars
 from training.pipeline.dataset import build_dataset, build_features
+from training.pipeline.features import duration, resample
 from training.pipeline.frames import bar_frame, bar_times, bar_values
 from training.pipeline.loading import RunBars, load_bars, stored_ranges, warm_up_bars
 from training.pipeline.synthetic import with_holes
-from training.pipeline.timeframes import duration, resample
 from training.store.coverage import resolve_dates
 
 HOUR = 3_600_000_000

@@ -17,10 +17,10 @@ from tests.pipeline_examples import MONDAY, plain_market, run_bars, same_bits, s
 from training.core.values import Cancelled, Dataset
 from training.pipeline.bars import write_bars
 from training.pipeline.dataset import build_dataset
+from training.pipeline.features import duration, resample
 from training.pipeline.loading import Step, in_order, load_bars, stored_ranges
 from training.pipeline.prepare import prepare
 from training.pipeline.split_ledger import split_ledger
-from training.pipeline.timeframes import duration, resample
 from training.trainer.batches import epoch_order
 from training.trainer.classes import learn_row_weights
 

@@ -14,7 +14,7 @@ from strategies_app.grammar.schema import Membership
 from strategies_app.grammar.vocabulary import MEMBERSHIPS
 from tests.label_references import degree, transformed
 from tests.pipeline_examples import membership_points, thorough
-from training.pipeline.fuzzy import TRANSFORMS, degrees, transform
+from training.pipeline.features import TRANSFORMS, degrees, transform
 
 EXTREMES = [-math.inf, -sys.float_info.max, -1e300, -1e15, -5e-324, -0.0, 0.0, 5e-324, 1e15, 1e300, sys.float_info.max, math.inf]
 

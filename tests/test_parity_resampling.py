@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from strategies_app.grammar.vocabulary import BAR_COLUMNS
 from tests.pipeline_examples import DAY, MONDAY, PAIRS, market_with_holes, modest, plain_market, same_bits
+from training.pipeline.features import resample
 from training.pipeline.frames import bar_frame, bar_times, bar_values, empty_frame
-from training.pipeline.timeframes import resample
 
 REAL_BARS = Path(__file__).parents[2] / "shared" / "data"
 RULES = {"5m": "5min", "15m": "15min", "30m": "30min", "1h": "1h", "2h": "2h", "4h": "4h", "1d": "1D", "1w": "W-MON"}

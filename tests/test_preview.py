@@ -20,9 +20,8 @@ from tests.pipeline_examples import plain_market
 from tests.strategy_texts import SAMPLES, changed
 from training.bars.series import load_samples, store_frame
 from training.pipeline.dataset import fill_symbol
-from training.pipeline.features import bar_columns, plan_features
+from training.pipeline.features import bar_columns, degrees, plan_features, transform
 from training.pipeline.frames import bar_times
-from training.pipeline.fuzzy import degrees, transform
 from training.pipeline.indicators import compute
 from training.pipeline.labels import compute_labels
 from training.pipeline.loading import RunBars, load_bars

@@ -19,10 +19,10 @@ from training.jobs import lifecycle
 from training.jobs.progress import Progress
 from training.models import Operation
 from training.pipeline.bars import read_bars, write_bars
+from training.pipeline.features import resample
 from training.pipeline.frames import bar_frame, bar_times, bar_values
 from training.pipeline.loading import load_bars
 from training.pipeline.prepare import prepare
-from training.pipeline.timeframes import resample
 from training.store.coverage import DataError, day_start, source_of
 from training.workers.attempt import run_operation
 from training.workers.plan import plan

@@ -19,11 +19,10 @@ from numpy.typing import NDArray
 from strategies_app.grammar.schema import RegimeLabels, StrategySpec, TripleBarrierLabels
 from training.core.values import Dataset, Rows
 from training.pipeline import kernels
-from training.pipeline.features import FeaturePlan, bar_columns, fill_matrix, indicator_outputs, plan_features
+from training.pipeline.features import FeaturePlan, bar_columns, duration, fill_matrix, indicator_outputs, plan_features
 from training.pipeline.frames import bar_times
 from training.pipeline.labels import LabelColumn, compute_labels, label_warm_up, look_ahead, uniqueness, weighs_rows
 from training.pipeline.loading import RunBars, Step, in_order
-from training.pipeline.timeframes import duration
 from training.store.coverage import DataError
 
 OnStage = Callable[[str, float], None]

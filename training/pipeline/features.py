@@ -14,12 +14,55 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from strategies_app.grammar.schema import RawInput, StrategySpec, feature_names, output_of
+from strategies_app.grammar.schema import Membership, RawInput, StrategySpec, feature_names, output_of
 from strategies_app.grammar.vocabulary import BAR_COLUMNS
-from training.pipeline import fuzzy, kernels
-from training.pipeline.frames import bar_times, bar_values
+from training.pipeline import kernels
+from training.pipeline.frames import bar_frame, bar_times, bar_values
 from training.pipeline.indicators import Columns, compute
-from training.pipeline.timeframes import known_positions
+from training.store.coverage import DAY, SECOND, WEEK_ANCHOR, anchor, bucket_start, duration
+
+TRANSFORMS = {"identity": kernels.IDENTITY, "price_ratio": kernels.PRICE_RATIO, "pct_of_price": kernels.PCT_OF_PRICE}
+
+
+def kernel_points(membership: Membership) -> tuple[int, tuple[float, float, float, float]]:
+    """Shape number and four points of a membership; unused points are 0."""
+    points = [float(p) for p in membership.parameters]
+    if membership.type == "triangular":
+        a, b, c = points
+        return kernels.TRAPEZOIDAL, (a, b, b, c)
+    if membership.type == "trapezoidal":
+        a, b, c, d = points
+        return kernels.TRAPEZOIDAL, (a, b, c, d)
+    shape = kernels.GAUSSIAN if membership.type == "gaussian" else kernels.SIGMOID
+    return shape, (points[0], points[1], 0.0, 0.0)
+
+
+def transform(values: NDArray[np.float64], close: NDArray[np.float64], name: str) -> NDArray[np.float64]:
+    """An indicator's values (n,) as the fuzzy set sees them: identity, value / close, or 100·(value/close − 1)."""
+    if name == "price_ratio":
+        return values / close
+    if name == "pct_of_price":
+        return 100.0 * (values / close - 1.0)
+    return values
+
+
+def degrees(membership: Membership, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Membership degrees (n,) in [0, 1] of values (n,); NaN for NaN. The same kernel that fills the features."""
+    shape, points = kernel_points(membership)
+    matrix = np.empty((len(values), 1), dtype=np.float32)
+    kernels.fill_features(
+        np.ascontiguousarray(values, dtype=np.float64)[None, :],
+        np.empty(len(values)),
+        np.arange(len(values), dtype=np.int64),
+        np.zeros(1, dtype=np.int64),
+        np.zeros(1, dtype=np.int64),
+        np.array([shape], dtype=np.int64),
+        np.array([points]),
+        np.zeros(1, dtype=np.int64),
+        matrix,
+    )
+    return matrix[:, 0].astype(np.float64)
+
 
 Output = tuple[str, str]
 #: So many rows are worth a thread of their own.
@@ -78,8 +121,8 @@ def _columns(spec: StrategySpec) -> list[_Column]:
             fuzzy_set = spec.fuzzy_sets[entry.fuzzy_set]
             output = output_of(fuzzy_set.indicator, spec.indicators)
             for membership in fuzzy_set.memberships.values():
-                shape, points = fuzzy.kernel_points(membership)
-                columns.append(_Column(timeframe, output, fuzzy.TRANSFORMS[fuzzy_set.input_transform.type], shape, points))
+                shape, points = kernel_points(membership)
+                columns.append(_Column(timeframe, output, TRANSFORMS[fuzzy_set.input_transform.type], shape, points))
     return columns
 
 
@@ -183,3 +226,34 @@ def _fill_rows(
         fill(*borders[:2])
         for other in pending:
             other.result()
+
+
+__all__ = ["DAY", "SECOND", "WEEK_ANCHOR", "anchor", "bucket_start", "duration", "known_positions", "resample"]
+
+
+def resample(frame: pd.DataFrame, timeframe: str, source: str | None = None) -> pd.DataFrame:
+    """Bars of a lower timeframe gathered into buckets of `timeframe`: left-closed, left-labelled, weeks from Monday.
+
+    source: the timeframe of the bars, if they may stand off its grid. One that reaches over a bucket's end belongs to
+    the bucket in which it ends: else the bucket would be known before its last bar is.
+    """
+    times, bars = bar_times(frame), bar_values(frame)
+    bucket_times = np.empty(len(times), dtype=np.int64)
+    buckets = np.empty((5, len(times)), dtype=np.float64)
+    lasting = duration(source) - 1 if source else 0
+    count = kernels.resample(times, bars, duration(timeframe), anchor(timeframe) - lasting, bucket_times, buckets)
+    bucket_times += lasting
+    return bar_frame(bucket_times[:count].copy(), np.ascontiguousarray(buckets[:, :count]))
+
+
+def known_positions(
+    base_times: NDArray[np.int64], base_timeframe: str, times: NDArray[np.int64], timeframe: str
+) -> NDArray[np.int64]:
+    """For each base bar the position of the bar of `timeframe` whose value may be used, or −1 (see kernels.known_at)."""
+    if timeframe == base_timeframe:
+        if len(times) != len(base_times) or not np.array_equal(times, base_times):
+            raise ValueError("the base timeframe joins only itself")
+        return np.arange(len(base_times), dtype=np.int64)
+    positions = np.empty(len(base_times), dtype=np.int64)
+    kernels.known_at(base_times, duration(base_timeframe), times, duration(timeframe), anchor(timeframe), positions)
+    return positions

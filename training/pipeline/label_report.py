@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from strategies_app.grammar.schema import StrategySpec
 from training.core.values import Dataset, Splits, independent_rows, rows_by_symbol
 from training.pipeline import kernels
-from training.pipeline.features import bar_columns
+from training.pipeline.features import bar_columns, duration
 from training.pipeline.frames import bar_times
 from training.pipeline.loading import RunBars
-from training.pipeline.timeframes import duration
 
 #: What a trade costs there and back, as a share of the price, where the strategy does not say.
 ASSUMED_COST = 0.001

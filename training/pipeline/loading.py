@@ -23,11 +23,11 @@ from strategies_app.grammar.vocabulary import PRICE_COLUMNS
 from training.core.findings import ERROR, Finding, iso, refused
 from training.pipeline.arguments import require, require_call, require_spec, require_threads
 from training.pipeline.bars import read_bars, series_habit, series_origin, series_range, stored_series
+from training.pipeline.features import resample
 from training.pipeline.frames import bar_times, bar_values, fingerprint, time_text
 from training.pipeline.labels import label_warm_up
 from training.pipeline.quality import validate_bars
 from training.pipeline.spacing import TOLD
-from training.pipeline.timeframes import resample
 from training.store.coverage import (
     DAY,
     DataError,

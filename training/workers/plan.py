@@ -115,7 +115,7 @@ def longest_look_ahead(spec: StrategySpec, dataset: Any) -> int:
     """Base bars between a row and the bar that settles its label, at most."""
     import numpy as np
 
-    from training.pipeline.timeframes import duration
+    from training.pipeline.features import duration
 
     rows = dataset.rows
     settled = np.searchsorted(dataset.clock, rows.label_ends - duration(spec.base_timeframe))

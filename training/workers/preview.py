@@ -178,7 +178,7 @@ def _series(shown: _Shown, outputs: Mapping[str, NDArray[np.float64]], spec: Str
 def _fuzzy_sets(
     spec: StrategySpec, shown: Mapping[str, _Shown], outputs: Mapping[str, Mapping[str, NDArray[np.float64]]], notes: list[str]
 ) -> list[dict[str, Any]]:
-    from training.pipeline.fuzzy import transform
+    from training.pipeline.features import transform
 
     places = [(name, timeframe) for name in spec.fuzzy_sets for timeframe in _timeframes_of(spec, name)]
     if len(places) > MOST_SETS:
@@ -210,7 +210,7 @@ def _set(fuzzy_set: FuzzySet, values: NDArray[np.float64]) -> dict[str, Any]:
     """Curves over the histogram of real values (n,), and the share of bars on which no membership fires."""
     import numpy as np
 
-    from training.pipeline.fuzzy import degrees
+    from training.pipeline.features import degrees
 
     known = values[~np.isnan(values)]
     low, high = _view(fuzzy_set, known)
