@@ -20,7 +20,7 @@ from training.pipeline.dataset import build_dataset
 from training.pipeline.features import duration, resample
 from training.pipeline.loading import Step, in_order, load_bars, stored_ranges
 from training.pipeline.prepare import prepare
-from training.pipeline.split_ledger import split_ledger
+from training.pipeline.splits import split_ledger
 from training.trainer.batches import epoch_order
 from training.trainer.classes import learn_row_weights
 

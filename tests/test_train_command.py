@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from tests.homes import Home, operation_in
-from training.pipeline.split_ledger import SIDES, side_names
+from training.pipeline.splits import SIDES, side_names
 
 
 @pytest.fixture(scope="module")

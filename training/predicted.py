@@ -15,7 +15,7 @@ from training.core.values import SIGNALS, signals_of, signals_of_returns
 from training.pipeline.arguments import require
 from training.pipeline.dataset import build_features
 from training.pipeline.gate import admit_frames
-from training.pipeline.split_ledger import side_names
+from training.pipeline.splits import side_names
 from training.store.coverage import DataError
 from training.trainer.bundle import Bundle
 from training.trainer.evaluation import predicted_returns, probabilities

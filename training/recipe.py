@@ -19,7 +19,7 @@ from training.pipeline.arguments import require, require_call, require_one_of, r
 from training.pipeline.gate import admitted
 from training.pipeline.loading import RunBars, load_bars
 from training.pipeline.prepare import FeatureCache, OnStage, Prepared, prepare, prepare_admitted
-from training.pipeline.split_ledger import split_ledger
+from training.pipeline.splits import split_ledger
 from training.predicted import Predictions, edge_of, predict_bars
 from training.store.coverage import duration
 from training.trainer.analytics import Sink

@@ -26,7 +26,7 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str = "") -> di
     from training.pipeline.label_report import label_report
     from training.pipeline.loading import load_bars
     from training.pipeline.prepare import FeatureCache, class_shares, footprint_of, is_in_file, prepare, return_figures
-    from training.pipeline.split_ledger import split_ledger
+    from training.pipeline.splits import split_ledger
     from training.trainer import precision
     from training.trainer.device import choose_device, device_name
     from training.trainer.networks import build_network, parameter_count
