@@ -17,8 +17,18 @@ from tests.trainer_examples import split
 from training.bars.series import SAMPLE_BARS
 from training.core.findings import Finding
 from training.core.values import Dataset
-from training.pipeline.checks import ALIKE, Checked, SetColumns, check_rows, set_columns
-from training.pipeline.drift import LARGE, MODERATE, class_index, drift_word, stability_index
+from training.pipeline.checks import (
+    ALIKE,
+    LARGE,
+    MODERATE,
+    Checked,
+    SetColumns,
+    check_rows,
+    class_index,
+    drift_word,
+    set_columns,
+    stability_index,
+)
 from training.pipeline.loading import load_bars
 from training.pipeline.prepare import prepare
 from training.store.coverage import DataError

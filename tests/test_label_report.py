@@ -13,10 +13,10 @@ import pytest
 from strategies_app.grammar.schema import DataSplit, StrategySpec
 from tests.pipeline_examples import LABEL_SECTIONS, label_id, market_with_holes, run_bars, strategy
 from tests.test_law_causality import changed_after
+from training.pipeline.checks import ASSUMED_COST, label_report
 from training.pipeline.dataset import build_dataset
 from training.pipeline.features import duration
 from training.pipeline.frames import bar_times
-from training.pipeline.label_report import ASSUMED_COST, label_report
 from training.pipeline.splits import cut_rows
 from training.results import label_words
 

@@ -23,7 +23,7 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str = "") -> di
     spec = effective_spec(text, options)
     import numpy as np
 
-    from training.pipeline.label_report import label_report
+    from training.pipeline.checks import label_report
     from training.pipeline.loading import load_bars
     from training.pipeline.prepare import FeatureCache, class_shares, footprint_of, is_in_file, prepare, return_figures
     from training.pipeline.splits import split_ledger
