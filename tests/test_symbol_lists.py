@@ -19,7 +19,7 @@ from tests.quick_work import asking
 from tests.test_page_start import FORM, newest, planned
 from training.jobs import queues
 from training.models import BarSeries, Operation
-from training.pipeline.remarks import gathered
+from training.pipeline.prepare import gathered
 from training.store.coverage import DataError, Ranges, check_stored, day_start, resolve_dates
 
 __all__ = ["asking"]

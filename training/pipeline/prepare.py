@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,8 @@ from training.pipeline.checks import check_rows, lost_rows, set_columns
 from training.pipeline.dataset import MatrixOf, build_dataset, matrix_rows
 from training.pipeline.gate import admitted
 from training.pipeline.loading import RunBars
-from training.pipeline.remarks import gathered
 from training.pipeline.splits import check_splits, cut_rows
-from training.store.coverage import MINIMUM_ROWS, DataError, few_bars
+from training.store.coverage import MINIMUM_ROWS, DataError, few_bars, named
 
 #: One class above this share of the training rows is worth a warning: "accuracy" is then easy and empty.
 ONE_SIDED = 0.95
@@ -208,3 +208,27 @@ def _weight_notes(dataset: Dataset, splits: Splits) -> list[str]:
     mean = float(weights[splits.train].mean(dtype=np.float64))
     alone = f"{len(splits.train):,} rows tell about as much as {mean * len(splits.train):,.0f} whose labels do not overlap"
     return [f"training rows weigh by how unique their labels are, {mean:.1%} on average: {alone}"]
+
+
+#: So many sentences that differ in symbol and figures alone are read one by one.
+FEW = 3
+_FIGURES = re.compile(r"\d[\d,.:%-]*")
+
+
+def gathered(remarks: Iterable[str], symbols: Sequence[str]) -> list[str]:
+    """The remarks in order, each once. More than FEW that begin with a symbol and differ in it and in their figures alone
+    become the first of them, with the names of the others behind it."""
+    known, alike = set(symbols), dict[str, dict[str, str]]()
+    for remark in remarks:
+        symbol, _, rest = remark.partition(" ")
+        shape = f" {_FIGURES.sub('#', rest)}" if symbol in known else remark
+        alike.setdefault(shape, {})[remark] = symbol
+    told: list[str] = []
+    for same in alike.values():
+        first, *others = same
+        if len(same) <= FEW:
+            told += same
+            continue
+        names = list(dict.fromkeys(same[remark] for remark in others))
+        told.append(f"{first}; likewise {len(names):,} more: {named(names)}")
+    return told
