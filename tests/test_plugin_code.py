@@ -16,9 +16,8 @@ from tests.trainer_examples import dataset, strategy
 from training.core.plugin_code import PluginFailed, indicator_arrays, label_arrays
 from training.trainer.evaluation import split_logits
 from training.trainer.gradients import Gradients
-from training.trainer.networks import Normalization, padded
+from training.trainer.networks import Normalization, PluginNetwork, built, padded
 from training.trainer.placement import place
-from training.trainer.plugin_network import PluginNetwork, built
 
 COLUMNS = {n: np.ascontiguousarray(v) for n, v in zip(("open", "high", "low", "close", "volume"), prices(20, 1), strict=True)}
 

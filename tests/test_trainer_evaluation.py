@@ -17,8 +17,7 @@ from training.trainer.baselines import COMPARED, baselines, known_last
 from training.trainer.evaluation import evaluate, probabilities, rows_digest
 from training.trainer.loop import fit
 from training.trainer.metrics import confusion, measures
-from training.trainer.networks import build_network
-from training.trainer.recurrent import evaluation_rows
+from training.trainer.networks import build_network, evaluation_rows
 
 WIDTHS = [1, 2, 3, 5, 7, 9, 11, 15, 16, 17, 31, 33, 64, 65, 100, 127, 129]
 

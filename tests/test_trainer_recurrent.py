@@ -23,9 +23,8 @@ from training.trainer import batches
 from training.trainer.evaluation import evaluate, probabilities
 from training.trainer.importance import permutation_importance
 from training.trainer.loop import Fitted, fit
-from training.trainer.networks import build_network, parameter_count
+from training.trainer.networks import FEWEST_ROWS, Recurrent, build_network, evaluation_rows, parameter_count
 from training.trainer.placement import place
-from training.trainer.recurrent import FEWEST_ROWS, Recurrent, evaluation_rows
 
 KINDS = ["lstm", "gru"]
 

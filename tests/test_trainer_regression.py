@@ -30,8 +30,7 @@ from training.trainer.baselines import return_baselines
 from training.trainer.evaluation import evaluate, predicted_returns
 from training.trainer.loop import Fitted, fit
 from training.trainer.losses import make_loss, mean_loss, row_losses
-from training.trainer.networks import TrainingError
-from training.trainer.recurrent import MOST_ROWS
+from training.trainer.networks import MOST_ROWS, TrainingError
 from training.trainer.state import CheckpointError
 
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from training.core.values import rows_by_symbol
-from training.trainer.recurrent import gather
+from training.trainer.networks import gather
 
 #: Bytes of features gathered at once. Large enough to hide the cost of a gather, small enough to stay in the cache.
 BLOCK_BYTES = 4 << 20

@@ -24,9 +24,7 @@ from training.trainer import batches, returns
 from training.trainer import metrics as measures
 from training.trainer.baselines import baselines, return_baselines
 from training.trainer.losses import mean_loss
-from training.trainer.networks import padded, padded_width
-from training.trainer.plugin_network import PluginNetwork
-from training.trainer.recurrent import evaluation_rows, gather, window_of
+from training.trainer.networks import PluginNetwork, evaluation_rows, gather, padded, padded_width, window_of
 from training.trainer.targets import scaled
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import warnings
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,10 +14,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from strategies_app.grammar import plugins
+from strategies_app.grammar.plugins import Plugin, PluginError, guarded
 from strategies_app.grammar.schema import Mlp, PluginModel, StrategySpec
+from training.core.plugin_code import PluginFailed, call
 from training.core.values import Refusal
-from training.trainer.plugin_network import PluginNetwork, built, widened
-from training.trainer.recurrent import Recurrent, make_cells, padded_cells
+from training.trainer.device import out_of_memory
 
 #: Widths are padded to a multiple of this for evaluation, see `padded`.
 WIDTH_STEP = 16
@@ -233,3 +237,166 @@ def _chunks(
     for start in range(0, count, CHUNK_ROWS):
         rows = slice(start, start + CHUNK_ROWS) if positions is None else positions[start : start + CHUNK_ROWS]
         yield features[rows, first:last][:, columns - first].astype(np.float64)
+
+
+Cells = nn.LSTM | nn.GRU
+
+#: Most rows per evaluation batch, and fewest, and the bytes that a batch's largest layer may take in between.
+MOST_ROWS, FEWEST_ROWS, BATCH_BYTES = 1024, 16, 32 << 20
+
+
+class Recurrent(nn.Module):
+    """Raw features float32 (n, window, f) → logits float32 (n, k), from what the last layer says at the last bar."""
+
+    def __init__(self, normalization: nn.Module, cells: Cells, output: nn.Module, window: int) -> None:
+        super().__init__()
+        self.normalization = normalization
+        self.cells = cells
+        self.output = output
+        self.window = window
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        values = self.normalization(features)
+        if values.device.type != "cuda":
+            return self._logits(values)
+        with warnings.catch_warnings():
+            # In training all parameters of a network lie in one buffer of ours, of which cuDNN makes a copy per call.
+            warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk")
+            return self._logits(values)
+
+    def _logits(self, values: torch.Tensor) -> torch.Tensor:
+        said, _ = self.cells(values)
+        logits: torch.Tensor = self.output(said[:, -1])
+        return logits
+
+
+def make_cells(kind: str, inputs: int, hidden: int, layers: int, dropout: float) -> Cells:
+    """LSTM or GRU layers on top of one another, dropout between them; one layer has no between."""
+    cells = nn.LSTM if kind == "lstm" else nn.GRU
+    return cells(inputs, hidden, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0)
+
+
+def padded_cells(cells: Cells, step: int) -> Cells:
+    """A copy for evaluation whose widths are multiples of `step`; the further units are zeros and stay zeros."""
+    inputs, hidden = (-(-width // step) * step for width in (cells.input_size, cells.hidden_size))
+    wide = type(cells)(inputs, hidden, cells.num_layers, batch_first=True, device=cells.weight_ih_l0.device)
+    gates = 4 if isinstance(cells, nn.LSTM) else 3
+    with torch.no_grad():
+        for name, weight in wide.named_parameters():
+            narrow = getattr(cells, name)
+            places = (slice(None), slice(cells.hidden_size), *(slice(width) for width in narrow.shape[1:]))
+            weight.zero_().view(gates, hidden, *weight.shape[1:])[places] = narrow.view(gates, -1, *narrow.shape[1:])
+    return wide.eval()
+
+
+def window_of(network: nn.Module) -> int:
+    """Bars that the network sees at once."""
+    return network.window if isinstance(network, Recurrent) else 1
+
+
+def evaluation_rows(network: nn.Module) -> int:
+    """Rows per evaluation batch: a function of the network alone, fewer for long windows, so that a batch fits into memory."""
+    if not isinstance(network, Recurrent):
+        return MOST_ROWS
+    cells = network.cells
+    row_bytes = 4 * network.window * max(cells.input_size, 4 * cells.hidden_size)
+    fitting = max(BATCH_BYTES // row_bytes, FEWEST_ROWS)
+    return min(MOST_ROWS, 1 << (fitting.bit_length() - 1))
+
+
+def gather(features: torch.Tensor, last: torch.Tensor, window: int) -> torch.Tensor:
+    """What the network sees of the rows whose last bar lies at `last` (b,): (b, f), or windows (b, window, f).
+
+    One copy, made where the features lie.
+    """
+    if window == 1:
+        return features.index_select(0, last)
+    return features.index_select(0, bars_of(last, window)).view(len(last), window, features.shape[1])
+
+
+def bars_of(last: torch.Tensor, window: int) -> torch.Tensor:
+    """Positions of all bars of the windows that end at `last` (b,), window after window: int64 (b · window,)."""
+    return (last[:, None] + torch.arange(1 - window, 1, device=last.device)).view(-1)
+
+
+class PluginNetwork(nn.Module):
+    """Raw features float32 (b, f) → normalization → the other package's module → float32 (b, outputs)."""
+
+    def __init__(self, plugin: Plugin, normalization: nn.Module, body: nn.Module, outputs: int) -> None:
+        super().__init__()
+        self.plugin, self.outputs = plugin, outputs
+        self.normalization = normalization
+        self.body = body
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        answer = self._body(self.normalization(features))
+        wanted = (len(features), self.outputs)
+        if not isinstance(answer, torch.Tensor):
+            raise PluginFailed(f"{self.plugin.source} gave a {type(answer).__name__}, wanted a tensor of shape {wanted}")
+        if tuple(answer.shape) != wanted or answer.dtype != torch.float32:
+            seen = f"{tuple(answer.shape)} of {str(answer.dtype).removeprefix('torch.')}"
+            raise PluginFailed(f"{self.plugin.source} gave {seen} for {len(features)} rows, wanted {wanted} of float32")
+        return answer
+
+    def _body(self, features: torch.Tensor) -> object:
+        try:
+            return guarded(self.plugin.source, f"failed on {len(features)} rows", self.body, features)
+        except PluginError as error:
+            if isinstance(error.__cause__, RuntimeError) and out_of_memory(error.__cause__):
+                raise error.__cause__ from None  # the batch begins anew in smaller pieces
+            raise PluginFailed(str(error)) from error
+
+
+def built(plugin: Plugin, architecture: Mapping[str, Any], normalization: nn.Module, inputs: int, outputs: int) -> PluginNetwork:
+    """What the kind builds. PluginFailed if it is nothing that can be trained."""
+    body = call(plugin, dict(architecture), inputs, outputs)
+    if not isinstance(body, nn.Module):
+        raise PluginFailed(f"{plugin.source} built a {type(body).__name__}, wanted a torch.nn.Module")
+    parameters = dict(body.named_parameters())
+    if not parameters:
+        raise PluginFailed(f"{plugin.source} built a network without parameters, so there is nothing to train")
+    for name, parameter in parameters.items():
+        if parameter.dtype != torch.float32 or not parameter.requires_grad:
+            seen = str(parameter.dtype).removeprefix("torch.") if parameter.dtype != torch.float32 else "one that is not learned"
+            raise PluginFailed(f"{plugin.source} has the parameter {name}, {seen}; wanted float32, and buffers for what stays")
+    network = PluginNetwork(plugin, normalization, body, outputs)
+    with torch.no_grad():  # on a copy: what the first rows leave behind must not be in the trained one
+        copy.deepcopy(network).eval()(normalization.get_buffer("offset").repeat(2, 1))
+    return network
+
+
+class _Wide(nn.Linear):
+    """A linear layer that is computed in multiples of `step` columns, and answers as the narrow one."""
+
+    wide_weight: torch.Tensor
+    wide_bias: torch.Tensor
+
+    def widen(self, step: int) -> None:
+        rows, columns = (-(-size // step) * step for size in self.weight.shape)
+        wide = self.weight.new_zeros(rows, columns)
+        wide[: self.out_features, : self.in_features] = self.weight
+        bias = self.weight.new_zeros(rows)
+        if self.bias is not None:
+            bias[: self.out_features] = self.bias
+        self.register_buffer("wide_weight", wide, persistent=False)
+        self.register_buffer("wide_bias", bias, persistent=False)
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 - torch's own name
+        extra = self.wide_weight.shape[1] - self.in_features
+        answer = nn.functional.linear(nn.functional.pad(input, (0, extra)), self.wide_weight, self.wide_bias)
+        return answer[..., : self.out_features]
+
+
+def widened(network: PluginNetwork, step: int) -> PluginNetwork:
+    """A copy for evaluation whose linear layers work on multiples of `step` columns.
+
+    As `networks.padded` for our own: a row's result then depends on that row alone. Other layers stay as they are.
+    """
+    with torch.no_grad():
+        twin = copy.deepcopy(network).eval()
+        for layer in twin.body.modules():
+            if type(layer) is nn.Linear:
+                layer.__class__ = _Wide
+                assert isinstance(layer, _Wide)
+                layer.widen(step)
+    return twin

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from training.trainer import batches
 from training.trainer.device import free_memory, out_of_memory
-from training.trainer.recurrent import bars_of
+from training.trainer.networks import bars_of
 
 #: How much of the device's free memory the rows may take. The rest is for the network, its activations and the optimizer.
 RESIDENT_SHARE = 0.6
