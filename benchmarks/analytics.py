@@ -19,10 +19,9 @@ from benchmarks.trainer import CLASSES, FEATURES, seconds, strategy_of
 from training.core.values import BatchMetrics, Dataset, Rows, Splits
 from training.jobs.analytics_files import Journal
 from training.trainer.analytics import Analyst
-from training.trainer.batches import batch_count, epoch_order
+from training.trainer.batches import batch_count, epoch_order, place
 from training.trainer.engine import Reference
 from training.trainer.networks import build_network
-from training.trainer.placement import place
 from training.trainer.targets import Target, learn_target
 from training.trainer.validation import Validation
 

@@ -22,9 +22,9 @@ from benchmarks.trainer import CLASSES, FEATURES, plain_loop, seconds
 from strategies_app.grammar.schema import StrategySpec
 from training.core.values import BatchMetrics
 from training.trainer import batches
+from training.trainer.batches import place
 from training.trainer.engine import Reference
 from training.trainer.networks import build_network
-from training.trainer.placement import place
 
 WINDOW, LAYERS, DROPOUT = 20, 2, 0.2
 

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from benchmarks.trainer import CLASSES, FEATURES, strategy_of
 from training.core.values import BatchMetrics, EpochMetrics
 from training.trainer import batches, rollback, stability
+from training.trainer.batches import place
 from training.trainer.engine import EpochSums, Reference, _Sums
 from training.trainer.networks import build_network
-from training.trainer.placement import place
 
 
 class Blind(_Sums):

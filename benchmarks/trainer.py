@@ -22,9 +22,9 @@ from torch.utils.data import DataLoader, TensorDataset
 from strategies_app.grammar.schema import StrategySpec, Training
 from training.core.values import BatchMetrics
 from training.trainer import batches
+from training.trainer.batches import place
 from training.trainer.engine import Reference
 from training.trainer.networks import build_network
-from training.trainer.placement import place
 
 FEATURES, CLASSES, HIDDEN, DROPOUT = 20, 3, [128, 64, 32], 0.2
 

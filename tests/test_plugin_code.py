@@ -14,10 +14,10 @@ from strategies_app.kinds import IndicatorKind, Kind, LabelKind, NetworkKind
 from tests.pipeline_examples import prices
 from tests.trainer_examples import dataset, strategy
 from training.core.plugin_code import PluginFailed, indicator_arrays, label_arrays
+from training.trainer.batches import place
 from training.trainer.evaluation import split_logits
 from training.trainer.gradients import Gradients
 from training.trainer.networks import Normalization, PluginNetwork, built, padded
-from training.trainer.placement import place
 
 COLUMNS = {n: np.ascontiguousarray(v) for n, v in zip(("open", "high", "low", "close", "volume"), prices(20, 1), strict=True)}
 

@@ -19,11 +19,11 @@ from torch import nn
 from tests.test_trainer_resume import outcome
 from tests.trainer_examples import Recorder, dataset, strategy
 from training.core.values import BatchMetrics, Cancelled, Dataset, Silent
-from training.trainer import batches, device, placement
+from training.trainer import batches, device
+from training.trainer.batches import fits, place
 from training.trainer.engine import Reference
 from training.trainer.loop import Fitted, fit
 from training.trainer.networks import TrainingError, build_network
-from training.trainer.placement import fits, place
 
 NOTHING_RESIDENT = 0
 TOO_MUCH = "memory that the test says is not there"
@@ -90,7 +90,7 @@ def test_streaming_and_resident_rows_give_the_same_bits_also_across_a_resume(
     whole = Recorder()
     undisturbed = fit(rows, splits, spec, whole, fused=fused)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(placement.Placed.blocks, "__defaults__", (block_bytes,))
+        patch.setattr(batches.Placed.blocks, "__defaults__", (block_bytes,))
         first, second = Recorder(Cancelled(), after_epoch=stop_after), Recorder()
         with pytest.raises(Cancelled):
             fit(rows, splits, spec, first, fused=fused, resident_limit=limits[0])
@@ -134,7 +134,7 @@ def test_rows_are_resident_where_there_is_room(monkeypatch: pytest.MonkeyPatch) 
     assert fits("cpu", 1 << 60), "on the CPU they are where they are"
     assert fits("cpu", 100, 100) and not fits("cpu", 101, 100)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 5000))
-    share = int(1000 * placement.RESIDENT_SHARE)
+    share = int(1000 * batches.RESIDENT_SHARE)
     assert share <= 800, "the network, its activations and the optimizer need room beside the rows"
     assert fits("cuda", share) and not fits("cuda", share + 1)
     assert not fits("cuda", share + 1, 10_000), "a limit asks for less, never for more than there is"

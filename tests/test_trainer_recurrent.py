@@ -20,11 +20,11 @@ from tests.test_trainer_resume import outcome
 from tests.trainer_examples import Recorder, recurrent, windows
 from training.core.values import Cancelled, Dataset, Silent, Splits
 from training.trainer import batches
+from training.trainer.batches import place
 from training.trainer.evaluation import evaluate, probabilities
 from training.trainer.importance import permutation_importance
 from training.trainer.loop import Fitted, fit
 from training.trainer.networks import FEWEST_ROWS, Recurrent, build_network, evaluation_rows, parameter_count
-from training.trainer.placement import place
 
 KINDS = ["lstm", "gru"]
 

@@ -12,10 +12,10 @@ from strategies_app.grammar.schema import StrategySpec
 from training.core.values import Dataset, Splits
 from training.trainer import precision, stability, state
 from training.trainer.analytics import Analyst
+from training.trainer.batches import place
 from training.trainer.classes import learn_row_weights, weights_digest
 from training.trainer.engine import Engine, Reference
 from training.trainer.networks import build_network, fit_normalization
-from training.trainer.placement import place
 from training.trainer.targets import Target, learn_target
 from training.trainer.validation import Validation
 

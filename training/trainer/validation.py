@@ -8,9 +8,9 @@ from torch import nn
 from strategies_app.grammar.schema import Training
 from training.core.values import Dataset, EpochMetrics, Splits
 from training.trainer import batches, metrics, returns
+from training.trainer.batches import Placed
 from training.trainer.evaluation import in_returns, split_logits
 from training.trainer.losses import mean_loss
-from training.trainer.placement import Placed
 from training.trainer.targets import Target
 
 

@@ -100,8 +100,8 @@ def bars_text(spec: StrategySpec, sources: Mapping[str, Mapping[str, str]]) -> s
 
 def device_text(device: str, told: Footprint, weights: int) -> str:
     """What a graphics card has to hold, beside what is free on it; empty for the processor."""
+    from training.trainer.batches import fits
     from training.trainer.device import free_memory
-    from training.trainer.placement import fits
 
     free = free_memory(device)
     if free is None:
