@@ -24,7 +24,7 @@ from training.pipeline.frames import bar_times
 from training.pipeline.labels import barrier_volatility, cusum_events, typical_range
 from training.pipeline.splits import check_splits, cut_rows
 from training.store.coverage import DataError
-from training.trainer.classes import learn_row_weights
+from training.trainer.targets import learn_row_weights
 
 EVENTS = TripleBarrierLabels(
     source="triple_barrier", max_holding_period=9, vol_span=6, cusum_threshold=1e-4, cusum_multiplier=0.6, compute_weights=True

@@ -22,7 +22,7 @@ from training.pipeline.loading import Step, in_order, load_bars, stored_ranges
 from training.pipeline.prepare import prepare
 from training.pipeline.splits import split_ledger
 from training.trainer.batches import epoch_order
-from training.trainer.classes import learn_row_weights
+from training.trainer.targets import learn_row_weights
 
 SYMBOLS = tuple(f"S{number:02}" for number in range(7))
 HOUR = duration("1h")

@@ -10,11 +10,10 @@ import torch
 
 from tests.trainer_examples import dataset, strategy
 from training.core.values import Dataset, Silent
-from training.trainer.classes import learn_class_weights
 from training.trainer.evaluation import evaluate
 from training.trainer.loop import fit
-from training.trainer.losses import make_loss, mean_loss, row_losses
 from training.trainer.networks import TrainingError
+from training.trainer.targets import learn_class_weights, make_loss, mean_loss, row_losses
 
 
 def relabelled(rows: Dataset, labels: np.ndarray) -> Dataset:

@@ -29,9 +29,9 @@ from training.trainer import targets
 from training.trainer.baselines import return_baselines
 from training.trainer.evaluation import evaluate, predicted_returns
 from training.trainer.loop import Fitted, fit
-from training.trainer.losses import make_loss, mean_loss, row_losses
 from training.trainer.networks import MOST_ROWS, TrainingError
 from training.trainer.state import CheckpointError
+from training.trainer.targets import make_loss, mean_loss, row_losses
 
 
 def relabelled(rows: Dataset, labels: Any) -> Dataset:

@@ -19,14 +19,13 @@ from tests.trainer_examples import Recorder, dataset, strategy
 from training.core.values import BatchMetrics, Cancelled, Dataset, Silent, Splits
 from training.trainer import batches
 from training.trainer.batches import Placed, place
-from training.trainer.classes import learn_row_weights
 from training.trainer.engine import Reference
 from training.trainer.evaluation import evaluate
 from training.trainer.gradients import Gradients
 from training.trainer.loop import fit
-from training.trainer.losses import make_loss, row_losses
 from training.trainer.networks import build_network
 from training.trainer.state import CheckpointError
+from training.trainer.targets import learn_row_weights, make_loss, row_losses
 
 ALIKE = {"loss": "cross_entropy", "lr_scheduler": "none"}
 

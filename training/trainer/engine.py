@@ -17,9 +17,9 @@ from training.core.values import BatchMetrics
 from training.trainer import batches
 from training.trainer.batches import Placed
 from training.trainer.gradients import Gradients
-from training.trainer.losses import row_weights
 from training.trainer.optimizers import Clip, Flat, make_clip, make_optimizer, optimizer_tensors, restore_optimizer
 from training.trainer.stability import not_finite
+from training.trainer.targets import row_weights
 from training.trainer.update_statistics import StepWatch
 
 

@@ -23,9 +23,8 @@ from training.core.values import Dataset, independent_rows, rows_by_symbol
 from training.trainer import batches, returns
 from training.trainer import metrics as measures
 from training.trainer.baselines import baselines, return_baselines
-from training.trainer.losses import mean_loss
 from training.trainer.networks import PluginNetwork, evaluation_rows, gather, padded, padded_width, window_of
-from training.trainer.targets import scaled
+from training.trainer.targets import mean_loss, scaled
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from torch import nn
 from strategies_app.grammar.schema import Training
 from training.trainer.batches import Placed
 from training.trainer.device import out_of_memory, random_state, restore_random_state
-from training.trainer.losses import make_loss, row_weights, summed_loss
 from training.trainer.networks import Dropout, NotEnoughMemory, PluginNetwork
 from training.trainer.precision import forward, used
+from training.trainer.targets import make_loss, row_weights, summed_loss
 
 
 class Gradients:

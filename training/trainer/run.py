@@ -13,10 +13,9 @@ from training.core.values import Dataset, Splits
 from training.trainer import precision, stability, state
 from training.trainer.analytics import Analyst
 from training.trainer.batches import place
-from training.trainer.classes import learn_row_weights, weights_digest
 from training.trainer.engine import Engine, Reference
 from training.trainer.networks import build_network, fit_normalization
-from training.trainer.targets import Target, learn_target
+from training.trainer.targets import Target, learn_row_weights, learn_target, weights_digest
 from training.trainer.validation import Validation
 
 

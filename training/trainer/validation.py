@@ -10,8 +10,7 @@ from training.core.values import Dataset, EpochMetrics, Splits
 from training.trainer import batches, metrics, returns
 from training.trainer.batches import Placed
 from training.trainer.evaluation import in_returns, split_logits
-from training.trainer.losses import mean_loss
-from training.trainer.targets import Target
+from training.trainer.targets import Target, mean_loss
 
 
 class Validation:
