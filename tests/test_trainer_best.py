@@ -13,7 +13,7 @@ from tests.trainer_examples import Recorder, dataset, strategy
 from training.core.values import Silent
 from training.trainer.evaluation import evaluate
 from training.trainer.loop import fit
-from training.trainer.schedule import Monitor, Schedule
+from training.trainer.optimizers import Monitor, Schedule
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "focal"])

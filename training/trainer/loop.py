@@ -18,9 +18,9 @@ from training.trainer import batches, rollback, state
 from training.trainer.analytics import Sink
 from training.trainer.device import repeatable
 from training.trainer.engine import Engine, EpochSums
+from training.trainer.optimizers import Monitor, Schedule
 from training.trainer.rollback import Diverged
 from training.trainer.run import Run, fresh_network, learn, set_up
-from training.trainer.schedule import Monitor, Schedule
 
 
 @dataclass(frozen=True)
