@@ -15,8 +15,8 @@ from tests.pipeline_examples import prices
 from tests.trainer_examples import dataset, strategy
 from training.core.plugin_code import PluginFailed, indicator_arrays, label_arrays
 from training.trainer.batches import place
+from training.trainer.engine import Gradients
 from training.trainer.evaluation import split_logits
-from training.trainer.gradients import Gradients
 from training.trainer.networks import Normalization, PluginNetwork, built, padded
 
 COLUMNS = {n: np.ascontiguousarray(v) for n, v in zip(("open", "high", "low", "close", "volume"), prices(20, 1), strict=True)}

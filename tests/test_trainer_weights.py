@@ -19,9 +19,8 @@ from tests.trainer_examples import Recorder, dataset, strategy
 from training.core.values import BatchMetrics, Cancelled, Dataset, Silent, Splits
 from training.trainer import batches
 from training.trainer.batches import Placed, place
-from training.trainer.engine import Reference
+from training.trainer.engine import Gradients, Reference
 from training.trainer.evaluation import evaluate
-from training.trainer.gradients import Gradients
 from training.trainer.loop import fit
 from training.trainer.networks import build_network
 from training.trainer.state import CheckpointError
