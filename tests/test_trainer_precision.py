@@ -11,7 +11,7 @@ import torch
 
 from tests.trainer_examples import Recorder, dataset, recurrent, regression_strategy, returns_dataset, strategy, windows
 from training.core.values import Cancelled, Silent
-from training.trainer import precision
+from training.trainer import device
 from training.trainer.loop import Fitted, fit
 from training.trainer.state import differences
 
@@ -24,7 +24,7 @@ EXAMPLES: list[Any] = [
 @pytest.fixture
 def cpu_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """The processor as a device that is made for bfloat16: torch rounds there with the same calls."""
-    monkeypatch.setattr(precision, "DEVICES", frozenset({"cuda", "cpu"}))
+    monkeypatch.setattr(device, "DEVICES", frozenset({"cuda", "cpu"}))
 
 
 def weights(fitted: Fitted) -> dict[str, bytes]:
@@ -78,7 +78,7 @@ def test_a_checkpoint_knows_in_what_it_was_computed(cpu_rounds: None, monkeypatc
     fit(rows, splits, strategy(precision="bfloat16", epochs=1), recorder)
     parts = recorder.states[-1]()
     assert json.loads(parts["state.json"])["precision"] == "bfloat16" and differences(parts, "cpu") == []
-    monkeypatch.setattr(precision, "DEVICES", frozenset({"cuda"}))
+    monkeypatch.setattr(device, "DEVICES", frozenset({"cuda"}))
     assert differences(parts, "cpu") == ["precision was bfloat16, is float32"]
     older = json.loads(parts["state.json"])
     del older["precision"], older["strategy"]["training"]["precision"]
@@ -97,8 +97,8 @@ def test_recurrent_networks_stay_in_float32_and_say_so(cpu_rounds: None, kind: s
 
 def test_what_will_change_is_said_before_it_is_known_who_trains() -> None:
     network = torch.nn.Linear(2, 2)
-    assert precision.forecast("float32", network) is None and precision.remark("float32", "cuda:0", network) is None
-    for text in (precision.forecast("bfloat16", network), precision.remark("bfloat16", "cuda:0", network)):
+    assert device.forecast("float32", network) is None and device.remark("float32", "cuda:0", network) is None
+    for text in (device.forecast("bfloat16", network), device.remark("bfloat16", "cuda:0", network)):
         assert text is not None and "validation and predictions stay float32" in text
 
 

@@ -10,7 +10,8 @@ from torch import nn
 
 from strategies_app.grammar.schema import StrategySpec
 from training.core.values import Dataset, Splits
-from training.trainer import precision, stability, state
+from training.trainer import device as precision
+from training.trainer import stability, state
 from training.trainer.analytics import Analyst
 from training.trainer.batches import place
 from training.trainer.engine import Engine, Reference

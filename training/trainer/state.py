@@ -14,9 +14,8 @@ from safetensors.torch import load, save
 
 from strategies_app.grammar import plugins
 from training.core.values import EpochMetrics, Parts, Refusal
-from training.trainer.device import device_name, environment
+from training.trainer.device import device_name, environment, used_again
 from training.trainer.optimizers import Monitor, Schedule
-from training.trainer.precision import used_again
 
 FORMAT = 1
 PARTS = ("model.safetensors", "optimizer.safetensors", "scheduler.json", "best_model.safetensors", "state.json")
