@@ -15,17 +15,17 @@ from training.workers.attempt import run_operation
 
 @pytest.mark.django_db(transaction=True)
 def test_a_training_with_its_rows_streamed_ends_in_the_same_weights(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from training.trainer import run
+    from training.trainer import loop
 
     placed: list[bool] = []
-    place = run.place
+    place = loop.place
 
     def watched(*arguments: Any) -> Any:
         rows = place(*arguments)
         placed.append(rows.streaming)
         return rows
 
-    monkeypatch.setattr(run, "place", watched)
+    monkeypatch.setattr(loop, "place", watched)
     store_bars()
     weights = []
     for limit in (None, 0):
