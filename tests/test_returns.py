@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.core.values import SIGNALS, independent_rows, signals_of_returns
-from training.trainer import returns
+from training.trainer import metrics
 
 PAIRS = st.lists(st.tuples(st.integers(-9, 9), st.integers(-9, 9)), min_size=1, max_size=40)
 
@@ -38,7 +38,7 @@ def near(wanted: float | None) -> object:
 @settings(max_examples=200, deadline=None)
 def test_measures_equal_their_formulas(pairs: list[tuple[int, int]], centre: float) -> None:
     said, came = [a / 100 for a, _ in pairs], [b / 100 for _, b in pairs]
-    seen = returns.measures(np.array(said), np.array(came), centre)
+    seen = metrics.return_metrics(np.array(said), np.array(came), centre)
     n, squares = len(pairs), sum((a - b) ** 2 for a, b in zip(said, came, strict=True))
     reference = sum((b - centre) ** 2 for b in came)
     signs = [(a > 0) == (b > 0) for a, b in pairs if a and b]
@@ -54,19 +54,19 @@ def test_measures_equal_their_formulas(pairs: list[tuple[int, int]], centre: flo
 
 def test_r2_is_against_the_mean_of_train_and_falls_below_zero_for_what_is_worse() -> None:
     came = np.array([0.03, 0.01, -0.02, 0.02])
-    assert returns.measures(np.full(4, 0.005), came, 0.005)["r2"] == 0.0
-    assert returns.measures(came, came, 0.005)["r2"] == 1.0
-    own_mean = returns.measures(np.full(4, came.mean()), came, 0.005)["r2"]
+    assert metrics.return_metrics(np.full(4, 0.005), came, 0.005)["r2"] == 0.0
+    assert metrics.return_metrics(came, came, 0.005)["r2"] == 1.0
+    own_mean = metrics.return_metrics(np.full(4, came.mean()), came, 0.005)["r2"]
     assert own_mean is not None and own_mean > 0, "the mean of the rows themselves was not known before"
-    assert returns.measures(-came, came, 0.005)["r2"] < 0
-    assert returns.measures(came * 0.5, came * 0.0 + 0.01, 0.01)["r2"] is None, "nothing varies"
+    assert metrics.return_metrics(-came, came, 0.005)["r2"] < 0
+    assert metrics.return_metrics(came * 0.5, came * 0.0 + 0.01, 0.01)["r2"] is None, "nothing varies"
 
 
 def test_a_constant_prediction_has_no_correlation_and_zero_has_no_sign() -> None:
     came = np.array([0.1, -0.2, 0.3])
-    always = returns.measures(np.full(3, 0.1), came, 0.0)
+    always = metrics.return_metrics(np.full(3, 0.1), came, 0.0)
     assert (always["ic"], always["rank_ic"]) == (None, None) and always["sign_accuracy"] == pytest.approx(2 / 3)
-    assert returns.measures(np.zeros(3), came, 0.0)["sign_accuracy"] is None
+    assert metrics.return_metrics(np.zeros(3), came, 0.0)["sign_accuracy"] is None
 
 
 @pytest.mark.parametrize("edge", [0.002, 0.0007 * 3, 1e-9])
@@ -100,23 +100,23 @@ def test_the_gain_is_the_share_of_the_squared_error_saved_with_two_standard_erro
     came = random.normal(size=400)
     said, other = came + 0.5 * random.normal(size=400), came + random.normal(size=400)
     saved = (came - other) ** 2 - (came - said) ** 2
-    told = returns.gain(said, other, came, independent=100)
+    told = metrics.gain(said, other, came, independent=100)
     assert told["gain"] == pytest.approx(1 - ((came - said) ** 2).sum() / ((came - other) ** 2).sum())
     assert told["gain_margin"] == pytest.approx(2 * saved.std() / math.sqrt(100) / ((came - other) ** 2).mean())
-    assert returns.gain(said, came, came, 100) == {"gain": None, "gain_margin": None}, "nothing to save"
+    assert metrics.gain(said, came, came, 100) == {"gain": None, "gain_margin": None}, "nothing to save"
 
 
 @given(PAIRS)
 @settings(max_examples=100, deadline=None)
 def test_the_parts_for_the_pictures_hold_every_row_once(pairs: list[tuple[int, int]]) -> None:
     said, came = np.array([a / 100 for a, _ in pairs]), np.array([b / 100 for _, b in pairs])
-    groups = returns.reliability(said, came)
-    assert sum(group["rows"] for group in groups) == len(pairs) and len(groups) <= returns.BINS
+    groups = metrics.reliability(said, came)
+    assert sum(group["rows"] for group in groups) == len(pairs) and len(groups) <= metrics.RESIDUAL_SCATTER_BINS
     assert [group["predicted"] for group in groups] == sorted(group["predicted"] for group in groups)
     assert sum(g["rows"] * g["realised"] for g in groups) == pytest.approx(came.sum(), abs=1e-9)
-    missed = returns.misses(said, came)
+    missed = metrics.misses(said, came)
     assert sum(missed["counts"]) == len(pairs) and missed["width"] > 0
-    by_signal = returns.by_signal(said, came, 0.03)
+    by_signal = metrics.by_signal(said, came, 0.03)
     assert sum(line["rows"] for line in by_signal.values()) == len(pairs)
     assert by_signal["BUY"]["rows"] == sum(a >= 3 for a, _ in pairs)
     json.dumps([groups, missed, by_signal], allow_nan=False)
@@ -124,5 +124,5 @@ def test_the_parts_for_the_pictures_hold_every_row_once(pairs: list[tuple[int, i
 
 def test_rows_that_are_predicted_the_same_stay_together() -> None:
     said = np.array([0.01] * 30 + [0.02] * 10)
-    groups = returns.reliability(said, np.arange(40.0))
+    groups = metrics.reliability(said, np.arange(40.0))
     assert [(group["rows"], group["predicted"]) for group in groups] == [(30, pytest.approx(0.01)), (10, pytest.approx(0.02))]

@@ -15,9 +15,9 @@ from training.core.values import BatchMetrics, Cancelled, Dataset, Silent, Split
 from training.trainer import batches
 from training.trainer.analytics import Analyst, weight_figures
 from training.trainer.batches import place
-from training.trainer.confidence import calibration, histogram, of_classes, of_returns
 from training.trainer.engine import Reference
 from training.trainer.loop import fit
+from training.trainer.metrics import calibration, histogram, of_classes, of_returns
 from training.trainer.networks import build_network
 from training.trainer.targets import learn_target
 from training.trainer.update_statistics import EVERY, StepWatch, layers_of, signal_of

@@ -16,7 +16,7 @@ from training.core.values import Silent
 from training.trainer.baselines import COMPARED, baselines, known_last
 from training.trainer.evaluation import evaluate, probabilities, rows_digest
 from training.trainer.loop import fit
-from training.trainer.metrics import confusion, measures
+from training.trainer.metrics import class_metrics, confusion
 from training.trainer.networks import build_network, evaluation_rows
 
 WIDTHS = [1, 2, 3, 5, 7, 9, 11, 15, 16, 17, 31, 33, 64, 65, 100, 127, 129]
@@ -99,7 +99,7 @@ def slow_measures(labels: list[int], answers: list[int], classes: int) -> dict[s
 @settings(max_examples=200, deadline=None)
 def test_measures_equal_their_formulas(pairs: list[tuple[int, int]]) -> None:
     labels, answers = [a for a, _ in pairs], [b for _, b in pairs]
-    seen = measures(confusion(np.array(labels), np.array(answers), 3), CLASSES)
+    seen = class_metrics(confusion(np.array(labels), np.array(answers), 3), CLASSES)
     for name, value in slow_measures(labels, answers, 3).items():
         assert seen[name] == pytest.approx(value, abs=1e-12), name
     assert seen["confusion_matrix"][1][2] == pairs.count((1, 2)), "rows are true, columns predicted"
@@ -109,7 +109,7 @@ def test_measures_equal_their_formulas(pairs: list[tuple[int, int]]) -> None:
 
 def test_measures_of_millions_of_rows_do_not_overflow() -> None:
     matrix = np.array([[4_000_000_000, 10], [10, 4_000_000_000]])
-    assert measures(matrix, ("UP", "DOWN"))["mcc"] == pytest.approx(1, abs=1e-6)
+    assert class_metrics(matrix, ("UP", "DOWN"))["mcc"] == pytest.approx(1, abs=1e-6)
 
 
 def test_an_evaluation_tells_of_the_whole_each_symbol_and_a_baseline_learned_on_train() -> None:

@@ -27,7 +27,7 @@ from training.trainer.bundle import Bundle
 from training.trainer.device import choose_device, devices, environment
 from training.trainer.evaluation import evaluate
 from training.trainer.loop import Fitted, fit
-from training.trainer.returns import MEASURES as RETURN_MEASURES
+from training.trainer.metrics import MEASURES as RETURN_MEASURES
 
 __all__ = ["FeatureCache", "Predictions", "Prepared", "RunBars", "load_bars", "predict_bars", "prepare", "train_strategy"]
 

@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from training.core.values import EpochMetrics
-from training.trainer.confidence import of_classes, of_returns
 from training.trainer.evaluation import in_returns
+from training.trainer.metrics import of_classes, of_returns
 from training.trainer.networks import gather, window_of
 from training.trainer.update_statistics import StepWatch, layer_of
 from training.trainer.validation import Validation

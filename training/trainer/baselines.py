@@ -25,8 +25,8 @@ def baselines(dataset: Dataset, positions: NDArray[np.int64], train: NDArray[np.
     known = known_last(dataset, positions, majority, bar)
     return [
         {"name": "majority class of train", "class": names[majority]}
-        | metrics.measures(metrics.confusion(labels, np.full_like(labels, majority), len(names)), names),
-        {"name": "label known last"} | _compared(metrics.measures(metrics.confusion(labels, known, len(names)), names)),
+        | metrics.class_metrics(metrics.confusion(labels, np.full_like(labels, majority), len(names)), names),
+        {"name": "label known last"} | _compared(metrics.class_metrics(metrics.confusion(labels, known, len(names)), names)),
         {"name": "guessing by the shares of train"} | _guessing(labels, shares, names),
     ]
 
@@ -67,7 +67,7 @@ def known_last(dataset: Dataset, positions: NDArray[np.int64], otherwise: float,
 def _guessing(labels: NDArray[np.int64], shares: NDArray[np.float64], names: tuple[str, ...]) -> dict[str, Any]:
     """What drawing classes at random with these shares reaches on average: its correlation with anything is 0."""
     expected = np.outer(np.bincount(labels, minlength=len(names)), shares)
-    return _compared(metrics.measures(expected, names)) | {"rows": len(labels), "mcc": 0.0}
+    return _compared(metrics.class_metrics(expected, names)) | {"rows": len(labels), "mcc": 0.0}
 
 
 def _compared(measured: dict[str, Any]) -> dict[str, Any]:

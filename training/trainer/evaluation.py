@@ -20,7 +20,7 @@ from torch import nn
 
 from strategies_app.grammar.schema import Training
 from training.core.values import Dataset, independent_rows, rows_by_symbol
-from training.trainer import batches, returns
+from training.trainer import batches, metrics
 from training.trainer import metrics as measures
 from training.trainer.baselines import baselines, return_baselines
 from training.trainer.networks import PluginNetwork, evaluation_rows, gather, padded, padded_width, window_of
@@ -175,20 +175,20 @@ def _of_returns(
     realised, symbols, centre = rows.labels[positions], rows.symbols[positions], float(rows.labels[train].mean())
     independent = independent_rows(rows.times[positions], rows.label_ends[positions], symbols, bar)
     others = [
-        {"name": name} | returns.measures(said, realised, centre) | returns.gain(predicted, said, realised, independent)
+        {"name": name} | metrics.return_metrics(said, realised, centre) | metrics.gain(predicted, said, realised, independent)
         for name, said in return_baselines(dataset, positions, train, bar).items()
     ]
-    return returns.measures(predicted, realised, centre) | {
+    return metrics.return_metrics(predicted, realised, centre) | {
         "independent_rows": independent,
         "baselines": others,
         "baseline": min(others, key=lambda other: float(other["rmse"])),
         "edge": edge,
-        "signals": returns.by_signal(predicted, realised, edge),
-        "reliability": returns.reliability(predicted, realised),
-        "misses": returns.misses(predicted, realised),
+        "signals": metrics.by_signal(predicted, realised, edge),
+        "reliability": metrics.reliability(predicted, realised),
+        "misses": metrics.misses(predicted, realised),
         "rows_sha256": rows_digest(dataset, positions),
         "per_symbol": {
-            name: returns.measures(predicted[of], realised[of], centre)
+            name: metrics.return_metrics(predicted[of], realised[of], centre)
             for name, of in zip(dataset.symbols, rows_by_symbol(symbols, len(dataset.symbols)), strict=True)
             if len(of)
         },

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from training.core.values import rows_by_symbol
-from training.trainer import metrics, returns
+from training.trainer import metrics
 from training.trainer.batches import generator, resident
 from training.trainer.evaluation import Shuffled, in_returns, split_logits
 
@@ -48,7 +48,7 @@ def permutation_importance(
     def score(shuffled: Shuffled | None) -> float:
         outputs = split_logits(network, rows, own, shuffled)
         if not classes:
-            return returns.r_squared(in_returns(outputs, 1.0), labels, centre) or 0.0
+            return metrics.r_squared(in_returns(outputs, 1.0), labels, centre) or 0.0
         answers = outputs.argmax(dim=1).numpy()
         return metrics.balanced_accuracy(metrics.confusion(labels, answers, classes))
 

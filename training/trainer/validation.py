@@ -7,7 +7,7 @@ from torch import nn
 
 from strategies_app.grammar.schema import Training
 from training.core.values import Dataset, EpochMetrics, Splits
-from training.trainer import batches, metrics, returns
+from training.trainer import batches, metrics
 from training.trainer.batches import Placed
 from training.trainer.evaluation import in_returns, split_logits
 from training.trainer.targets import Target, mean_loss
@@ -34,14 +34,14 @@ class Validation:
         returns val_mae, val_rmse, val_r2, val_sign_accuracy, val_ic and val_rank_ic (None where predictions are all the same)."""
         loss = mean_loss(logits, torch.from_numpy(self.labels), training, self.class_weights)
         if self.scale is not None:
-            told = returns.measures(in_returns(logits, self.scale), self.realised, self.centre)
-            return {"val_loss": loss, **{f"val_{name}": told[name] for name in returns.MEASURES}}
+            told = metrics.return_metrics(in_returns(logits, self.scale), self.realised, self.centre)
+            return {"val_loss": loss, **{f"val_{name}": told[name] for name in metrics.MEASURES}}
         matrix = metrics.confusion(self.labels, logits.argmax(dim=1).numpy(), len(self.class_names))
         shares = matrix.sum(axis=0) / matrix.sum()
         return {
             "val_loss": loss,
             "val_accuracy": metrics.accuracy(matrix),
             "val_balanced_accuracy": metrics.balanced_accuracy(matrix),
-            "val_mcc": metrics.correlation(matrix),
+            "val_mcc": metrics.matthews_correlation(matrix),
             "predicted_shares": dict(zip(self.class_names, shares.tolist(), strict=True)),
         }
