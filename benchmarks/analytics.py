@@ -21,9 +21,9 @@ from training.jobs.analytics_files import Journal
 from training.trainer.analytics import Analyst
 from training.trainer.batches import batch_count, epoch_order, place
 from training.trainer.engine import Reference
+from training.trainer.evaluation import Validation
 from training.trainer.networks import build_network
 from training.trainer.targets import Target, learn_target
-from training.trainer.validation import Validation
 
 
 def run(sizes: tuple[int, ...] = (32, 256), pairs: int = 25) -> dict[str, Any]:

@@ -16,12 +16,12 @@ from training.trainer import batches
 from training.trainer.analytics import Analyst, weight_figures
 from training.trainer.batches import place
 from training.trainer.engine import Reference
+from training.trainer.evaluation import Validation
 from training.trainer.loop import fit
 from training.trainer.metrics import calibration, histogram, of_classes, of_returns
 from training.trainer.networks import build_network
 from training.trainer.targets import learn_target
 from training.trainer.update_statistics import EVERY, StepWatch, layers_of, signal_of
-from training.trainer.validation import Validation
 
 Records = list[dict[str, Any]]
 RUNS: dict[str, tuple[tuple[Dataset, Splits], StrategySpec]] = {

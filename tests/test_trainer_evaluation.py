@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from tests.trainer_examples import CLASSES, HOUR, dataset, strategy
 from training.core.values import Silent
-from training.trainer.baselines import COMPARED, baselines, known_last
-from training.trainer.evaluation import evaluate, probabilities, rows_digest
+from training.trainer.evaluation import COMPARED, baselines, evaluate, known_last, probabilities, rows_digest
 from training.trainer.loop import fit
 from training.trainer.metrics import class_metrics, confusion
 from training.trainer.networks import build_network, evaluation_rows

@@ -26,8 +26,7 @@ from tests.trainer_examples import (
 from training.core.values import Cancelled, Dataset, Silent, Splits
 from training.predicted import edge_of
 from training.trainer import targets
-from training.trainer.baselines import return_baselines
-from training.trainer.evaluation import evaluate, predicted_returns
+from training.trainer.evaluation import evaluate, predicted_returns, return_baselines
 from training.trainer.loop import Fitted, fit
 from training.trainer.networks import MOST_ROWS, TrainingError
 from training.trainer.state import CheckpointError

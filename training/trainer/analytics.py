@@ -13,11 +13,10 @@ import torch
 from torch import nn
 
 from training.core.values import EpochMetrics
-from training.trainer.evaluation import in_returns
+from training.trainer.evaluation import Validation, in_returns
 from training.trainer.metrics import of_classes, of_returns
 from training.trainer.networks import gather, window_of
 from training.trainer.update_statistics import StepWatch, layer_of
-from training.trainer.validation import Validation
 
 #: What takes a record; called once per epoch, before the epoch's own report.
 Sink = Callable[[dict[str, Any]], None]

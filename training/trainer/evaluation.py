@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from strategies_app.grammar.schema import Training
-from training.core.values import Dataset, independent_rows, rows_by_symbol
+from training.core.values import Dataset, EpochMetrics, Splits, independent_rows, rows_by_symbol
 from training.trainer import batches, metrics
 from training.trainer import metrics as measures
-from training.trainer.baselines import baselines, return_baselines
+from training.trainer.batches import Placed
 from training.trainer.networks import PluginNetwork, evaluation_rows, gather, padded, padded_width, window_of
-from training.trainer.targets import mean_loss, scaled
+from training.trainer.targets import Target, mean_loss, scaled
 
 
 @dataclass(frozen=True)
@@ -251,3 +251,101 @@ def _one_thread() -> Iterator[None]:
     finally:
         if before != 1:
             torch.set_num_threads(before)
+
+
+#: What a baseline is compared in; its matrix and classes tell nothing more.
+COMPARED = ("rows", "accuracy", "balanced_accuracy", "mcc", "precision", "recall", "f1_score")
+
+
+def baselines(dataset: Dataset, positions: NDArray[np.int64], train: NDArray[np.int64], bar: int) -> list[dict[str, Any]]:
+    """In the order in which they are shown, for the rows at `positions`; learned on the rows at `train`.
+
+    bar: the length of a base bar in µs, so that it is known when a row is decided on.
+    """
+    labels, names = dataset.rows.labels[positions], dataset.class_names
+    shares = np.bincount(dataset.rows.labels[train], minlength=len(names)) / max(len(train), 1)
+    majority = int(shares.argmax())
+    known = known_last(dataset, positions, majority, bar)
+    return [
+        {"name": "majority class of train", "class": names[majority]}
+        | metrics.class_metrics(metrics.confusion(labels, np.full_like(labels, majority), len(names)), names),
+        {"name": "label known last"} | _compared(metrics.class_metrics(metrics.confusion(labels, known, len(names)), names)),
+        {"name": "guessing by the shares of train"} | _guessing(labels, shares, names),
+    ]
+
+
+def return_baselines(
+    dataset: Dataset, positions: NDArray[np.int64], train: NDArray[np.int64], bar: int
+) -> dict[str, NDArray[np.float64]]:
+    """Name → predicted returns (n,) of the rows at `positions`, in the order in which they are shown; see `baselines`.
+
+    The last one says that what happened over the last horizon happens again; where none is known, the mean.
+    """
+    centre = float(dataset.rows.labels[train].mean())
+    return {
+        "always zero": np.zeros(len(positions)),
+        "always the mean of train": np.full(len(positions), centre),
+        "the last known return": known_last(dataset, positions, centre, bar),
+    }
+
+
+def known_last(dataset: Dataset, positions: NDArray[np.int64], otherwise: float, bar: int) -> NDArray[Any]:
+    """For each row the label of the same symbol's newest row whose label is known when the row's bar closes.
+
+    Known is what ended by then: a label that looks ten bars ahead is ten bars old. `otherwise` where none is known.
+    """
+    rows = dataset.rows
+    answers = np.full(len(positions), otherwise, dtype=rows.labels.dtype)
+    count = len(dataset.symbols)
+    for own, asked in zip(rows_by_symbol(rows.symbols, count), rows_by_symbol(rows.symbols[positions], count), strict=True):
+        if not len(own) or not len(asked):
+            continue
+        order = np.argsort(rows.label_ends[own], kind="stable")
+        newest = np.maximum.accumulate(own[order])  # rows of a symbol are in order of time
+        found = np.searchsorted(rows.label_ends[own[order]], rows.times[positions[asked]] + bar, side="right") - 1
+        answers[asked[found >= 0]] = rows.labels[newest[found[found >= 0]]]
+    return answers
+
+
+def _guessing(labels: NDArray[np.int64], shares: NDArray[np.float64], names: tuple[str, ...]) -> dict[str, Any]:
+    """What drawing classes at random with these shares reaches on average: its correlation with anything is 0."""
+    expected = np.outer(np.bincount(labels, minlength=len(names)), shares)
+    return _compared(metrics.class_metrics(expected, names)) | {"rows": len(labels), "mcc": 0.0}
+
+
+def _compared(measured: dict[str, Any]) -> dict[str, Any]:
+    return {name: measured[name] for name in COMPARED}
+
+
+class Validation:
+    """The validation rows, read from where the run's rows lie; the target as learned on train."""
+
+    def __init__(self, dataset: Dataset, splits: Splits, rows: Placed, target: Target) -> None:
+        self.features = rows.features
+        self.last = batches.resident(dataset.rows.last_bars(splits.validation), str(rows.features.device))
+        self.labels = target.labels[splits.validation]
+        self.realised, self.scale = dataset.rows.labels[splits.validation], target.scale
+        self.centre = 0.0 if target.scale is None else float(dataset.rows.labels[splits.train].mean())
+        self.class_weights = None if target.scale is not None else torch.tensor(target.class_weights)
+        self.class_names = dataset.class_names
+
+    def logits(self, network: nn.Module) -> torch.Tensor:
+        """What the network says about the rows: float32 (n, k), or returns in units of the scale (n, 1), on the CPU."""
+        return split_logits(network, self.features, self.last)
+
+    def measure(self, logits: torch.Tensor, training: Training) -> EpochMetrics:
+        """val_loss, and for classes val_accuracy, val_balanced_accuracy, val_mcc and predicted_shares by class; for
+        returns val_mae, val_rmse, val_r2, val_sign_accuracy, val_ic and val_rank_ic (None where predictions are all the same)."""
+        loss = mean_loss(logits, torch.from_numpy(self.labels), training, self.class_weights)
+        if self.scale is not None:
+            told = metrics.return_metrics(in_returns(logits, self.scale), self.realised, self.centre)
+            return {"val_loss": loss, **{f"val_{name}": told[name] for name in metrics.MEASURES}}
+        matrix = metrics.confusion(self.labels, logits.argmax(dim=1).numpy(), len(self.class_names))
+        shares = matrix.sum(axis=0) / matrix.sum()
+        return {
+            "val_loss": loss,
+            "val_accuracy": metrics.accuracy(matrix),
+            "val_balanced_accuracy": metrics.balanced_accuracy(matrix),
+            "val_mcc": metrics.matthews_correlation(matrix),
+            "predicted_shares": dict(zip(self.class_names, shares.tolist(), strict=True)),
+        }

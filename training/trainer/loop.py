@@ -20,11 +20,11 @@ from training.trainer.analytics import Analyst, Sink
 from training.trainer.batches import place
 from training.trainer.device import repeatable
 from training.trainer.engine import Engine, EpochSums, Reference
+from training.trainer.evaluation import Validation
 from training.trainer.networks import build_network, fit_normalization
 from training.trainer.optimizers import Monitor, Schedule
 from training.trainer.rollback import Diverged
 from training.trainer.targets import Target, learn_row_weights, learn_target, weights_digest
-from training.trainer.validation import Validation
 
 
 @dataclass(frozen=True)
