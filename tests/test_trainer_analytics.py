@@ -13,7 +13,7 @@ from strategies_app.grammar.schema import StrategySpec
 from tests.trainer_examples import Recorder, dataset, recurrent, regression_strategy, returns_dataset, strategy, windows
 from training.core.values import BatchMetrics, Cancelled, Dataset, Silent, Splits
 from training.trainer import batches
-from training.trainer.analytics import Analyst, weight_figures
+from training.trainer.analytics import EVERY, Analyst, StepWatch, layers_of, signal_of, weight_figures
 from training.trainer.batches import place
 from training.trainer.engine import Reference
 from training.trainer.evaluation import Validation
@@ -21,7 +21,6 @@ from training.trainer.loop import fit
 from training.trainer.metrics import calibration, histogram, of_classes, of_returns
 from training.trainer.networks import build_network
 from training.trainer.targets import learn_target
-from training.trainer.update_statistics import EVERY, StepWatch, layers_of, signal_of
 
 Records = list[dict[str, Any]]
 RUNS: dict[str, tuple[tuple[Dataset, Splits], StrategySpec]] = {

@@ -15,13 +15,13 @@ from torch import nn
 from strategies_app.grammar.schema import Training
 from training.core.values import BatchMetrics
 from training.trainer import batches
+from training.trainer.analytics import StepWatch
 from training.trainer.batches import Placed
 from training.trainer.device import forward, out_of_memory, random_state, restore_random_state, used
 from training.trainer.networks import Dropout, NotEnoughMemory, PluginNetwork
 from training.trainer.optimizers import Clip, Flat, make_clip, make_optimizer, optimizer_tensors, restore_optimizer
 from training.trainer.stability import not_finite
 from training.trainer.targets import make_loss, row_weights, summed_loss
-from training.trainer.update_statistics import StepWatch
 
 
 class EpochSums(NamedTuple):
