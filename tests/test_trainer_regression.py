@@ -24,7 +24,7 @@ from tests.trainer_examples import (
     windows,
 )
 from training.core.values import Cancelled, Dataset, Silent, Splits
-from training.predicted import edge_of
+from training.recipe import edge_of
 from training.trainer import targets
 from training.trainer.evaluation import evaluate, predicted_returns, return_baselines
 from training.trainer.loop import Fitted, fit

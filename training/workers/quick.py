@@ -38,7 +38,7 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str) -> dict[st
 def predict(model: str, symbol: str, timeframe: str, start: str | None, end: str | None) -> dict[str, Any]:
     """Probabilities or predicted return, and signal, of every bar between two days."""
     from strategies_app.grammar.schema import StrategySpec
-    from training.predicted import edge_of
+    from training.recipe import edge_of
     from training.workers.prediction import ModelError, open_model, predict_stored
 
     bundle = open_model(model)
