@@ -97,8 +97,8 @@ def test_recurrent_networks_stay_in_float32_and_say_so(cpu_rounds: None, kind: s
 
 def test_what_will_change_is_said_before_it_is_known_who_trains() -> None:
     network = torch.nn.Linear(2, 2)
-    assert device.forecast("float32", network) is None and device.remark("float32", "cuda:0", network) is None
-    for text in (device.forecast("bfloat16", network), device.remark("bfloat16", "cuda:0", network)):
+    assert device.precision_forecast("float32", network) is None and device.precision_remark("float32", "cuda:0", network) is None
+    for text in (device.precision_forecast("bfloat16", network), device.precision_remark("bfloat16", "cuda:0", network)):
         assert text is not None and "validation and predictions stay float32" in text
 
 

@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 from strategies_app.grammar import plugins, schema, vocabulary
 from strategies_app.grammar.schema import StrategySpec, feature_names
 from strategies_app.grammar.yaml_text import MAX_SIZE
-from strategies_app.kinds import IndicatorKind, LabelKind, Parameter
+from strategies_app.kinds import IndicatorKind, Kind, LabelKind, Parameter
 from strategies_app.tools.meanings import (
     DECISIONS,
     EXAMPLE,
@@ -391,7 +391,7 @@ def _blocks() -> Iterator[str]:
         yield f"- cannot be used: {fault.message}"
 
 
-def _facts(kind: plugins.Kind) -> Iterator[tuple[str, str]]:
+def _facts(kind: Kind) -> Iterator[tuple[str, str]]:
     if isinstance(kind, IndicatorKind):
         yield from _plugin_indicator(kind)
     if isinstance(kind, LabelKind):
@@ -453,7 +453,7 @@ def _indicators() -> list[tuple[str, ...]]:
 
 def _labels() -> list[tuple[str, ...]]:
     classes = plugins.label_classes()
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for model in get_args(get_args(schema.Labels)[0]):
         (source,) = get_args(model.model_fields["source"].annotation)
         gives = ", ".join(classes[source]) or "a number"
@@ -462,7 +462,7 @@ def _labels() -> list[tuple[str, ...]]:
 
 
 def _networks() -> list[tuple[str, ...]]:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for model in get_args(schema.Model):
         keys = _keys(model.model_fields["architecture"].annotation)
         rows += [

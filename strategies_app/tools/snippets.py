@@ -77,8 +77,9 @@ def _fuzzy_sets() -> Iterator[Snippet]:
         if transform == schema.InputTransform().type:
             continue
         membership = _membership(vocabulary.MEMBERSHIPS["triangular"], _BESIDE_CLOSE.get(transform))
-        lines = ("zone:", f"  indicator: {INDICATOR}", f"  input_transform: {{type: {transform}}}", f"  {membership}")
-        yield Snippet("Fuzzy sets", f"on {transform}", "the value beside the close of its bar", "fuzzy_sets", lines, "zone")
+        with_transform = ("zone:", f"  indicator: {INDICATOR}", f"  input_transform: {{type: {transform}}}", f"  {membership}")
+        hint = "the value beside the close of its bar"
+        yield Snippet("Fuzzy sets", f"on {transform}", hint, "fuzzy_sets", with_transform, "zone")
 
 
 def _membership(kind: MembershipKind, points: tuple[float, ...] | None = None) -> str:

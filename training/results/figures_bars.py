@@ -113,7 +113,8 @@ class Axis:
 
     def _begins(self, step: str) -> list[dict[str, Any]]:
         last = self.first + dt.timedelta(seconds=self.seconds)
-        ticks, moment = [], self.first.replace(hour=0, minute=0, second=0, microsecond=0)
+        ticks: list[dict[str, Any]] = []
+        moment = self.first.replace(hour=0, minute=0, second=0, microsecond=0)
         limit = {"year": 400, "month": 60, "day": 60}[step]
         while moment <= last and len(ticks) <= limit:
             if step == "year":

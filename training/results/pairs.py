@@ -107,7 +107,7 @@ def block_length(centred: Floats) -> float:
     slope, spectrum = float((flat * np.abs(lags) * of_lag).sum()), float((flat * of_lag).sum())
     if spectrum <= 0:
         return 1.0
-    return min(max((slope**2 / spectrum**2 * count) ** (1 / 3), 1.0), math.ceil(min(3 * math.sqrt(count), count / 3)))
+    return float(min(max((slope**2 / spectrum**2 * count) ** (1 / 3), 1.0), math.ceil(min(3 * math.sqrt(count), count / 3))))
 
 
 def student(probability: float, freedom: float) -> float:

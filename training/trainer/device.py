@@ -136,53 +136,53 @@ def repeatable(device: str) -> Iterator[None]:
 
 
 #: Kinds of devices whose products are faster in bfloat16.
-DEVICES = frozenset({"cuda"})
+BFLOAT16_DEVICES = frozenset({"cuda"})
 
 #: What it means for a trader.
-MEANING = (
+BFLOAT16_MEANING = (
     "products of a training step are rounded to bfloat16 (8 bits of 24), which is faster on large networks; weights, optimizer, "
     "loss, validation and predictions stay float32; the weights that are learned are others than with float32"
 )
 
 
-RECURRENT = "precision {}: recurrent networks are computed in float32 all the same"
+RECURRENT_PRECISION = "precision {}: recurrent networks are computed in float32 all the same"
 
 
-def used(wanted: str, device: str, network: nn.Module) -> str:
+def used_precision(wanted: str, device: str, network: nn.Module) -> str:
     """The precision that a step has: bfloat16 where it was asked for, the device is made for it and the network can be.
 
     Recurrent layers cannot: on CUDA torch would compute them in float16, whose largest number is 65504.
     """
-    return wanted if torch.device(device).type in DEVICES and not _is_recurrent(network) else "float32"
+    return wanted if torch.device(device).type in BFLOAT16_DEVICES and not _is_recurrent(network) else "float32"
 
 
-def used_again(document: Mapping[str, Any], device: str) -> str:
+def used_precision_again(document: Mapping[str, Any], device: str) -> str:
     """The same for the run of a checkpoint (its state.json) that is continued on a device."""
     strategy, saved = document.get("strategy", {}), document.get("precision", "float32")
     wanted = strategy.get("training", {}).get("precision", "float32")
-    could, can = (torch.device(name).type in DEVICES for name in (document.get("device", device), device))
+    could, can = (torch.device(name).type in BFLOAT16_DEVICES for name in (document.get("device", device), device))
     never = strategy.get("model", {}).get("type") in ("lstm", "gru") or (could and saved == "float32")
     return wanted if can and not never else "float32"
 
 
-def remark(wanted: str, device: str, network: nn.Module) -> str | None:
+def precision_remark(wanted: str, device: str, network: nn.Module) -> str | None:
     """What a run on this device should say of its precision; None if it is float32, as ever."""
     if wanted == "float32":
         return None
-    if used(wanted, device, network) == wanted:
-        return f"precision {wanted}: {MEANING}"
+    if used_precision(wanted, device, network) == wanted:
+        return f"precision {wanted}: {BFLOAT16_MEANING}"
     if _is_recurrent(network):
-        return RECURRENT.format(wanted)
+        return RECURRENT_PRECISION.format(wanted)
     return f"precision {wanted} needs CUDA: on {device} this run computes in float32"
 
 
-def forecast(wanted: str, network: nn.Module) -> str | None:
+def precision_forecast(wanted: str, network: nn.Module) -> str | None:
     """The same before it is known which device will train."""
     if wanted == "float32":
         return None
     if _is_recurrent(network):
-        return RECURRENT.format(wanted)
-    return f"precision {wanted} on CUDA: {MEANING}; on any other device the run computes in float32"
+        return RECURRENT_PRECISION.format(wanted)
+    return f"precision {wanted} on CUDA: {BFLOAT16_MEANING}; on any other device the run computes in float32"
 
 
 def _is_recurrent(network: nn.Module) -> bool:

@@ -17,7 +17,7 @@ from training.core.values import BatchMetrics
 from training.trainer import batches
 from training.trainer.analytics import StepWatch
 from training.trainer.batches import Placed
-from training.trainer.device import forward, out_of_memory, random_state, restore_random_state, used
+from training.trainer.device import forward, out_of_memory, random_state, restore_random_state, used_precision
 from training.trainer.networks import Dropout, NotEnoughMemory, PluginNetwork
 from training.trainer.optimizers import Clip, Flat, make_clip, make_optimizer, optimizer_tensors, restore_optimizer
 from training.trainer.stability import not_finite
@@ -213,7 +213,7 @@ class Gradients:
         self.class_weights = class_weights
         self.clear = clear
         self.loss = make_loss(training, class_weights)
-        self.forward = forward(network, used(training.precision, str(rows.device), network), rows.device)
+        self.forward = forward(network, used_precision(training.precision, str(rows.device), network), rows.device)
         self.micro_batch = training.batch_size
         # Asking for the generator's state costs as much as a small layer: only for networks that draw from it.
         self.draws = any(isinstance(layer, Dropout | nn.Dropout | nn.RNNBase | PluginNetwork) for layer in network.modules())

@@ -21,8 +21,8 @@ from torch import nn
 from strategies_app.grammar.schema import Training
 from training.core.values import Dataset, EpochMetrics, Splits, independent_rows, rows_by_symbol
 from training.trainer import batches, metrics
-from training.trainer import metrics as measures
 from training.trainer.batches import Placed
+from training.trainer.metrics import class_metrics, confusion
 from training.trainer.networks import PluginNetwork, evaluation_rows, gather, padded, padded_width, window_of
 from training.trainer.targets import Target, mean_loss, scaled
 
@@ -210,13 +210,13 @@ def _of_classes(
     loss = mean_loss(logits, torch.from_numpy(labels), training, torch.tensor(class_weights))
     count = len(dataset.class_names)
     metrics: dict[str, Any] = {"loss": loss if np.isfinite(loss) else None}
-    metrics |= measures.measures(measures.confusion(labels, answers, count), dataset.class_names)
+    metrics |= class_metrics(confusion(labels, answers, count), dataset.class_names)
     metrics["baselines"] = baselines(dataset, positions, train, bar)
     metrics["baseline"] = metrics["baselines"][0]
     metrics["rows_sha256"] = rows_digest(dataset, positions)
     metrics["independent_rows"] = independent_rows(rows.times[positions], rows.label_ends[positions], symbols, bar)
     metrics["per_symbol"] = {
-        name: measures.measures(measures.confusion(labels[of], answers[of], count), dataset.class_names)
+        name: class_metrics(confusion(labels[of], answers[of], count), dataset.class_names)
         for name, of in zip(dataset.symbols, rows_by_symbol(symbols, len(dataset.symbols)), strict=True)
         if len(of)
     }
@@ -268,8 +268,8 @@ def baselines(dataset: Dataset, positions: NDArray[np.int64], train: NDArray[np.
     known = known_last(dataset, positions, majority, bar)
     return [
         {"name": "majority class of train", "class": names[majority]}
-        | metrics.class_metrics(metrics.confusion(labels, np.full_like(labels, majority), len(names)), names),
-        {"name": "label known last"} | _compared(metrics.class_metrics(metrics.confusion(labels, known, len(names)), names)),
+        | class_metrics(confusion(labels, np.full_like(labels, majority), len(names)), names),
+        {"name": "label known last"} | _compared(class_metrics(confusion(labels, known, len(names)), names)),
         {"name": "guessing by the shares of train"} | _guessing(labels, shares, names),
     ]
 
@@ -310,7 +310,7 @@ def known_last(dataset: Dataset, positions: NDArray[np.int64], otherwise: float,
 def _guessing(labels: NDArray[np.int64], shares: NDArray[np.float64], names: tuple[str, ...]) -> dict[str, Any]:
     """What drawing classes at random with these shares reaches on average: its correlation with anything is 0."""
     expected = np.outer(np.bincount(labels, minlength=len(names)), shares)
-    return _compared(metrics.class_metrics(expected, names)) | {"rows": len(labels), "mcc": 0.0}
+    return _compared(class_metrics(expected, names)) | {"rows": len(labels), "mcc": 0.0}
 
 
 def _compared(measured: dict[str, Any]) -> dict[str, Any]:
@@ -340,7 +340,7 @@ class Validation:
         if self.scale is not None:
             told = metrics.return_metrics(in_returns(logits, self.scale), self.realised, self.centre)
             return {"val_loss": loss, **{f"val_{name}": told[name] for name in metrics.MEASURES}}
-        matrix = metrics.confusion(self.labels, logits.argmax(dim=1).numpy(), len(self.class_names))
+        matrix = confusion(self.labels, logits.argmax(dim=1).numpy(), len(self.class_names))
         shares = matrix.sum(axis=0) / matrix.sum()
         return {
             "val_loss": loss,

@@ -15,10 +15,9 @@ from torch import nn
 from strategies_app.grammar.schema import StrategySpec
 from training.core.values import BatchMetrics, Callback, Dataset, EpochMetrics, Parts, Splits, collapse_notes
 from training.trainer import batches, rollback, stability, state
-from training.trainer import device as precision
 from training.trainer.analytics import Analyst, Sink
 from training.trainer.batches import place
-from training.trainer.device import repeatable
+from training.trainer.device import precision_remark, repeatable, used_precision
 from training.trainer.engine import Engine, EpochSums, Reference
 from training.trainer.evaluation import Validation
 from training.trainer.networks import build_network, fit_normalization
@@ -273,8 +272,8 @@ def set_up(
     """Network, rows and engine on the device; with `analysed`, an analyst watches the engine's steps."""
     training, target = spec.training, learned.target
     network = fresh_network(dataset, spec, learned).to(device)
-    computed = precision.used(training.precision, device, network)
-    remark = precision.remark(training.precision, device, network)
+    computed = used_precision(training.precision, device, network)
+    remark = precision_remark(training.precision, device, network)
     rows = place(
         dataset.rows.features, target.labels, device, resident_limit, learned.row_weights, dataset.rows.ends, dataset.window
     )  # fmt: skip

@@ -14,7 +14,7 @@ from safetensors.torch import load, save
 
 from strategies_app.grammar import plugins
 from training.core.values import EpochMetrics, Parts, Refusal
-from training.trainer.device import device_name, environment, used_again
+from training.trainer.device import device_name, environment, used_precision_again
 from training.trainer.optimizers import Monitor, Schedule
 
 FORMAT = 1
@@ -153,7 +153,7 @@ def differences(parts: Parts, device: str, threads: int = 1, engine: str = "refe
     document = _read_json(parts, "state.json")
     here = {"device": device, "device name": device_name(device), "threads": threads, "engine": engine, "fused": fused}
     pairs = [(name, document.get(name.replace(" ", "_")), value) for name, value in here.items()]
-    pairs.append(("precision", document.get("precision", "float32"), used_again(document, device)))
+    pairs.append(("precision", document.get("precision", "float32"), used_precision_again(document, device)))
     versions = document.get("versions", {})
     pairs += [
         (f"{name} version" if name != "instructions" else name, versions.get(name), value)

@@ -27,8 +27,7 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str = "") -> di
     from training.pipeline.loading import load_bars
     from training.pipeline.prepare import FeatureCache, class_shares, footprint_of, is_in_file, prepare, return_figures
     from training.pipeline.splits import split_ledger
-    from training.trainer import device
-    from training.trainer.device import choose_device, device_name
+    from training.trainer.device import choose_device, device_name, precision_forecast, precision_remark
     from training.trainer.networks import build_network, parameter_count
     from training.trainer.targets import learn_target
 
@@ -42,7 +41,7 @@ def plan(text: str, label: str, options: dict[str, Any], worker: str = "") -> di
     ones = np.ones(len(dataset.feature_names), dtype=np.float32)
     network = build_network(spec, len(ones), spec.output_count, 0 * ones, ones)
     device, wanted = choose_device(), spec.training.precision
-    of_precision = device.forecast(wanted, network) if worker else device.remark(wanted, device, network)
+    of_precision = precision_forecast(wanted, network) if worker else precision_remark(wanted, device, network)
     return {
         "strategy": f"{spec.name} ({label})",
         "symbols": _names(dataset.symbols),
