@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from strategies_app.grammar.vocabulary import LABEL_CLASSES
-from training.results import figures, figures_compare, figures_returns
+from training.results import figures
 
 STATIC = Path(figures.__file__).parent.parent / "static" / "training"
 HISTORY = [
@@ -44,13 +44,13 @@ def every_figure() -> dict[str, Any]:
         "importance": figures.importance_bars(IMPORTANCE),
         "probabilities": figures.probabilities(CANDLES, SAID, ["BUY", "HOLD", "SELL"]),
         "no candles": figures.probabilities(None, SAID, ["BUY", "HOLD", "SELL"]),
-        "reliability": figures_returns.reliability(
+        "reliability": figures.reliability(
             [{"rows": 5, "predicted": -0.01, "realised": 0.02}, {"rows": 5, "predicted": 0.01, "realised": 0.0}]
         ),
-        "misses": figures_returns.misses({"width": 0.1, "counts": [1, 2, 3, 2, 1]}),
-        "returns": figures_returns.predictions(CANDLES, RETURNS, 0.004),
-        "overlay": figures_compare.overlay(runs, "val_loss", "loss"),
-        "parallel": figures_compare.parallel_coordinates([{"name": "training.epochs", "values": [1, 2]}], ["a", "b"]),
+        "misses": figures.misses({"width": 0.1, "counts": [1, 2, 3, 2, 1]}),
+        "returns": figures.predictions(CANDLES, RETURNS, 0.004),
+        "overlay": figures.overlay(runs, "val_loss", "loss"),
+        "parallel": figures.parallel_coordinates([{"name": "training.epochs", "values": [1, 2]}], ["a", "b"]),
     }
 
 
@@ -121,7 +121,7 @@ def test_marks_say_whether_they_were_right() -> None:
 
 def test_axes_run_from_their_lowest_to_their_highest_value() -> None:
     axes = [{"name": "a.b", "values": [1, 3, None]}, {"name": "same", "values": [5, 5, 5]}]
-    figure = figures_compare.parallel_coordinates(axes, ["x", "y", "z" * 60])
+    figure = figures.parallel_coordinates(axes, ["x", "y", "z" * 60])
     assert [trace["y"] for trace in figure["data"]] == [[0, 0.5], [1, 0.5], [None, 0.5]]
     assert figure["layout"]["xaxis"]["ticktext"] == ["a<br>b", "same"]
     assert len(figure["data"][2]["name"]) == 28

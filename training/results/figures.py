@@ -222,3 +222,174 @@ def day(micros: int) -> str:
     from training.store.coverage import day_of
 
     return day_of(micros).isoformat()
+
+
+#: Signals that are drawn on the candles: colour, shape.
+MARKS = {"BUY": ("--buy", "triangle-up"), "SELL": ("--sell", "triangle-down")}
+
+
+def reliability(groups: Sequence[Metrics]) -> Figure:
+    """What came on average of rows that were predicted alike, a tenth of them per point; the dotted line is as predicted."""
+    said, came = [100 * group["predicted"] for group in groups], [100 * group["realised"] for group in groups]
+    low, high = min([0.0, *said]), max([0.0, *said])
+    exact = line("as predicted", [low, high], [low, high], "--faint", "dot", hoverinfo="skip")
+    points = {
+        "type": "scatter", "mode": "lines+markers", "name": "came on average", "x": said, "y": came,
+        "text": [f"{group['rows']:,} rows" for group in groups],
+        "hovertemplate": "predicted %{x:.2f} %, came %{y:.2f} %<br>%{text}<extra></extra>",
+        "line": {"color": "--accent", "width": 1.5}, "marker": {"color": "--accent", "size": 9},
+    }  # fmt: skip
+    layout = {
+        "xaxis": {"title": title("predicted return"), "ticksuffix": " %", "zeroline": True},
+        "yaxis": {"title": title("mean return that came"), "ticksuffix": " %", "zeroline": True},
+        "showlegend": True,
+    }
+    return {"data": [exact, points], "layout": layout}
+
+
+def misses(told: Metrics) -> Figure:
+    """Histogram of realised minus predicted; the outermost bars hold what lies beyond."""
+    counts, width = told["counts"], 100 * told["width"]
+    step = 2 * width / len(counts)
+    middles = [round(-width + (place + 0.5) * step, 6) for place in range(len(counts))]
+    bars = {
+        "type": "bar", "x": middles, "y": counts, "marker": {"color": "--accent"}, "width": step * 0.92, "showlegend": False,
+        "hovertemplate": "%{x:.2f} %: %{y:,} rows<extra></extra>",
+    }  # fmt: skip
+    layout = {
+        "bargap": 0, "xaxis": {"title": title("realised minus predicted return"), "ticksuffix": " %", "zeroline": True},
+        "yaxis": {"title": title("rows")},
+        "shapes": [{"type": "line", "xref": "x", "yref": "paper", "x0": 0, "x1": 0, "y0": 0, "y1": 1,
+                    "line": {"color": "--muted", "width": 1, "dash": "dot"}}],
+    }  # fmt: skip
+    return {"data": [bars], "layout": layout}
+
+
+def predictions(candles: Metrics | None, said: Metrics, edge: float) -> Figure:
+    """The price above, predicted and realised returns below, both thinned to the same stretches of time.
+
+    candles: times (ISO), open, high, low, close; None where there are no bars. said: times, predicted,
+    realised (None where that is not known), and marks (time, signal, price, right) where every bar is drawn by itself.
+    """
+    data: list[dict[str, Any]] = []
+    if candles:
+        data.append(price_above(candles))
+        data += [_return_marks(said.get("marks", ()), name) for name in MARKS]
+    if said.get("realised"):
+        data.append(line("came", said["times"], _percents(said["realised"]), "--hold", "dot", hovertemplate="%{y:.2f} %"))
+        data[-1]["line"]["width"] = 1.2
+    data.append(line("predicted", said["times"], _percents(said["predicted"]), "--accent", hovertemplate="%{y:.2f} %"))
+    edges = [
+        {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "yref": "y", "y0": height, "y1": height,
+         "line": {"color": colour, "width": 1, "dash": "dash"}}
+        for height, colour in ((100 * edge, "--buy"), (-100 * edge, "--sell"))
+    ]  # fmt: skip
+    layout: dict[str, Any] = {
+        "hovermode": "x unified", "xaxis": {"type": "date", "rangeslider": {"visible": False}, "anchor": "y"},
+        "yaxis": {"title": title("return ahead"), "ticksuffix": " %", "zeroline": True, "domain": [0, 0.4 if candles else 1]},
+        "shapes": edges, "showlegend": True,
+    }  # fmt: skip
+    if candles:
+        layout["yaxis2"] = {"title": title("price"), "domain": [0.46, 1], "anchor": "x"}
+    return {"data": [trace for trace in data if trace], "layout": layout}
+
+
+def _percents(returns: Sequence[float | None]) -> list[float | None]:
+    return [None if value is None else round(100 * value, 5) for value in returns]
+
+
+def _return_marks(marks: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
+    """Filled where the price went that way, hollow where it did not."""
+    own = [mark for mark in marks if mark["signal"] == name]
+    if not own:
+        return {}
+    colour, shape = MARKS[name]
+    return {
+        "type": "scatter", "mode": "markers", "name": f"signal {name}", "yaxis": "y2", "x": [mark["time"] for mark in own],
+        "y": [mark["price"] for mark in own], "text": ["right way" if mark["right"] else "wrong way" for mark in own],
+        "hovertemplate": f"{name}, %{{text}}<extra></extra>",
+        "marker": {"color": colour, "size": 8, "symbol": [shape if mark["right"] else f"{shape}-open" for mark in own]},
+    }  # fmt: skip
+
+
+#: Runs are told apart by colour and dash together: five colours, then other dashes.
+COLOURS = ("--accent", "--sell", "--buy", "--warn", "--hold")
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
+
+
+def style_of(number: int) -> tuple[str, str]:
+    """Colour and dash of the n-th run, the same in every picture."""
+    return COLOURS[number % len(COLOURS)], DASHES[(number // len(COLOURS) + number) % len(DASHES)]
+
+
+def short_name(name: str, most: int = 28) -> str:
+    """Its beginning and its end: the number at the end tells runs of one strategy apart."""
+    return name if len(name) <= most else f"{name[: most - 11]}…{name[-10:]}"
+
+
+def overlay(runs: Sequence[tuple[str, Sequence[Metrics]]], key: str, what: str) -> Figure:
+    """One measure of several runs by epoch; runs: (name, history)."""
+    data = []
+    for number, (name, history) in enumerate(runs):
+        if any(epoch.get(key) is not None for epoch in history):
+            colour, dash = style_of(number)
+            data.append(line(short_name(name), [e["epoch"] + 1 for e in history], [e.get(key) for e in history], colour, dash))
+    layout = {"hovermode": "x unified", "xaxis": {"title": title("epoch")}, "yaxis": {"title": title(what)}, "showlegend": True}
+    return {"data": data, "layout": layout}
+
+
+def parallel_coordinates(axes: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Figure:
+    """One line per run across all axes, each from its lowest to its highest value.
+
+    axes: `{name, values}`, one value per run, None where it has none. A line breaks there.
+    """
+    places = list(range(len(axes)))
+    scales = [_scale(axis["values"]) for axis in axes]
+    data = []
+    for number, name in enumerate(names):
+        colour, dash = style_of(number)
+        values = [axis["values"][number] for axis in axes]
+        data.append(
+            {"type": "scatter", "mode": "lines+markers", "name": short_name(name), "x": places,
+             "y": [scale(value) for scale, value in zip(scales, values, strict=True)],
+             "text": [f"{axis['name']} {_short(value)}" for axis, value in zip(axes, values, strict=True)],
+             "hovertemplate": "%{text}", "line": {"color": colour, "width": 2, "dash": dash}, "marker": {"size": 7}}
+        )  # fmt: skip
+    layout = {
+        "xaxis": {"tickvals": places, "ticktext": [_broken(axis["name"]) for axis in axes], "range": [-0.25, len(axes) - 0.75],
+                  "fixedrange": True, "showgrid": True, "gridcolor": "--muted", "zeroline": False},
+        "yaxis": {"visible": False, "range": [-0.16, 1.16], "fixedrange": True},
+        "annotations": [note for place, axis in zip(places, axes, strict=True) for note in _ends(place, axis["values"])],
+        "hovermode": "closest", "showlegend": True,
+    }  # fmt: skip
+    return {"data": data, "layout": layout}
+
+
+def _scale(values: Sequence[Any]) -> Any:
+    """value → its height between 0 and 1; the middle where all are the same."""
+    known = [value for value in values if value is not None]
+    low, high = (min(known), max(known)) if known else (0, 0)
+    return lambda value: None if value is None else 0.5 if high == low else (value - low) / (high - low)
+
+
+def _ends(place: int, values: Sequence[Any]) -> list[dict[str, Any]]:
+    """The lowest and the highest value, written at the ends of an axis."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return []
+    ends = [(0.5, 12, min(known))] if min(known) == max(known) else [(0, -12, min(known)), (1, 12, max(known))]
+    return [
+        {"x": place, "y": height, "yshift": shift, "text": _short(value), "showarrow": False,
+         "font": {"size": 11, "color": "--text"}, "bgcolor": "--surface"}
+        for height, shift, value in ends
+    ]  # fmt: skip
+
+
+def _short(value: Any) -> str:
+    return "none" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+def _broken(name: str) -> str:
+    """A path in two lines: its last part below."""
+    head, _, tail = name.rpartition(".")
+    return f"{head}<br>{tail}" if head else name

@@ -14,7 +14,7 @@ from django.shortcuts import redirect, render
 
 from training.access.roles import is_admin
 from training.models import Operation, Status
-from training.results import figures_compare
+from training.results import figures
 from training.results.metric_table import written
 from training.web.comparing import Run, axes_of, comparability, run_of, settings_table, whom_to_trust
 from training.web.page import page
@@ -172,11 +172,9 @@ def _side_by_side(runs: list[Run]) -> dict[str, Any]:
     told = comparability(runs)
     settings = settings_table(runs)
     names = [run.name for run in runs]
-    styles = [figures_compare.style_of(number) for number in range(len(runs))]
+    styles = [figures.style_of(number) for number in range(len(runs))]
     histories = [(run.name, run.history) for run in runs]
-    overlays = [
-        {"id": f"overlay-{key}", "word": word, "figure": figures_compare.overlay(histories, key, word)} for key, word in OVERLAYS
-    ]
+    overlays = [{"id": f"overlay-{key}", "word": word, "figure": figures.overlay(histories, key, word)} for key, word in OVERLAYS]
     return {
         "comparability": told,
         "tone": "warn" if told.tone == "good" and not any(run.summary.get("beats") for run in runs) else told.tone,
@@ -188,7 +186,7 @@ def _side_by_side(runs: list[Run]) -> dict[str, Any]:
         "side_returns": any(run.summary.get("output_format") == "regression" for run in runs),
         "side_classes": any(run.summary.get("output_format") != "regression" for run in runs),
         "overlays": [overlay for overlay in overlays if overlay["figure"]["data"]],
-        "parallel": figures_compare.parallel_coordinates(axes_of(runs), names),
+        "parallel": figures.parallel_coordinates(axes_of(runs), names),
         "names": names,
         "differing": [line for line in settings if line["differs"]],
         "alike": [line for line in settings if not line["differs"]],

@@ -12,7 +12,7 @@ from training.core.files import FolderError
 from training.core.values import Refusal
 from training.jobs.questions import Broken, Reply, UnknownJob, ask, look
 from training.models import Operation
-from training.results import figures, figures_returns
+from training.results import figures
 from training.results.verdict import is_of_returns, judged_split
 from training.web.page import operation_or_404, page
 from training.web.plain_requests import READ_AND_WRITE
@@ -60,7 +60,7 @@ def probabilities_figure(
         return _empty(f"{symbol} has no {split} row between these days")
     if is_of_returns(side):
         candles, told = drawn_returns(operation, symbol, said, side["edge"])
-        figure = figures_returns.predictions(candles, told, side["edge"])
+        figure = figures.predictions(candles, told, side["edge"])
     else:
         candles, told = drawn(operation, symbol, said, names)
         figure = figures.probabilities(candles, told, names)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from training.results import figures_returns
+from training.results import figures
 from training.results.metric_table import written
 from training.results.verdict import is_of_returns
 
@@ -16,12 +16,12 @@ def returns_of(side: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     rows = side["rows"]
     return {
-        "reliability_figure": figures_returns.reliability(side["reliability"]),
+        "reliability_figure": figures.reliability(side["reliability"]),
         "reliability": [
             [written(group["rows"], "count"), *(written(group[name], "return") for name in ("predicted", "realised"))]
             for group in side["reliability"]
         ],
-        "misses_figure": figures_returns.misses(side["misses"]),
+        "misses_figure": figures.misses(side["misses"]),
         "edge": written(side["edge"], "return"),
         "signals": [
             {"name": name, "cells": [written(told["rows"], "count"), written(told["rows"] / rows, "share"),
