@@ -12,7 +12,7 @@ from strategies_app.models import Strategy
 from tests.api_examples import TEXT, Examples
 from tests.quick_work import asking, work, worked
 from tests.strategy_texts import changed
-from training.results.figures_preview import candles_figure, membership_figure
+from training.results.figures_bars import candles_figure, membership_figure
 from training.web import previews
 from training.workers import quick
 from training.workers.preview import preview

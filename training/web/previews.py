@@ -13,7 +13,7 @@ from strategies_app.grammar.reader import StrategyError, read_strategy
 from training.jobs.questions import Broken, Refused, Reply, TookTooLong, UnknownJob, ask, look
 from training.jobs.queues import NoWorker
 from training.models import BarSeries
-from training.results.figures_preview import candles_figure, class_colour, membership_figure
+from training.results.figures_bars import candles_figure, class_colour, membership_figure
 from training.web.page import page
 from training.web.words import sentence
 
