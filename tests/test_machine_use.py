@@ -14,7 +14,7 @@ import pytest
 from tests.api_examples import make_examples
 from tests.homes import until
 from training.models import ResourceUse
-from training.results import figures_use
+from training.results import figures_analytics
 from training.workers import attempt, machine_use
 from training.workers.machine_use import MachineUse, Meter, Points, open_card
 
@@ -181,20 +181,20 @@ def uses() -> list[dict[str, Any]]:
 
 
 def test_the_figures_hold_what_was_measured() -> None:
-    drawn = figures_use.processor([*uses(), *uses()])
+    drawn = figures_analytics.processor([*uses(), *uses()])
     own, machine, card = drawn["data"]
     assert own["y"] == [1.0, None, 2.0, None] * 2 and own["x"][0] == "2026-01-02 03:04:07"
     assert machine["y"][:3] == [4.0, 4.0, 8.0], "percent of eight cores"
     assert card["yaxis"] == "y2" and "yaxis2" in drawn["layout"]
     roomy, short = uses(), uses()
     roomy[0]["points"]["machine_memory"], short[0]["points"]["machine_memory"] = [60e9] * 3, [60e9, 60e9, 1e9]
-    assert [len(figures_use.memory(found)["data"]) for found in (roomy, short)] == [1, 2], (
+    assert [len(figures_analytics.memory(found)["data"]) for found in (roomy, short)] == [1, 2], (
         "free memory is drawn where it is short"
     )
-    assert figures_use.memory(uses())["data"][0]["y"] == [1.0, 2.0, 3.0, None]
-    rows = {row["name"]: row for row in figures_use.table(uses())}
+    assert figures_analytics.memory(uses())["data"][0]["y"] == [1.0, 2.0, 3.0, None]
+    rows = {row["name"]: row for row in figures_analytics.table(uses())}
     assert rows["Memory, this training"] == {"name": "Memory, this training", "mean": "2.0 GB", "extreme": "most 3.0 GB"}
-    assert figures_use.facts(uses()) == "8 cores · 16 GB memory · H200" and figures_use.facts([]) == ""
+    assert figures_analytics.facts(uses()) == "8 cores · 16 GB memory · H200" and figures_analytics.facts([]) == ""
 
 
 def test_the_page_gives_it_to_who_may_look(db: None) -> None:

@@ -18,7 +18,7 @@ from training.jobs.progress import STAGES
 from training.jobs.queues import NoWorker
 from training.jobs.waiting import waits_for
 from training.models import LIVE, RESUMABLE, AuditEntry, Operation, Status
-from training.results import figures_use
+from training.results import figures_analytics
 from training.web import checks, result
 from training.web.page import actor_of, must_control, operation_or_404, page
 from training.web.query import searched, without_page
@@ -142,8 +142,8 @@ def use(request: HttpRequest, operation_id: str) -> JsonResponse:
     """What its attempts used of their machines: figures, and the same as lines of a table."""
     shown = operation_or_404(operation_id)
     uses = list(shown.resource_use.values("began", "seconds", "points", "facts"))
-    figures = {"processor": figures_use.processor(uses), "memory": figures_use.memory(uses)} if uses else {}
-    told = {"figures": figures, "rows": figures_use.table(uses), "facts": figures_use.facts(uses)}
+    figures = {"processor": figures_analytics.processor(uses), "memory": figures_analytics.memory(uses)} if uses else {}
+    told = {"figures": figures, "rows": figures_analytics.table(uses), "facts": figures_analytics.facts(uses)}
     return JsonResponse(told | {"is_open": shown.status in OPEN})
 
 
