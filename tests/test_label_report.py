@@ -18,7 +18,7 @@ from training.pipeline.dataset import build_dataset
 from training.pipeline.features import duration
 from training.pipeline.frames import bar_times
 from training.pipeline.splits import cut_rows
-from training.results import label_words
+from training.results import metric_table
 
 SYMBOLS = ("AAA", "BBB")
 SIDE = {"BUY": 1, "BULLISH": 1, "UP": 1, "SELL": -1, "BEARISH": -1, "DOWN": -1}
@@ -124,8 +124,8 @@ def test_a_class_without_rows_has_no_figures_and_no_direction_no_fitness() -> No
     assert found["fitness"] is None and found["paying_share"] is None
     buy, hold, _ = found["classes"]
     assert buy["rows"] == 0 and buy["median_run"] is None and hold["share"] == 1.0
-    assert label_words.label_lines(found)[0] == ("BUY", ("0", "0.0%", "–", "–", "–", "–", "–"))
-    assert "nothing to trade on" in label_words.label_worth(found)
+    assert metric_table.label_lines(found)[0] == ("BUY", ("0", "0.0%", "–", "–", "–", "–", "–"))
+    assert "nothing to trade on" in metric_table.label_worth(found)
 
 
 def test_the_cost_is_taken_off_every_trade_and_named_where_it_is_assumed() -> None:
@@ -134,14 +134,14 @@ def test_the_cost_is_taken_off_every_trade_and_named_where_it_is_assumed() -> No
     assert dear["fitness"] == pytest.approx(free["fitness"] - 0.01)
     assert dear["paying_share"] < free["paying_share"]
     assumed = report_of(example(section), market)
-    assert "0.10% (assumed: the strategy has no cost_model)" in label_words.label_worth(assumed)
-    assert "assumed" not in label_words.label_worth(dear) and "1.00%" in label_words.label_worth(dear)
+    assert "0.10% (assumed: the strategy has no cost_model)" in metric_table.label_worth(assumed)
+    assert "assumed" not in metric_table.label_worth(dear) and "1.00%" in metric_table.label_worth(dear)
 
 
 def test_words_hold_the_figures() -> None:
     told = report_of(example(LABEL_SECTIONS[0]), frames())
-    lines = dict(label_words.label_lines(told))
-    assert list(lines) == ["BUY", "HOLD", "SELL"] and all(len(cells) == len(label_words.COLUMNS) for cells in lines.values())
+    lines = dict(metric_table.label_lines(told))
+    assert list(lines) == ["BUY", "HOLD", "SELL"] and all(len(cells) == len(metric_table.COLUMNS) for cells in lines.values())
     assert lines["SELL"][4].startswith("−") and lines["SELL"][5].startswith("+")
     assert lines["BUY"][0] == f"{told['classes'][0]['rows']:,}"
     assert np.isclose(float(lines["BUY"][1].rstrip("%")) / 100, told["classes"][0]["share"], atol=0.0006)
@@ -152,14 +152,14 @@ def test_a_handful_of_labels_is_counted_and_never_praised() -> None:
     market = frames()
     rare = example({"source": "zigzag", "zigzag_threshold": 0.06, "label_lookahead": 10})
     told = report_of(rare, market)
-    assert 0 < told["independent_trades"] < label_words.FEWEST_TRADES and told["independent_trades"] < told["trades"]
-    said = label_words.label_worth(told)
+    assert 0 < told["independent_trades"] < metric_table.FEWEST_TRADES and told["independent_trades"] < told["trades"]
+    said = metric_table.label_worth(told)
     assert f"{told['independent_trades']} independent trade" in said and "too few" in said and "earn +" not in said
-    enough = told | {"independent_trades": label_words.FEWEST_TRADES}
-    assert "%" not in said and "30 of them independent" in label_words.label_worth(enough)
+    enough = told | {"independent_trades": metric_table.FEWEST_TRADES}
+    assert "%" not in said and "30 of them independent" in metric_table.label_worth(enough)
     plan = {
         "class_names": ["BUY", "HOLD"],
         "class_shares": {"train": {"BUY": 3 / 8000, "HOLD": 7997 / 8000}},
         "split": {"rows": {"train": 8000}},
     }
-    assert label_words.split_cells(plan, "train") == [("0.0% (3)", False), ("100.0% (7,997)", True)]
+    assert metric_table.split_cells(plan, "train") == [("0.0% (3)", False), ("100.0% (7,997)", True)]

@@ -22,7 +22,7 @@ from tests.quick_work import asking, work, worked
 from training.jobs import queues
 from training.models import BarSeries, Operation
 from training.pipeline.bars import read_bars, write_bars
-from training.results import label_words
+from training.results import metric_table
 from training.web import start
 
 __all__ = ["asking"]
@@ -146,10 +146,10 @@ def test_the_plan_is_that_of_the_dry_run(ready: Examples, monkeypatch: pytest.Mo
         assert re.search(rf'<td>{name}</td><td class="number">{count:,}</td>', page), name
     for shares in told["class_shares"].values():
         assert all(f"{share:.1%}" in page for share in shares.values())
-    for name, cells in label_words.label_lines(told["label_report"]):
+    for name, cells in metric_table.label_lines(told["label_report"]):
         line = "".join(f'<td class="number">{cell}</td>' for cell in cells)
         assert f"<tr><td>{name}</td>{line}</tr>" in page, name
-    assert escape(label_words.label_worth(told["label_report"])) in page
+    assert escape(metric_table.label_worth(told["label_report"])) in page
     assert told["network"] in page and escape(told["memory"].partition(", ")[2]) in page and "a cpu worker" in page
     assert re.findall(r"<li>(1\w+)</li>", page.partition("features mono")[2])[0] == told["features"][0]
     assert "covers" not in re.sub(r'aria-label="[^"]*"', "", page), "the dates are covered whole"

@@ -61,3 +61,74 @@ MEASURED_OF_RETURNS = {
     "r2": "against the mean of the training returns; below 0 is worse than it", "sign_accuracy": "share of right directions",
     "ic": "correlation of predicted and realised returns", "rank_ic": "correlation of their ranks",
 }  # fmt: skip
+
+
+COLUMNS = ("Rows", "Share", "Median run", "Longest run", "Expected return", "Best return", "Bars to peak")
+#: Of fewer independent trades nothing can be said.
+FEWEST_TRADES = 30
+
+#: Of a label that is a return, per split.
+RETURN_COLUMNS = ("Mean return", "Deviation", "Rising")
+#: One class above this share of a split is worth a warning.
+ONE_SIDED = 0.95
+
+
+def split_columns(plan: Mapping[str, Any]) -> list[str]:
+    """What a plan tells of the labels of each split: the share of each class, or three figures of the returns."""
+    return list(plan["class_names"]) or list(RETURN_COLUMNS)
+
+
+def split_cells(plan: Mapping[str, Any], name: str) -> list[tuple[str, bool]]:
+    """A text for each of `split_columns`, and whether it is a warning; empty texts for rows that are in no split."""
+    if not plan["class_names"]:
+        told = plan["return_figures"].get(name)
+        texts = (
+            [_percent(told["mean"]), f"{told['deviation']:.2%}", f"{told['rising']:.1%}"] if told else [""] * len(RETURN_COLUMNS)
+        )
+        return [(text, False) for text in texts]
+    shares, rows = plan["class_shares"].get(name), plan["split"]["rows"].get(name, 0)
+    if not shares:
+        return [("", False) for _ in plan["class_names"]]
+    return [(f"{shares[c]:.1%} ({round(shares[c] * rows):,})", shares[c] > ONE_SIDED) for c in plan["class_names"]]
+
+
+def label_lines(told: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...]]]:
+    """Per class its name and a cell for each of COLUMNS."""
+    return [(line["name"], _cells(line)) for line in told["classes"]]
+
+
+def _cells(line: Mapping[str, Any]) -> tuple[str, ...]:
+    if not line["rows"]:
+        return ("0", "0.0%", *["–"] * (len(COLUMNS) - 2))
+    return (
+        f"{line['rows']:,}",
+        f"{line['share']:.1%}",
+        f"{line['median_run']:,g}",
+        f"{line['longest_run']:,}",
+        _percent(line["expected_return"]),
+        _percent(line["best_return"]),
+        f"{line['bars_to_target']:,g}",
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{share:+.2%}".replace("-", "−")
+
+
+def label_worth(told: Mapping[str, Any]) -> str:
+    """What trading with perfect foresight of the labels would earn, in a sentence; nothing of too few trades."""
+    if told["fitness"] is None:
+        return "No training row has a label that says up or down, so there is nothing to trade on."
+    trades, apart = told["trades"], told["independent_trades"]
+    if apart < FEWEST_TRADES:
+        rows = "1 training row has a label that says" if trades == 1 else f"{trades:,} training rows have labels that say"
+        return (
+            f"{rows} up or down, worth {apart:,} independent trade{'s' if apart != 1 else ''} (their labels overlap in no bar): "
+            f"too few to say what they would earn, wanted at least {FEWEST_TRADES}."
+        )
+    cost = f"{told['cost']:.2%}{' (assumed: the strategy has no cost_model)' if told['cost_assumed'] else ''}"
+    return (
+        f"With perfect foresight {trades:,} trades, {apart:,} of them independent (their labels overlap in no bar), would earn "
+        f"{_percent(told['fitness'])} each on average after a round-trip cost of {cost}, and {told['paying_share']:.1%} of them "
+        "would cover their costs: the ceiling for any model."
+    )

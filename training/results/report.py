@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from training.core.findings import counted
-from training.results import label_words, metric_table
+from training.results import metric_table
 from training.results.verdict import baseline_name, baselines_of, is_of_returns, judge, percent
 from training.store.coverage import day_of
 
@@ -119,9 +119,9 @@ def plan_tables(plan: Metrics) -> RenderableType:
     for name in ("strategy", "symbols", "timeframes", "bars", "dates", "network", "memory", "worker"):
         facts.add_row(name, plan[name])
     split = plan["split"]
-    rows = _table("Rows", "", "Rows", *label_words.split_columns(plan))
+    rows = _table("Rows", "", "Rows", *metric_table.split_columns(plan))
     for name, count in split["rows"].items():
-        rows.add_row(name, f"{count:,}", *(text for text, _ in label_words.split_cells(plan, name)))
+        rows.add_row(name, f"{count:,}", *(text for text, _ in metric_table.split_cells(plan, name)))
     for reason, count in split["dropped"].items():
         rows.add_row(f"dropped: {reason}", f"{count:,}")
     spans = [f"train to {day_of(split['cuts'][0] - 1)}"]
@@ -145,11 +145,11 @@ def _figures_of(feature: Metrics) -> str:
 def _labels(told: Metrics) -> RenderableType:
     """What the labels of the training rows are worth by themselves."""
     table = _table(
-        f"Label statistics of the {told['rows']:,} training rows, from each bar to its label's end", "", *label_words.COLUMNS
+        f"Label statistics of the {told['rows']:,} training rows, from each bar to its label's end", "", *metric_table.COLUMNS
     )
-    for name, cells in label_words.label_lines(told):
+    for name, cells in metric_table.label_lines(told):
         table.add_row(name, *cells)
-    return Group(table, Text(label_words.label_worth(told)))
+    return Group(table, Text(metric_table.label_worth(told)))
 
 
 def provenance_table(bundle: Any) -> RenderableType:

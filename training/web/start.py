@@ -26,7 +26,7 @@ from training.jobs.questions import Broken, Refused, Reply, TookTooLong, Unknown
 from training.jobs.queues import NoWorker, choose_queue
 from training.jobs.requests import Conflict, start_training
 from training.models import Operation
-from training.results.label_words import COLUMNS, label_lines, label_worth, split_cells, split_columns
+from training.results.metric_table import COLUMNS, label_lines, label_worth, split_cells, split_columns
 from training.web import checks
 from training.web.choices import SAMPLE, choices, coverage, found, problems_of, ranges_of, stored_series
 from training.web.page import actor_of, page
