@@ -7,7 +7,7 @@ from django.test import Client
 
 from tests.api_examples import Examples
 from training.access.audit import Actor
-from training.jobs.annotations import BadAnnotation, annotate, read_tags
+from training.jobs.requests import BadAnnotation, annotate, read_tags
 from training.models import AuditEntry, Operation
 
 EVIL = "<script>alert(1)</script>"
