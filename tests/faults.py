@@ -265,7 +265,7 @@ def _patiently(verb: Callable[[], object]):  # type: ignore[no-untyped-def]
 
 
 def _compare(label: str, operation: object, system: System, tally: Tally, lock: threading.Lock) -> None:
-    from training.jobs.replaced import replaced
+    from training.jobs.status import replaced
 
     try:
         weights = system.home.weights(operation.pk)  # type: ignore[attr-defined]

@@ -11,7 +11,7 @@ import pytest
 from tests import admin_rows
 from tests.api_examples import Examples
 from training.jobs.broadcast import Pace
-from training.jobs.estimates import seconds_for
+from training.jobs.status import seconds_for
 from training.models import EpochMetric, Operation, Status, TrainedModel
 
 
@@ -66,7 +66,7 @@ def asked(of: Operation, **training: Any) -> dict[str, Any]:
 
 
 def test_a_run_takes_as_long_as_those_like_it(earlier: Operation, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training.jobs.estimates._bars", lambda spec, stored: 1000.0)
+    monkeypatch.setattr("training.jobs.status._bars", lambda spec, stored: 1000.0)
     batch = json.loads(earlier.spec)["training"]["batch_size"]
     assert seconds_for(asked(earlier, epochs=100)) == 200.0
     assert seconds_for(asked(earlier, epochs=100, batch_size=2 * batch)) == 200.0
@@ -75,7 +75,7 @@ def test_a_run_takes_as_long_as_those_like_it(earlier: Operation, monkeypatch: p
 
 def test_what_a_process_does_once_is_no_epochs_time(earlier: Operation, monkeypatch: pytest.MonkeyPatch) -> None:
     """20 s of imports, compiled kernels and the first step; the epochs after the first took 0.1 s each."""
-    monkeypatch.setattr("training.jobs.estimates._bars", lambda spec, stored: 1000.0)
+    monkeypatch.setattr("training.jobs.status._bars", lambda spec, stored: 1000.0)
     earlier.stage_seconds = {"load": 16.0, "train": 4.0}
     earlier.save()
     assert seconds_for(asked(earlier, epochs=100)) == 40.0, "the training stage alone, where no epoch is kept"

@@ -13,8 +13,8 @@ from strategies_app.grammar.reader import read_strategy
 from tests.api_examples import Examples, make_examples, register_worker, send
 from tests.result_examples import completed, sample_bars, text_of, trained
 from training.core.memory import batch_bytes
-from training.jobs.estimates import _work, seconds_for
 from training.jobs.requests import recorded_ranges, recorded_rows
+from training.jobs.status import _work, seconds_for
 from training.models import Operation
 from training.store.coverage import DataError, check_windows
 from training.trainer.networks import build_network
@@ -130,7 +130,7 @@ def test_no_window_is_refused_that_fits(db: None) -> None:
 
 
 def test_the_time_of_a_run_is_told_by_runs_of_the_same_kind_of_network(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training.jobs.estimates._bars", lambda spec, stored: 1000.0)
+    monkeypatch.setattr("training.jobs.status._bars", lambda spec, stored: 1000.0)
     operation = completed(memory())
     spec = json.loads(operation.spec)
     Operation.objects.filter(pk=operation.pk).update(started=operation.created, finished=operation.created.replace(year=2099))

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from tests.api_examples import Examples, send
 from training.jobs import checkpoints, lifecycle
 from training.jobs.progress import Progress
-from training.jobs.replaced import replaced_among
-from training.jobs.status import standing_of
+from training.jobs.status import replaced_among, standing_of
 from training.management.follow import _show_row
 from training.management.runs import _best_so_far
 from training.models import Operation

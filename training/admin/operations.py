@@ -19,7 +19,7 @@ from training.admin.parts import NOTHING, address_of, ago, as_yaml, block, bulle
 from training.admin.values import UNSEEN_IN_LISTS, checkpoint_line, epoch_columns, failure_lines, live_values, metric_line
 from training.admin.verbs import buttons
 from training.jobs.logs import log_tail
-from training.jobs.replaced import replaced
+from training.jobs.status import replaced
 from training.models import AuditEntry, Operation
 from training.web import checks
 

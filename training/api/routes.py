@@ -34,14 +34,11 @@ from training.api.errors import ApiError, not_found
 from training.api.shapes import Asked, ErrorBody, Health, Worker, Workers
 from training.jobs import checkpoints, homes, lifecycle, queues, requests
 from training.jobs.bundles import results_of
-from training.jobs.estimates import seconds_for
 from training.jobs.lifecycle import OperationError
 from training.jobs.logs import log_tail
 from training.jobs.notices import own_address
 from training.jobs.questions import ask
-from training.jobs.replaced import replaced
-from training.jobs.status import standing_of
-from training.jobs.waiting import waits_for
+from training.jobs.status import replaced, seconds_for, standing_of, waits_for
 from training.models import LIVE, Checkpoint, Operation, Status
 
 VIEW = Access("training.view_operation")

@@ -77,7 +77,7 @@ def refuse_too_large(spec: StrategySpec) -> None:
     """TooLarge if the run cannot fit where it trains, as far as that is known here: KTRDR_MEMORY_LIMIT, and with a database
     that only this machine has also the machine's memory, all of it."""
     from training.core.memory import Room, footprint, must_fit, whole_room
-    from training.jobs.estimates import base_bars
+    from training.jobs.status import base_bars
 
     counts = base_bars(spec.plain())
     told = footprint(spec, {symbol: [count] for symbol, count in counts.items()}, sum(counts.values()), in_file=True)

@@ -8,7 +8,7 @@ from strategies_app.stored import find_strategy
 from training.access.audit import Actor
 from training.jobs import lifecycle, requests
 from training.jobs.notices import mail_end
-from training.jobs.waiting import waits_for
+from training.jobs.status import waits_for
 from training.management.follow import OPEN, follow
 from training.management.runs import say_if_file_differs, tell
 from training.management.terminal import Display, console_on

@@ -6,8 +6,7 @@ import time
 
 from training.core.values import BatchMetrics
 from training.jobs.broadcast import Listener
-from training.jobs.replaced import last_measured
-from training.jobs.waiting import waits_for
+from training.jobs.status import last_measured, waits_for
 from training.management.terminal import Display
 from training.models import LIVE, Operation, Status
 

@@ -21,8 +21,8 @@ from training.jobs import checkpoints, lifecycle
 from training.jobs.logs import log_file
 from training.jobs.notices import mail_end
 from training.jobs.progress import SUPERSEDED, Progress
-from training.jobs.replaced import counted_losses
 from training.jobs.requests import resume, start_training
+from training.jobs.status import counted_losses
 from training.management.terminal import Display, console_on
 from training.models import Operation, Status
 from training.workers.attempt import run_operation

@@ -16,7 +16,7 @@ from training.jobs.lifecycle import OperationError
 from training.jobs.logs import log_tail
 from training.jobs.progress import STAGES
 from training.jobs.queues import NoWorker
-from training.jobs.waiting import waits_for
+from training.jobs.status import waits_for
 from training.models import LIVE, RESUMABLE, AuditEntry, Operation, Status
 from training.results import figures_analytics
 from training.web import checks, result

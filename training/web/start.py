@@ -20,11 +20,11 @@ from strategies_app.stored import FoundStrategy, UnknownStrategy
 from training.core.findings import findings_in
 from training.core.values import Refusal
 from training.jobs import lifecycle
-from training.jobs.estimates import seconds_for
 from training.jobs.notices import own_address
 from training.jobs.questions import Broken, Refused, Reply, TookTooLong, UnknownJob, ask, look
 from training.jobs.queues import NoWorker, choose_queue
 from training.jobs.requests import Conflict, start_training
+from training.jobs.status import seconds_for
 from training.models import Operation
 from training.results.metric_table import COLUMNS, label_lines, label_worth, split_cells, split_columns
 from training.web import checks

@@ -11,7 +11,7 @@ from strategies_app.grammar import plugins
 from training.core.values import Parts
 from training.jobs import checkpoints, lifecycle
 from training.jobs.progress import Progress, row_of
-from training.jobs.replaced import replaced
+from training.jobs.status import replaced
 from training.models import Checkpoint, EpochMetric, Operation
 
 if TYPE_CHECKING:

@@ -61,7 +61,7 @@ class Command(BaseCommand):
 
     def _show(self, options: dict[str, Any]) -> None:
         from training.jobs import lifecycle
-        from training.jobs.waiting import waits_for
+        from training.jobs.status import waits_for
 
         row = lifecycle.find(options["operation"])
         newest = row.checkpoints.first()
