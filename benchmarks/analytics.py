@@ -17,7 +17,7 @@ import torch
 
 from benchmarks.trainer import CLASSES, FEATURES, seconds, strategy_of
 from training.core.values import BatchMetrics, Dataset, Rows, Splits
-from training.jobs.analytics_files import Journal
+from training.jobs.analytics import Journal
 from training.trainer.analytics import Analyst
 from training.trainer.batches import batch_count, epoch_order, place
 from training.trainer.engine import Reference

@@ -18,9 +18,20 @@ from tests.api_examples import start, store_bars
 from tests.homes import STRATEGY
 from tests.test_stored_in_part import StopAfter
 from training.jobs import lifecycle
-from training.jobs.analytics import BETTER, OVER_FITTING, PATIENCE, WORDS, judged
-from training.jobs.analytics_files import FILES, JOURNAL, Journal, as_file, read_journal
-from training.jobs.analytics_keeping import analytics_of, folder_of
+from training.jobs.analytics import (
+    BETTER,
+    FILES,
+    JOURNAL,
+    OVER_FITTING,
+    PATIENCE,
+    WORDS,
+    Journal,
+    analytics_of,
+    as_file,
+    folder_of,
+    judged,
+    read_journal,
+)
 from training.models import Operation
 from training.workers.attempt import run_operation
 

@@ -15,9 +15,7 @@ from tests.quick_work import asking
 from tests.test_page_start import FORM, TRAIN, newest
 from training.access.audit import Actor
 from training.jobs import deletions
-from training.jobs.analytics import judged
-from training.jobs.analytics_files import FILES, Journal
-from training.jobs.analytics_keeping import folder_of
+from training.jobs.analytics import FILES, Journal, folder_of, judged
 from training.models import AuditEntry, Operation, Status
 from training.results.figures_analytics import MOST_EPOCHS, plateaus, thinned
 

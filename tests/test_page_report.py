@@ -11,8 +11,7 @@ import pytest
 from tests.analytics_examples import record, returns_record
 from tests.api_examples import Examples
 from tests.result_examples import completed, text_of, text_of_returns
-from training.jobs.analytics_files import Journal
-from training.jobs.analytics_keeping import folder_of
+from training.jobs.analytics import Journal, folder_of
 from training.models import TrainedModel
 
 EVIL = '</script><script>alert(1)</script><img src=x onerror=alert(2)> & "quoted"'

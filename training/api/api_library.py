@@ -39,9 +39,7 @@ from training.api.auth import Access
 from training.api.errors import ApiError, not_found
 from training.api.shapes import Asked, ErrorBody
 from training.core.files import FolderError, Unreachable
-from training.jobs.analytics import Record, judged
-from training.jobs.analytics_files import FILES, TYPES, as_file, read_journal
-from training.jobs.analytics_keeping import folder_of
+from training.jobs.analytics import FILES, TYPES, Record, as_file, folder_of, judged, read_journal
 from training.jobs.bundles import bundle_zip
 from training.jobs.deletions import delete_series
 from training.jobs.downloads import series_response

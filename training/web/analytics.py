@@ -9,9 +9,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from training.access.audit import audit
-from training.jobs.analytics import judged
-from training.jobs.analytics_files import FILES, TYPES, as_file, read_journal
-from training.jobs.analytics_keeping import folder_of
+from training.jobs.analytics import FILES, TYPES, as_file, folder_of, judged, read_journal
 from training.models import LIVE, Operation, Status
 from training.results import figures_analytics as figures
 from training.results.metric_table import NOTHING, written

@@ -21,7 +21,7 @@ from django.db import close_old_connections, connections
 from training.core.memory import MemoryWatch
 from training.core.values import Cancelled, Parts
 from training.jobs import checkpoints, homes, lifecycle
-from training.jobs.analytics_keeping import analytics_of
+from training.jobs.analytics import analytics_of
 from training.jobs.bundles import read_back
 from training.jobs.logs import log_file
 from training.jobs.notices import mail_end
