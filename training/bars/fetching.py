@@ -20,7 +20,7 @@ from training.bars.series import store_frame
 from training.bars.spans import Span, disagreement, last_whole, missing, only_new, possible_bars, whole_bars
 from training.core.processes import undisturbed
 from training.jobs import homes
-from training.jobs.fetch_state import Fetch
+from training.jobs.fetches import Fetch
 from training.models import BarSeries
 from training.pipeline.bars import locked, merge_bars, read_bars, series_path, write_bars
 from training.pipeline.frames import bar_times, empty_frame

@@ -15,7 +15,7 @@ from strategies_app.grammar.schema import SYMBOL, SYMBOL_WORDS
 from strategies_app.grammar.vocabulary import TIMEFRAMES
 from training.access.roles import is_admin
 from training.jobs import fetches
-from training.jobs.fetch_state import Fetch
+from training.jobs.fetches import Fetch
 from training.jobs.queues import NoWorker
 from training.models import BarFetch, BarSeries
 from training.store.coverage import DAY, day_start
