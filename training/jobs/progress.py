@@ -17,8 +17,7 @@ from django.db import DatabaseError, close_old_connections, transaction
 
 from training.core.values import BatchMetrics, Cancelled, Collapse, EpochMetrics, Parts
 from training.jobs import checkpoints, homes, lifecycle
-from training.jobs.patience import PATIENCE_SECONDS
-from training.jobs.recording import Recorder
+from training.jobs.recording import PATIENCE_SECONDS, Recorder
 from training.models import EpochMetric, Operation, Status
 
 #: Stage → its usual share of a run, until an earlier run tells better; the percentage is their sum and never goes back.

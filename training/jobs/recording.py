@@ -11,8 +11,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
+from typing import TypeVar
 
-from django.db import DatabaseError, close_old_connections, connection
+from django.db import DatabaseError, Error, InterfaceError, OperationalError, close_old_connections, connection
 
 #: So many pieces of work wait at most: each holds a checkpoint's folder and the rows of some epochs.
 MOST_WAITING = 8
@@ -100,3 +101,27 @@ class Recorder:
         until = time.monotonic() + PAUSE_SECONDS
         with self._changed:
             self._changed.wait_for(lambda: self._ended, until - time.monotonic())
+
+
+#: So long a finished training waits to be recorded; SQLite's own waiting (DATABASE_BUSY_SECONDS) is part of each try.
+PATIENCE_SECONDS = 900.0
+Result = TypeVar("Result")
+
+
+def patiently(write: Callable[[], Result], what: str, seconds: float = PATIENCE_SECONDS) -> Result:
+    """What `write` gives, tried again for so long while the database is busy or away. `write` is whole or nothing."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            return write()
+        except (OperationalError, InterfaceError) as error:
+            if not will_pass(error) or time.monotonic() >= until:
+                raise
+            log.warning("%s waits for the database: %s", what, error)
+            close_old_connections()  # one that the database has ended would never work again
+            time.sleep(PAUSE_SECONDS)
+
+
+def will_pass(error: Error) -> bool:
+    """Whether waiting may help: not with a full disk, nor with tables that are not there."""
+    return connection.vendor != "sqlite" or "locked" in str(error)

@@ -25,9 +25,8 @@ from training.jobs.analytics import analytics_of
 from training.jobs.bundles import read_back
 from training.jobs.logs import log_file
 from training.jobs.notices import mail_end
-from training.jobs.patience import patiently
 from training.jobs.progress import Progress, Watcher, learned_weights
-from training.jobs.recording import Recorder
+from training.jobs.recording import Recorder, patiently
 from training.models import Operation, Status
 from training.workers.continuing import continue_from, same_bars
 from training.workers.endings import CANCELLED, failed, record, stopped, sweep

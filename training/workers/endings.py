@@ -15,8 +15,8 @@ from training.core.values import Cancelled, Refusal
 from training.jobs import checkpoints, homes, lifecycle
 from training.jobs.failures import TRANSIENT, Moment, category_of, failure_of
 from training.jobs.logs import write_traceback
-from training.jobs.patience import patiently
 from training.jobs.progress import Progress
+from training.jobs.recording import patiently
 from training.models import Operation, Status, TrainedModel
 
 CANCELLED = "stopped on request (cancellation)"
