@@ -134,7 +134,7 @@ def opener(served: BarServer, folder: Path) -> Callable[[str], Any]:
     from django.conf import settings
     from yfinance.data import YfData
 
-    from training.bars.opening import open_source
+    from training.bars.fetching import open_source
     from training.sources.exchange import Exchange
     from training.sources.yahoo import Watched, Yahoo
 

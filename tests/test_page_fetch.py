@@ -12,7 +12,7 @@ from tests.api_examples import Examples, make_examples, register_worker
 from tests.bar_servers import BarServer
 from tests.quick_work import work
 from tests.test_sources import stored
-from training.bars import fetch_job
+from training.bars import fetching
 from training.jobs import fetches, queues
 from training.models import AuditEntry, BarFetch, BarSeries, Status
 
@@ -59,14 +59,14 @@ def test_bars_are_fetched_by_the_quick_worker(examples: Examples, server: BarSer
 def test_questions_come_between_the_turns_of_a_long_fetch(
     examples: Examples, server: BarServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fetch_job, "TURN_SECONDS", 0.0)
+    monkeypatch.setattr(fetching, "TURN_SECONDS", 0.0)
     row = BarFetch.objects.get(pk=asked(examples.signed_in("trainer")).split("/")[-2])
-    assert fetch_job.work(row.key, 0) == Status.RUNNING
-    assert fetch_job.work(row.key, 0) == "overtaken", "a turn is done once"
+    assert fetching.work(row.key, 0) == Status.RUNNING
+    assert fetching.work(row.key, 0) == "overtaken", "a turn is done once"
     job = queues.enqueue_quick("preview", {}, examples.users["trainer"].pk)
     names = queues.queue_of("quick").job_ids
     assert names.index(job) > names.index(f"fetch-{row.key}-1")
-    fetch_job.work(row.key, 1)
+    fetching.work(row.key, 1)
     assert queues.queue_of("quick").job_ids[-1] == f"fetch-{row.key}-2", "the next turn waits behind the question"
     assert len(stored()) == 1000
 
@@ -74,12 +74,12 @@ def test_questions_come_between_the_turns_of_a_long_fetch(
 def test_stopped_it_keeps_what_came_and_goes_on_there(
     examples: Examples, server: BarServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fetch_job, "TURN_SECONDS", 0.0)
+    monkeypatch.setattr(fetching, "TURN_SECONDS", 0.0)
     client = examples.signed_in("trainer")
     address = asked(client)
     key = address.split("/")[-2]
-    fetch_job.work(key, 0)
-    fetch_job.work(key, 1)
+    fetching.work(key, 0)
+    fetching.work(key, 1)
     client.post(address, {"do": "stop"})
     assert "Stopping after the page under way" in text_of(client, address)
     work()
@@ -99,13 +99,13 @@ def test_a_source_that_asks_for_patience_holds_up_nobody(
     client = examples.signed_in("trainer")
     address = asked(client)
     key = address.split("/")[-2]
-    assert fetch_job.work(key, 0) == Status.RUNNING
+    assert fetching.work(key, 0) == Status.RUNNING
     assert "Binance asks to be asked less often. Trying again after 7 s" in text_of(client, address)
     waited: list[float] = []
-    monkeypatch.setattr(fetch_job.time, "sleep", waited.append)
-    assert fetch_job.work(key, 1) == Status.RUNNING and waited == [fetch_job.WAIT_SECONDS]
+    monkeypatch.setattr(fetching.time, "sleep", waited.append)
+    assert fetching.work(key, 1) == Status.RUNNING and waited == [fetching.WAIT_SECONDS]
     BarFetch.objects.filter(pk=key).update(due=timezone.now())
-    assert fetch_job.work(key, 2) == Status.COMPLETED and stored() == server.coin
+    assert fetching.work(key, 2) == Status.COMPLETED and stored() == server.coin
 
 
 def test_what_cannot_be_had_is_a_sentence_on_the_page(examples: Examples, server: BarServer) -> None:
@@ -125,7 +125,7 @@ def test_the_unexpected_ends_it_and_says_where_to_look(
     address = asked(client := examples.signed_in("trainer"))
     monkeypatch.setattr("training.bars.fetching.step", broken)
     with pytest.raises(RuntimeError):
-        fetch_job.work(address.split("/")[-2], 0)
+        fetching.work(address.split("/")[-2], 0)
     assert "its log has" not in text_of(client, address) and "log has what happened" in text_of(client, address)
 
 

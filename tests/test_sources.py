@@ -16,9 +16,7 @@ from django.core.management.base import CommandError
 
 from tests.bar_servers import BEGIN, DAY, HOUR, NOW, BarServer
 from training.bars import fetching
-from training.bars.fetching import FIRST_PAUSES, MOST_PAUSE, PAUSES, Fetch, run, step
-from training.bars.opening import open_source
-from training.bars.spans import possible_bars
+from training.bars.fetching import FIRST_PAUSES, MOST_PAUSE, PAUSES, Fetch, open_source, possible_bars, run, step
 from training.models import BarSeries
 from training.pipeline.bars import bar_frame, bar_times, read_bars, series_calendar, write_bars
 from training.sources.source import SourceError, Unavailable, WrongRequest

@@ -38,7 +38,7 @@ from training.core.files import FolderError
 from training.core.findings import counted
 from training.core.values import Refusal
 from training.jobs import deletions
-from training.jobs.bundles import bundle_zip, provenance
+from training.jobs.downloads import bundle_zip, provenance
 from training.models import BarSeries, Checkpoint, TrainedModel
 from training.results.metric_table import columns_of, heads_of
 from training.results.verdict import baseline_name, is_of_returns

@@ -40,9 +40,8 @@ from training.api.errors import ApiError, not_found
 from training.api.shapes import Asked, ErrorBody
 from training.core.files import FolderError, Unreachable
 from training.jobs.analytics import FILES, TYPES, Record, as_file, folder_of, judged, read_journal
-from training.jobs.bundles import bundle_zip
 from training.jobs.deletions import delete_series
-from training.jobs.downloads import series_response
+from training.jobs.downloads import bundle_zip, series_response
 from training.jobs.homes import Away
 from training.jobs.questions import Reply, ask, look
 from training.models import BarSeries, Operation, TrainedModel

@@ -33,7 +33,7 @@ from training.api.bodies import Bodies
 from training.api.errors import ApiError, not_found
 from training.api.shapes import Asked, ErrorBody, Health, Worker, Workers
 from training.jobs import checkpoints, homes, lifecycle, queues, requests
-from training.jobs.bundles import results_of
+from training.jobs.downloads import results_of
 from training.jobs.lifecycle import OperationError
 from training.jobs.logs import log_tail
 from training.jobs.notices import own_address

@@ -9,24 +9,33 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from django.conf import settings
+from django.db import connections
+from django.utils import timezone
+from numpy.typing import NDArray
 
-from training.bars.opening import open_source
+from strategies_app.grammar.vocabulary import PRICE_COLUMNS, nearest
+from training.access.audit import Actor, audit
 from training.bars.series import store_frame
-from training.bars.spans import Span, disagreement, last_whole, missing, only_new, possible_bars, whole_bars
 from training.core.processes import undisturbed
+from training.core.values import Refusal
 from training.jobs import homes
-from training.jobs.fetches import Fetch
-from training.models import BarSeries
+from training.jobs.fetches import OPEN, Fetch, hand_over
+from training.models import BarFetch, BarSeries, Status
 from training.pipeline.bars import locked, merge_bars, read_bars, series_path, write_bars
-from training.pipeline.frames import bar_times, empty_frame
+from training.pipeline.calendars import holes
+from training.pipeline.frames import bar_frame, bar_times, bar_values, empty_frame, time_text
+from training.pipeline.quality import bar_faults
 from training.pipeline.spacing import wrong_timeframe
-from training.sources.source import Source, SourceError, Unavailable
-from training.store.coverage import DAY, day_of
+from training.sources.source import Source, SourceError, Unavailable, WrongRequest
+from training.store.coverage import DAY, day_of, duration
 
 #: Seconds between one try and the next; after the last one the fetch gives up. A source may ask for more, up to MOST_PAUSE.
 PAUSES = (1, 2, 4, 8, 16, 32)
@@ -264,3 +273,184 @@ def _anew_root(fetch: Fetch) -> Path:
 
 def _nothing(fetch: Fetch, since: int, until: int) -> str:
     return f"{fetch.source} has no {fetch.timeframe} bars of {fetch.market} from {day_of(since)} to {day_of(until)}"
+
+
+#: A turn asks for pages so long. While a source wants a pause, a turn waits so long at most.
+TURN_SECONDS, WAIT_SECONDS = 8.0, 0.5
+BROKEN = "it met something unexpected; the quick worker's log has what happened"
+
+
+def work(key: str, turn: int) -> str:
+    """The job; gives the fetch's status. A turn that was overtaken by a later one does nothing."""
+    connections.close_all()  # what the fork inherited belongs to the worker
+    mine = BarFetch.objects.filter(pk=key, status__in=OPEN)
+    if not mine.filter(turn=turn).update(turn=turn + 1, updated=timezone.now()):
+        return "overtaken"
+    mine = mine.filter(turn=turn + 1)
+    mine.filter(status=Status.PENDING).update(status=Status.RUNNING)
+    row = BarFetch.objects.get(pk=key)
+    status, error = str(Status.FAILED), BROKEN
+    try:
+        status, error = _turn(row), ""
+    except Refusal as refusal:
+        error = str(refusal)
+    finally:
+        if status != Status.RUNNING and mine.update(status=status, error=error, updated=timezone.now()):
+            audit(Actor(row.user, "web"), "load bars", f"{row.symbol} {row.timeframe}", source=row.source, status=status,
+                  added=row.state.get("added", 0))  # fmt: skip
+    if status == Status.RUNNING and not hand_over(key, turn + 1):
+        return str(Status.FAILED)
+    return status
+
+
+def _turn(row: BarFetch) -> str:
+
+    fetch = Fetch(**row.state)
+    end = time.monotonic() + TURN_SECONDS
+    if (left := (row.due - timezone.now()).total_seconds()) > 0:
+        time.sleep(min(left, WAIT_SECONDS))
+        if left > WAIT_SECONDS:
+            return _asked(row)
+    source = opened(fetch.source)
+    while not fetch.is_done:
+        if (status := _asked(row)) != Status.RUNNING:
+            return status
+        try:
+            step(fetch, source)
+        finally:
+            row.state = fetch.as_dict()
+        now = timezone.now()
+        row.due = now + timedelta(seconds=fetch.pause)
+        if not BarFetch.objects.filter(pk=row.pk, turn=row.turn).update(state=row.state, due=row.due, updated=now):
+            return "overtaken"
+        if not fetch.is_done and (fetch.pause or time.monotonic() > end):
+            return _asked(row)
+    return str(Status.COMPLETED)
+
+
+def _asked(row: BarFetch) -> str:
+    """RUNNING, unless somebody asked it to stop or to begin again."""
+    status = BarFetch.objects.filter(pk=row.pk, turn=row.turn).values_list("status", flat=True).first()
+    return {None: "overtaken", Status.CANCELLING: str(Status.CANCELLED)}.get(status, str(Status.RUNNING))
+
+
+#: A span begins and ends with so many stored bars: they show whether its prices are still those of the store.
+OVERLAP = 3
+#: Prices further apart than this (as a share) are other prices. Adjusted ones differ in their last digits from day to day.
+TOLERANCE = 1e-4
+#: A high that is lower than a close by no more than this is a matter of rounding.
+ROUNDING = 1e-6
+#: A bar is whole so long after its end.
+SETTLE = 5_000_000
+#: Gaps that are asked for at once at most, the longest.
+MOST_GAPS = 60
+
+
+@dataclass(frozen=True)
+class Span:
+    """Bars to ask for, µs: start ≤ open < end; `core_start` to `core_end` without the stored bars at its ends."""
+
+    start: int
+    end: int
+    core_start: int
+    core_end: int
+
+
+def missing(frame: pd.DataFrame, timeframe: str, since: int, until: int, empty: Sequence[Sequence[int]] = ()) -> list[Span]:
+    """What of [since, until) is not stored and was not found `empty`: before the first bar, in gaps, after the last one."""
+    step, times = duration(timeframe), bar_times(frame)
+    if not len(times):
+        return [Span(since, until, since, until)] if since < until else []
+    pieces = [(since, int(times[0]))] if since + step <= times[0] else []
+    for hole in holes(frame, timeframe, MOST_GAPS):
+        after, before = (int(pd.Timestamp(hole[end]).value // 1000) for end in ("after", "before"))
+        pieces.append((max(after + step, since), min(before, until)))
+    pieces.append((max(int(times[-1]) + step, since), until))
+    left = [(a, b) for a, b in pieces if a < b and not any(x <= a and b <= y for x, y in empty)]
+    return [_with_neighbours(times, a, b, step) for a, b in left]
+
+
+def _with_neighbours(times: NDArray[np.int64], start: int, end: int, step: int) -> Span:
+    at, after = np.searchsorted(times, (start, end))
+    first = int(times[max(at - OVERLAP, 0)]) if at else start
+    last = int(times[min(after + OVERLAP, len(times)) - 1]) + step if after < len(times) else end
+    return Span(first, last, start, end)
+
+
+def last_whole(timeframe: str, now: int) -> int:
+    """The last moment at which a bar can have opened that is over now, exclusive."""
+    return now - SETTLE - duration(timeframe) + 1
+
+
+def whole_bars(frame: pd.DataFrame, timeframe: str, now: int) -> pd.DataFrame:
+    """Without bars that are not over yet."""
+    return frame.iloc[: int(np.searchsorted(bar_times(frame), last_whole(timeframe, now)))]
+
+
+def possible_bars(frame: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """Without bars that cannot be, and how many these were; prices that rounding put in the wrong order are put right."""
+    times, values = bar_times(frame), bar_values(frame).copy()
+    known = np.isfinite(values[:4]).all(axis=0)
+    top, bottom = values[:4].max(axis=0), values[:4].min(axis=0)
+    near_top, near_bottom = known & (top - values[1] <= ROUNDING * top), known & (values[2] - bottom <= ROUNDING * top)
+    values[1, near_top], values[2, near_bottom] = top[near_top], bottom[near_bottom]
+    kept = np.array(np.isfinite(values[:4]).any(axis=0), dtype=np.bool_)  # a bar without any price says nothing, and is no fault
+    empty = int((~kept).sum())
+    for _, where in bar_faults(values):
+        kept[where] = False
+    if kept.all():
+        return bar_frame(times, values), 0
+    if not kept.any():
+        return empty_frame(), len(kept) - empty
+    return bar_frame(times[kept], np.ascontiguousarray(values[:, kept])), int((~kept).sum()) - empty
+
+
+def disagreement(stored: pd.DataFrame, page: pd.DataFrame) -> str:
+    """Where the page has other prices than the store at the same time, in words; empty if it has not."""
+    _, at, there = np.intersect1d(bar_times(stored), bar_times(page), assume_unique=True, return_indices=True)
+    before, after = bar_values(stored)[:4, at], bar_values(page)[:4, there]
+    differs = np.abs(after - before) > TOLERANCE * np.abs(before)
+    if not differs.any():
+        return ""
+    column, place = (int(found[0]) for found in np.nonzero(differs))
+    return (
+        f"{time_text(int(bar_times(page)[there[place]]))}: {PRICE_COLUMNS[column]} {before[column, place]:g} stored, "
+        f"{after[column, place]:g} now"
+    )
+
+
+def only_new(stored: pd.DataFrame, page: pd.DataFrame) -> pd.DataFrame:
+    """The bars of the page whose times are not stored: what is stored stays as it is."""
+    return page[~np.isin(bar_times(page), bar_times(stored))]
+
+
+#: What can be asked, and the extra that brings its package.
+SOURCES = {"yahoo": "yfinance", "ccxt": "ccxt"}
+
+
+def open_source(name: str, folder: Path, keys: Mapping[str, tuple[str, str]] | None = None) -> Source:
+    """`yahoo`, or `ccxt:EXCHANGE`; WrongRequest for any other, and where its package is not installed.
+
+    folder: where a package may keep what it looks up. keys: exchange → key and secret, for exchanges that give bars
+    only to who is known.
+    """
+    kind, _, exchange = name.partition(":")
+    if kind not in SOURCES or (kind == "yahoo" and exchange):
+        near = nearest(kind, SOURCES)
+        hint = f"; did you mean {near}?" if near and near != kind else ""
+        raise WrongRequest(f"there is no source '{name}', wanted yahoo or ccxt with an exchange{hint}")
+    try:
+        if kind == "yahoo":
+            from training.sources.yahoo import Yahoo  # the package may be missing, and is slow to import
+
+            return Yahoo(folder)
+        from training.sources.exchange import Exchange
+
+        return Exchange(exchange, (keys or {}).get(exchange))
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] != SOURCES[kind]:
+            raise
+        raise WrongRequest(
+            f"the package {SOURCES[kind]} is not installed: in the folder of KTRDR Train run: "
+            f"pip install -c constraints.txt -e '.[{kind}]'"
+        ) from None

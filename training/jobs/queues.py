@@ -26,7 +26,7 @@ JOB = "training.workers.attempt.train_operation"
 #: What the quick queue runs: a question by its name, answered in seconds.
 QUICK_JOB = "training.workers.quick.answer"
 #: One turn of a fetch of bars; it ends by itself after some seconds and queues the next one, so that questions come between.
-FETCH_JOB = "training.bars.fetch_job.work"
+FETCH_JOB = "training.bars.fetching.work"
 FETCH_TIMEOUT_SECONDS = 120
 #: A quick job is worth nothing to anyone later: it leaves the queue after so long, and its answer is kept as long.
 QUICK_TTL_SECONDS = 300

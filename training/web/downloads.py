@@ -22,7 +22,7 @@ from django.utils.safestring import mark_safe
 
 from training.access.audit import audit
 from training.core.files import FolderError
-from training.jobs.bundles import bundle_zip, results_of
+from training.jobs.downloads import bundle_zip, results_of
 from training.models import Operation, TrainedModel
 from training.web import analytics
 from training.web.page import actor_of, operation_or_404, page

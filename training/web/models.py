@@ -22,7 +22,7 @@ from strategies_app.grammar.vocabulary import TIMEFRAMES
 from training.access.audit import audit
 from training.core.files import FolderError
 from training.core.values import SIGNALS
-from training.jobs.bundles import bundle_zip, provenance
+from training.jobs.downloads import bundle_zip, provenance
 from training.jobs.requests import recorded_ranges
 from training.models import TrainedModel
 from training.results.figures_bars import moment, prediction_figure, returns_figure

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from strategies_app.grammar.vocabulary import TIMEFRAMES
 from training.core.values import SIGNALS, signals_of_returns
-from training.jobs.bundles import bundle_folder, unread
+from training.jobs.downloads import bundle_folder, unread
 from training.models import Operation, TrainedModel
 from training.store.coverage import DAY, DataError, day_of, day_start
 

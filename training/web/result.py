@@ -8,7 +8,7 @@ from typing import Any
 
 from training.core.files import FolderError
 from training.core.values import Refusal
-from training.jobs.bundles import provenance
+from training.jobs.downloads import provenance
 from training.models import Operation, TrainedModel
 from training.results import figures
 from training.results.metric_table import cells_of, heads_of, written

@@ -22,7 +22,7 @@ from training.core.memory import MemoryWatch
 from training.core.values import Cancelled, Parts
 from training.jobs import checkpoints, homes, lifecycle
 from training.jobs.analytics import analytics_of
-from training.jobs.bundles import read_back
+from training.jobs.downloads import read_back
 from training.jobs.logs import log_file
 from training.jobs.notices import mail_end
 from training.jobs.progress import Progress, Watcher, learned_weights
