@@ -5,31 +5,35 @@ Whatever happens, the row says how it ended and what was kept; everything heavy 
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
-from django.db import close_old_connections, connections
+from django.db import DatabaseError, IntegrityError, close_old_connections, connections, transaction
+from django.utils import timezone
 
+from strategies_app.grammar import plugins
 from training.core.memory import MemoryWatch
-from training.core.values import Cancelled, Parts
+from training.core.values import Cancelled, Parts, Refusal
 from training.jobs import checkpoints, homes, lifecycle
 from training.jobs.analytics import analytics_of
 from training.jobs.downloads import read_back
-from training.jobs.logs import log_file
+from training.jobs.failures import TRANSIENT, Moment, category_of, failure_of
+from training.jobs.logs import log_file, write_traceback
 from training.jobs.notices import mail_end
-from training.jobs.progress import Progress, Watcher, learned_weights
+from training.jobs.progress import Progress, Watcher, learned_weights, row_of
 from training.jobs.recording import Recorder, patiently
-from training.models import Operation, Status
-from training.workers.continuing import continue_from, same_bars
-from training.workers.endings import CANCELLED, failed, record, stopped, sweep
+from training.jobs.status import replaced
+from training.models import Checkpoint, EpochMetric, Operation, Status, TrainedModel
 from training.workers.machine_use import MachineUse
 from training.workers.monitoring import Pulse
 
@@ -193,3 +197,165 @@ def _train(operation_id: str, attempt: int, progress: Progress, allow_inexact: b
     patiently(progress.write, operation_id)
     patiently(lambda: record(operation, attempt, folder, digest, bundle.metrics, progress.stage_seconds), operation_id)
     sweep(operation, folder)
+
+
+CANCELLED = "stopped on request (cancellation)"
+
+
+def record(
+    operation: Operation, attempt: int, folder: str, digest: str, metrics: dict[str, object], stage_seconds: dict[str, float]
+) -> None:
+    """Completed and its model, in one transaction; nothing if a first try did it whose answer was lost."""
+    if TrainedModel.objects.filter(operation=operation, folder=folder).exists():
+        return
+    with transaction.atomic():
+        if not lifecycle.finish(operation.pk, attempt, stage_seconds=stage_seconds):
+            raise Cancelled("another process took this operation over", kind="superseded")
+        model = TrainedModel(operation=operation, folder=folder, sha256=digest, metrics=metrics)
+        _name(model)
+
+
+def _name(model: TrainedModel) -> None:
+    """Save under the strategy's name and the next free number."""
+    stem = model.operation.name
+    number = TrainedModel.objects.filter(operation__strategy_version__strategy__name=stem).count() + 1
+    while True:
+        model.name = f"{stem}-{number}"
+        try:
+            with transaction.atomic():
+                model.save()
+                return
+        except IntegrityError:
+            if not TrainedModel.objects.filter(name=model.name).exists():
+                raise
+            number += 1
+
+
+def sweep(operation: Operation, folder: str) -> None:
+    """A completed operation needs its bundle and nothing else of what its attempts left."""
+    try:
+        patiently(lambda: checkpoints.remove_all(operation.pk), operation.pk)
+    except homes.Away as away:
+        log.warning("the checkpoints of %s stay, and go when they are old: %s", operation.pk, away)
+    for pattern in (f"{operation.pk}-*", f".new-{operation.pk}-*"):  # left by an attempt killed while saving
+        for rest in Path(settings.BUNDLE_DIR).glob(pattern):
+            if rest.name != folder:
+                shutil.rmtree(rest, ignore_errors=True)
+
+
+def stopped(progress: Progress, stop: Cancelled) -> str:
+    if stop.kind == "superseded":
+        shutil.rmtree(Path(settings.BUNDLE_DIR) / f"{progress.operation_id}-{progress.attempt}", ignore_errors=True)
+        return "superseded"
+    if progress.is_left:
+        return Status.CANCELLED
+    _keep(progress, stop.kind)
+    status = Status.CANCELLED if stop.kind == "cancellation" else Status.INTERRUPTED
+    reason = CANCELLED if stop.kind == "cancellation" else f"stopped on request ({stop.kind})"
+    patiently(lambda: lifecycle.stop(progress.operation_id, progress.attempt, status, reason), progress.operation_id)
+    return status
+
+
+def failed(progress: Progress, error: Exception) -> str:
+    """Save what can be saved, and record what it was; when it is tried again, the reaper does it."""
+    identity = (progress.operation_id, progress.attempt)
+    if not isinstance(error, Refusal):
+        write_traceback(*identity, error)
+    if found := getattr(error, "findings", ()):
+        from training.core.findings import kept
+
+        progress.on_checks({"data": kept(found)})
+    _keep(progress, "failure")
+    operation = patiently(lambda: Operation.objects.get(pk=progress.operation_id), progress.operation_id)
+    newest = patiently(operation.checkpoints.first, progress.operation_id)
+    pause = _pause(operation, error)
+    epoch, epochs = progress.epoch_under_way
+    failure = failure_of(error, Moment(progress.stage, epoch, epochs, newest.epoch + 1 if newest else None, pause))
+    log.warning("%s attempt %s failed (%s): %s", *identity, failure.category, failure.cause)
+    told = {"failure": failure.plain(), "retry_at": None if pause is None else timezone.now() + timedelta(seconds=pause)}
+    patiently(lambda: lifecycle.fail(*identity, failure.cause, **told), progress.operation_id)
+    return Status.FAILED
+
+
+def _pause(operation: Operation, error: Exception) -> float | None:
+    """Seconds until it is tried again: only what passes by itself, only on a worker, so often and each time twice as late."""
+    if category_of(error) != TRANSIENT or not operation.queue or operation.retries >= settings.RETRIES:
+        return None
+    return float(settings.RETRY_SECONDS * 2**operation.retries)
+
+
+def _keep(progress: Progress, kind: str) -> None:
+    """Save what can be saved, and bring the row up to date as far as it is still ours."""
+    try:
+        progress.save(kind)  # first, as it may be stopped by force
+        progress.settle()
+        progress.write()
+    except Cancelled:
+        log.warning("%s attempt %s was taken over while it ended", progress.operation_id, progress.attempt)
+    except DatabaseError as error:  # the reason that the run ended for matters more
+        log.warning("%s: its last state could not be written: %s", progress.operation_id, error)
+        close_old_connections()
+
+
+if TYPE_CHECKING:
+    from training.pipeline.loading import RunBars
+
+
+def same_bars(operation: Operation, bars: RunBars) -> None:
+    """The first attempt records which bars it uses; a later one must use the very same."""
+    used = {name: {s: dict(v) for s, v in getattr(bars, name).items()} for name in ("fingerprints", "sources", "first_bars")}
+    if not operation.fingerprints:
+        Operation.objects.filter(pk=operation.pk, attempt=operation.attempt).update(**used)
+        return
+    seen = used["fingerprints"]
+    for symbol, timeframes in operation.fingerprints.items():
+        for timeframe, digest in timeframes.items():
+            if seen.get(symbol, {}).get(timeframe) != digest:
+                raise lifecycle.OtherBars(
+                    f"the stored bars of {symbol} {timeframe} are not those that {operation.pk} was started with; "
+                    "load the former bars again, or start a new training"
+                )
+
+
+def continue_from(operation: Operation, progress: Progress, device: str, threads: int, allow_inexact: bool) -> Parts | None:
+    """The checkpoint's parts, None for a fresh start. Refuses a continuation that is not exact unless allowed."""
+    from training.trainer.state import differences
+
+    if operation.attempt == 1:
+        return None
+    row, parts, notes = checkpoints.newest(operation)
+    for text in notes:
+        progress.note(text)
+    if row is None:
+        other = plugins.differences(operation.plugins)
+        ends = f"with other code: {'; '.join(other)}" if other else "and ends in the same weights"
+        certificate = f"no checkpoint: starts again at the first epoch, {ends}"
+        parts = {}
+    else:
+        differing = differences(parts, device, threads)
+        if differing and not allow_inexact:
+            raise lifecycle.OperationError(
+                f"continuing from epoch {row.epoch + 2} would not be bit for bit: {'; '.join(differing)}; "
+                "to continue all the same, add --allow-inexact"
+            )
+        how = f"not bit for bit: {'; '.join(differing)}" if differing else "bit for bit"
+        certificate = f"continues {how} from epoch {row.epoch + 2}"
+        patch_history(row, parts)
+    progress.note(certificate)
+    Operation.objects.filter(pk=operation.pk, attempt=operation.attempt).update(certificate=certificate)
+    return parts or None
+
+
+def patch_history(row: Checkpoint, parts: Parts) -> None:
+    """Epochs that a checkpoint tells of and the table does not: the process died before they were recorded."""
+    told = {metrics["epoch"]: metrics for metrics in json.loads(parts["state.json"]).get("history", ())}
+    gone = replaced(row.operation)
+    kept = {epoch for key, epoch in row.operation.epoch_metrics.values_list("pk", "epoch") if key not in gone}
+    missing = sorted(set(told) - kept)
+    if not missing:
+        return
+    with transaction.atomic():  # what is recorded later takes the place of all that follows it, so all of it is
+        row.operation.epoch_metrics.filter(attempt=row.attempt, epoch__gte=missing[0]).delete()
+        EpochMetric.objects.bulk_create(
+            row_of(row.operation_id, row.attempt, told[epoch]) for epoch in sorted(told) if epoch >= missing[0]
+        )
