@@ -15,8 +15,8 @@ from tests.api_examples import make_examples
 from tests.homes import until
 from training.models import ResourceUse
 from training.results import figures_analytics
-from training.workers import attempt, machine_use
-from training.workers.machine_use import MachineUse, Meter, Points, open_card
+from training.workers import attempt, monitoring
+from training.workers.monitoring import MachineUse, Meter, Points, open_card
 
 
 class NVMLError(Exception):
@@ -103,8 +103,8 @@ def test_a_part_of_a_card_that_tells_no_use_still_tells_its_memory(monkeypatch: 
 
 
 def test_a_running_attempt_leaves_what_it_used(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine_use, "SECONDS", 0.02)
-    monkeypatch.setattr(machine_use, "WRITE_SECONDS", 0.05)
+    monkeypatch.setattr(monitoring, "SECONDS", 0.02)
+    monkeypatch.setattr(monitoring, "WRITE_SECONDS", 0.05)
     operation = make_examples().own
     with MachineUse(operation.pk, 1, "cpu"):
         until(ResourceUse.objects.exists, "a row")
@@ -115,7 +115,7 @@ def test_a_running_attempt_leaves_what_it_used(transactional_db: None, monkeypat
 
 
 def test_every_attempt_is_measured_while_it_works(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine_use, "SECONDS", 0.02)
+    monkeypatch.setattr(monitoring, "SECONDS", 0.02)
     monkeypatch.setattr(attempt, "_train", lambda *work: until(ResourceUse.objects.exists, "a row"))
     operation = make_examples().own
     assert attempt.run_operation(operation.pk, 1, device="cpu") == "completed"
@@ -148,10 +148,10 @@ def test_a_late_reading_fills_the_seconds_that_it_tells_of(monkeypatch: pytest.M
             return
 
     kept: list[tuple[Points, int]] = []
-    monkeypatch.setattr(machine_use, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    monkeypatch.setattr(machine_use, "Meter", Counting)
+    monkeypatch.setattr(monitoring, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(monitoring, "Meter", Counting)
     monkeypatch.setattr(MachineUse, "_write", lambda self, points, facts, first: kept.append((points, len(points))))
-    monkeypatch.setattr(machine_use, "connection", SimpleNamespace(close=lambda: None))
+    monkeypatch.setattr(monitoring, "connection", SimpleNamespace(close=lambda: None))
     use = MachineUse("op", 1, "cpu")
     use._ended = Slow()  # type: ignore[assignment]
     use._run()
@@ -167,7 +167,7 @@ def test_a_late_reading_fills_the_seconds_that_it_tells_of(monkeypatch: pytest.M
 def test_a_run_goes_on_while_its_use_cannot_be_written(
     transactional_db: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(machine_use, "SECONDS", 0.01)
+    monkeypatch.setattr(monitoring, "SECONDS", 0.01)
     with MachineUse("op_that_is_gone", 1, "cpu") as use:
         until(lambda: "could not be written" in caplog.text, "a warning")
         assert use._thread.is_alive()

@@ -34,8 +34,7 @@ from training.jobs.progress import Progress, Watcher, learned_weights, row_of
 from training.jobs.recording import Recorder, patiently
 from training.jobs.status import replaced
 from training.models import Checkpoint, EpochMetric, Operation, Status, TrainedModel
-from training.workers.machine_use import MachineUse
-from training.workers.monitoring import Pulse
+from training.workers.monitoring import MachineUse, Pulse
 
 THREADS = 1
 #: What asks a run on a worker to save and stop; the worker blocks them in its fork until the run can take them.
