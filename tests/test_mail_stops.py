@@ -15,7 +15,7 @@ from training.access.audit import Actor, audit
 from training.jobs import lifecycle, queues, requests
 from training.jobs.notices import mail_end
 from training.models import Operation, Status
-from training.workers import caretaker
+from training.workers import reaper
 from training.workers.reaper import Reaper, retried
 from training.workers.worker import Worker
 
@@ -147,7 +147,7 @@ def test_one_that_no_worker_takes_is_mailed_as_failed(examples: Examples, mailin
 def test_what_died_with_its_machine_is_mailed(queue: str, examples: Examples, mailing: Letters) -> None:
     operation = running(examples)
     Operation.objects.filter(pk=operation.pk).update(process="1@0.00", queue=queue)
-    assert caretaker.bury_dead() == [operation.pk] and caretaker.bury_dead() == []
+    assert reaper.bury_dead() == [operation.pk] and reaper.bury_dead() == []
     ((subject, text),) = letters_of(mailing)
     assert subject == "interrupted" and "its process ended without a word" in text
 

@@ -24,8 +24,8 @@ from training.core.processes import dying_with_parent, take_lock
 from training.core.values import Refusal
 from training.jobs import homes, queues
 from training.workers import assets
-from training.workers.caretaker import Caretaker, bury_dead
 from training.workers.devices import CardSearch, visible_to
+from training.workers.reaper import Caretaker, bury_dead
 from training.workers.roll_call import RollCall, listed_processes, worker_processes
 from training.workers.supervisor import Child, Supervisor
 
