@@ -23,7 +23,7 @@ from training.jobs.failures import Moment, failure_of
 from training.jobs.notices import mail_end
 from training.jobs.queues import NoWorker
 from training.models import LIVE, Operation, Status
-from training.workers.roll_call import RollCall
+from training.workers.supervisor import RollCall
 
 #: A pending operation is left alone for so long: its job may be on the way.
 PENDING_SECONDS = 15.0

@@ -26,8 +26,7 @@ from training.jobs import homes, queues
 from training.workers import assets
 from training.workers.devices import CardSearch, visible_to
 from training.workers.reaper import Caretaker, bury_dead
-from training.workers.roll_call import RollCall, listed_processes, worker_processes
-from training.workers.supervisor import Child, Supervisor
+from training.workers.supervisor import Child, RollCall, Supervisor, listed_processes, worker_processes
 
 Say = Callable[[str], None]
 #: A worker that is not there after so long is not waited for, as long as there is one to train and one to answer.
