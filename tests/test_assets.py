@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from training.workers import assets
+from training.workers import up
 
 
 def test_they_are_collected_once_and_again_after_a_change(settings: Any, tmp_path: Path) -> None:
@@ -17,11 +17,11 @@ def test_they_are_collected_once_and_again_after_a_change(settings: Any, tmp_pat
     settings.STATIC_ROOT.mkdir()
     settings.STATICFILES_DIRS = [("own", own)]
     settings.STATICFILES_FINDERS = ["django.contrib.staticfiles.finders.FileSystemFinder"]
-    assert assets.collect() and (settings.STATIC_ROOT / "own" / "a.js").read_text() == "1"
-    assert not assets.collect()
+    assert up.collect() and (settings.STATIC_ROOT / "own" / "a.js").read_text() == "1"
+    assert not up.collect()
     (own / "a.js").write_text("2")
     os.utime(own / "a.js", ns=(1, 1))
-    assert assets.collect() and (settings.STATIC_ROOT / "own" / "a.js").read_text() == "2"
+    assert up.collect() and (settings.STATIC_ROOT / "own" / "a.js").read_text() == "2"
 
 
 def test_every_file_that_a_page_names_is_collected(tmp_path: Path, settings: Any) -> None:
