@@ -18,7 +18,6 @@ from strategies_app.grammar.schema import feature_names
 from strategies_app.models import Strategy
 from strategies_app.stored import FoundStrategy, stored_strategy
 from training.access.audit import audit
-from training.api.api_pages import Limit, listed, page
 from training.api.api_shapes_library import (
     Bars,
     Features,
@@ -37,7 +36,7 @@ from training.api.api_shapes_library import (
 from training.api.api_shapes_operations import Analytics
 from training.api.auth import Access
 from training.api.errors import ApiError, not_found
-from training.api.shapes import Asked, ErrorBody
+from training.api.shapes import Asked, ErrorBody, Limit, listed, page
 from training.core.files import FolderError, Unreachable
 from training.jobs.analytics import FILES, TYPES, Record, as_file, folder_of, judged, read_journal
 from training.jobs.deletions import delete_series

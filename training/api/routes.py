@@ -14,7 +14,6 @@ from training.access.audit import audit
 from training.api import errors
 from training.api.api_library import asked
 from training.api.api_library import router as library
-from training.api.api_pages import Limit, listed, page
 from training.api.api_shapes_checks import Checks
 from training.api.api_shapes_operations import (
     Cancel,
@@ -31,7 +30,7 @@ from training.api.api_shapes_trainings import Start, Started, TrainingResults, T
 from training.api.auth import Access, identify
 from training.api.bodies import Bodies
 from training.api.errors import ApiError, not_found
-from training.api.shapes import Asked, ErrorBody, Health, Worker, Workers
+from training.api.shapes import Asked, ErrorBody, Health, Limit, Worker, Workers, listed, page
 from training.jobs import checkpoints, homes, lifecycle, queues, requests
 from training.jobs.downloads import results_of
 from training.jobs.lifecycle import OperationError
