@@ -28,8 +28,7 @@ from training.api.api_shapes_operations import (
 )
 from training.api.api_shapes_trainings import Start, Started, TrainingResults, TrainingStatus
 from training.api.auth import Access, identify
-from training.api.bodies import Bodies
-from training.api.errors import ApiError, not_found
+from training.api.errors import ApiError, Bodies, not_found
 from training.api.shapes import Asked, ErrorBody, Health, Limit, Worker, Workers, listed, page
 from training.jobs import checkpoints, homes, lifecycle, queues, requests
 from training.jobs.downloads import results_of
