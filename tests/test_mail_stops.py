@@ -123,8 +123,8 @@ def test_what_the_reaper_finds_dead_is_mailed_once_however_many_look(examples: E
     now = 0.0
     reapers = [Reaper(clock=lambda: now), Reaper(clock=lambda: now)]
     for _ in range(8):
-        for reaper in reapers:
-            reaper.look()
+        for every_reaper in reapers:
+            every_reaper.look()
         now += 15
     mail_end(operation.pk)  # as the process that was thought dead does when it wakes up
     ((subject, text),) = letters_of(mailing)
