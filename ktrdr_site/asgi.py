@@ -14,9 +14,9 @@ from channels.security.websocket import AllowedHostsOriginValidator, WebsocketDe
 from channels.sessions import CookieMiddleware  # noqa: E402
 from django.urls import path, re_path  # noqa: E402
 
+from training.access.plain_requests import ReadableHeaders  # noqa: E402
 from training.web.audience import Audience  # noqa: E402
 from training.web.live import NoSocket, OperationSocket  # noqa: E402
-from training.web.plain_requests import ReadableHeaders  # noqa: E402
 
 sockets = URLRouter([
     path("ws/operations/", OperationSocket.as_asgi(audience=Audience())),

@@ -13,6 +13,7 @@ from django.shortcuts import redirect, render
 
 from strategies_app.grammar.schema import SYMBOL, SYMBOL_WORDS
 from strategies_app.grammar.vocabulary import TIMEFRAMES
+from training.access.plain_requests import READ_AND_WRITE
 from training.access.roles import is_admin
 from training.jobs import fetches
 from training.jobs.fetches import Fetch
@@ -23,7 +24,6 @@ from training.templatetags.words import sentence
 from training.web.asking import without_worker
 from training.web.data import series_or_404
 from training.web.page import actor_of, page
-from training.web.plain_requests import READ_AND_WRITE
 
 #: Offered while one types; ccxt knows about a hundred.
 EXCHANGES = ("binance", "bitfinex", "bitstamp", "bybit", "coinbase", "gateio", "kraken", "kucoin", "okx")

@@ -12,12 +12,12 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 
 from training.access.audit import audit
+from training.access.plain_requests import READ_AND_WRITE
 from training.jobs import uploads
 from training.jobs.uploads import Upload, UploadError
 from training.templatetags.words import sentence
 from training.web.asking import Told, ask, look, without_worker
 from training.web.page import actor_of, next_of, page
-from training.web.plain_requests import READ_AND_WRITE
 from training.web.reading import MEANING_WORDS, ReadingForm, label_of, posted
 
 #: Loading the samples takes about a second; the page waits for it rather than showing another one.

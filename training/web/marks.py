@@ -6,11 +6,11 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
+from training.access.plain_requests import READ_AND_WRITE
 from training.access.roles import may_control
 from training.jobs.requests import BadAnnotation
 from training.jobs.requests import annotate as keep
 from training.web.page import actor_of, must_control, operation_or_404, page
-from training.web.plain_requests import READ_AND_WRITE
 
 
 @page("training.view_operation", *READ_AND_WRITE)

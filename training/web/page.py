@@ -12,10 +12,10 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from training.access.audit import Actor
+from training.access.plain_requests import READ
 from training.access.roles import may_control
 from training.jobs.lifecycle import stored
 from training.models import Operation
-from training.web.plain_requests import READ
 
 #: Longer addresses are in no link of ours.
 LONGEST = 2000

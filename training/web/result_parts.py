@@ -8,6 +8,7 @@ from typing import Any
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 
+from training.access.plain_requests import READ_AND_WRITE
 from training.core.files import FolderError
 from training.core.values import Refusal
 from training.jobs.questions import Broken, Reply, UnknownJob, ask, look
@@ -15,7 +16,6 @@ from training.models import Operation
 from training.results import figures
 from training.results.verdict import is_of_returns, judged_split
 from training.web.page import operation_or_404, page
-from training.web.plain_requests import READ_AND_WRITE
 from training.web.predictions import between, drawn, drawn_returns, kept_predictions, said_of
 from training.web.result import NoResult, importance_of, model_of
 

@@ -17,6 +17,7 @@ from strategies_app.grammar.schema import DataSplit, StrategySpec, TrainingData
 from strategies_app.grammar.vocabulary import TIMEFRAMES
 from strategies_app.starters import samples
 from strategies_app.stored import FoundStrategy, UnknownStrategy
+from training.access.plain_requests import READ_AND_WRITE
 from training.core.findings import findings_in
 from training.core.values import Refusal
 from training.jobs import lifecycle
@@ -30,7 +31,6 @@ from training.results.metric_table import COLUMNS, label_lines, label_worth, spl
 from training.web import checks
 from training.web.choices import SAMPLE, choices, coverage, found, problems_of, ranges_of, stored_series
 from training.web.page import actor_of, page
-from training.web.plain_requests import READ_AND_WRITE
 from training.web.words import sentence
 
 MAY_START = "training.start_operation"

@@ -15,10 +15,10 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from training.access.audit import audit
+from training.access.plain_requests import READ_AND_WRITE
 from training.access.tokens import TokenError, create, scopes_of
 from training.models import ApiToken
 from training.web.page import actor_of, page
-from training.web.plain_requests import READ_AND_WRITE
 
 PER_PAGE = 50
 #: Forms of this session that made a token, and how many of them are remembered.
