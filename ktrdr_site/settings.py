@@ -358,7 +358,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
-    "training.web.busy.BusyDatabase",
+    "training.web.page.BusyDatabase",
 ]
 TEMPLATES = [
     {
@@ -370,7 +370,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                "training.web.frame.frame",
+                "training.web.page.frame",
             ]
         },
     }

@@ -132,7 +132,7 @@ def test_a_prediction_is_asked_for_shown_and_given_as_a_file(
     client = examples.signed_in("viewer")
     page = client.get("/models/stored-2/").content.decode()
     assert '<option value="AAPL">AAPL: 2000-03-01 to 2013-03-01</option>' in page, page[page.index("<select") :][:400]
-    monkeypatch.setattr("training.web.asking.SECONDS", 0)
+    monkeypatch.setattr("training.web.page.SECONDS", 0)
     asked = client.post("/models/stored-2/predict/", {"symbol": "AAPL", "start": "2010-01-01", "end": "2010-12-31"})["Location"]
     job = asked.split("job=")[1].split("#")[0]
     part = f"/models/stored-2/prediction/{job}/"
@@ -156,7 +156,7 @@ def test_a_prediction_is_asked_for_shown_and_given_as_a_file(
     assert "no question" in examples.signed_in("trainer").get(part).content.decode(), "an answer is its asker's alone"
     assert examples.signed_in("trainer").get(f"{part}csv/", follow=True).redirect_chain
     with worked(monkeypatch):
-        monkeypatch.setattr("training.web.asking.SECONDS", 2)
+        monkeypatch.setattr("training.web.page.SECONDS", 2)
         wrong = client.post("/models/stored-2/predict/", {"symbol": XSS, "start": "yesterday"}, follow=True)
     assert XSS.encode() not in wrong.content and b"Not predicted." in wrong.content
 

@@ -198,7 +198,7 @@ def test_what_takes_too_long_is_refused_with_the_command(examples: Examples, mon
     client = examples.signed_in("trainer")
     address = send(client, text_of(30, "1d"), "A_1d.csv")["Location"]
     monkeypatch.setitem(quick.QUESTIONS, "load_upload", lambda key, user: time.sleep(5))
-    monkeypatch.setattr("training.web.asking.SECONDS", 0)
+    monkeypatch.setattr("training.web.page.SECONDS", 0)
     enqueue = queues.enqueue_quick
 
     def impatient(*args: Any) -> str:
@@ -293,7 +293,7 @@ def test_a_name_says_what_is_in_it(name: str, said: tuple[str, str]) -> None:
 
 
 def test_what_is_sent_while_it_waits_comes_through(examples: Examples, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training.web.asking.SECONDS", 0)
+    monkeypatch.setattr("training.web.page.SECONDS", 0)
     client = examples.signed_in("trainer")
     address = send(client, text_of(30, "1d"), "A_1d.csv")["Location"]
     first = client.get(f"{address}preview/").content.decode()

@@ -22,8 +22,7 @@ from training.models import BarSeries
 from training.results.figures_bars import Axis, candle_figure, coverage_strip, moment
 from training.store.coverage import DataError
 from training.templatetags.words import sentence
-from training.web.page import actor_of, page
-from training.web.query import searched, without_page
+from training.web.page import actor_of, page, searched, without_page
 
 PER_PAGE = 200
 #: Source of the bars that come with the program.

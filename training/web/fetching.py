@@ -21,9 +21,8 @@ from training.jobs.queues import NoWorker
 from training.models import BarFetch, BarSeries
 from training.store.coverage import DAY, day_start
 from training.templatetags.words import sentence
-from training.web.asking import without_worker
 from training.web.data import series_or_404
-from training.web.page import actor_of, page
+from training.web.page import actor_of, page, without_worker
 
 #: Offered while one types; ccxt knows about a hundred.
 EXCHANGES = ("binance", "bitfinex", "bitstamp", "bybit", "coinbase", "gateio", "kraken", "kucoin", "okx")

@@ -16,8 +16,7 @@ from training.access.plain_requests import READ_AND_WRITE
 from training.jobs import uploads
 from training.jobs.uploads import Upload, UploadError
 from training.templatetags.words import sentence
-from training.web.asking import Told, ask, look, without_worker
-from training.web.page import actor_of, next_of, page
+from training.web.page import Told, actor_of, ask, look, next_of, page, without_worker
 from training.web.reading import MEANING_WORDS, ReadingForm, label_of, posted
 
 #: Loading the samples takes about a second; the page waits for it rather than showing another one.

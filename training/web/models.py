@@ -31,9 +31,7 @@ from training.results.verdict import baseline_name, baselines_of, judge
 from training.store.coverage import DAY, DataError, day_of, source_of
 from training.store.series_names import file_name
 from training.templatetags.words import sentence
-from training.web.asking import Told, ask, look, without_worker
-from training.web.page import actor_of, page
-from training.web.query import searched, without_page
+from training.web.page import Told, actor_of, ask, look, page, searched, without_page, without_worker
 
 PER_PAGE = 50
 #: Lines of the table of a prediction, the last ones; the CSV file has them all.

@@ -20,8 +20,7 @@ from training.jobs.status import waits_for
 from training.models import LIVE, RESUMABLE, AuditEntry, Operation, Status
 from training.results import figures_analytics
 from training.web import checks, result
-from training.web.page import actor_of, must_control, operation_or_404, page
-from training.web.query import searched, without_page
+from training.web.page import actor_of, must_control, operation_or_404, page, searched, without_page
 
 PER_PAGE = 50
 OPEN = (Status.PENDING, *LIVE)

@@ -14,8 +14,7 @@ from training.jobs.questions import Broken, Refused, Reply, TookTooLong, Unknown
 from training.jobs.queues import NoWorker
 from training.models import BarSeries
 from training.results.figures_bars import candles_figure, class_colour, membership_figure
-from training.web.page import page
-from training.web.words import sentence
+from training.web.page import page, sentence
 
 #: Until then the answer is waited for; later the page asks again.
 WAIT_SECONDS = 2

@@ -30,8 +30,7 @@ from training.models import Operation
 from training.results.metric_table import COLUMNS, label_lines, label_worth, split_cells, split_columns
 from training.web import checks
 from training.web.choices import SAMPLE, choices, coverage, found, problems_of, ranges_of, stored_series
-from training.web.page import actor_of, page
-from training.web.words import sentence
+from training.web.page import actor_of, page, sentence
 
 MAY_START = "training.start_operation"
 #: Until then the plan is waited for; later the page asks again.
