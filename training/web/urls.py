@@ -20,7 +20,6 @@ from training.web import (
     result_parts,
     start,
     tokens,
-    workers,
 )
 
 app_name = "site"
@@ -76,7 +75,7 @@ urlpatterns = [
     path("models/<str:name>/predict/", models.predict, name="predict"),
     path("models/<str:name>/prediction/<str:job>/", models.prediction, name="prediction"),
     path("models/<str:name>/prediction/<str:job>/csv/", models.prediction_csv, name="prediction-csv"),
-    path("workers/", workers.workers, name="workers"),
+    path("workers/", home.workers, name="workers"),
     path("tokens/", tokens.tokens, name="tokens"),
     path("tokens/<int:token>/revoke/", tokens.revoke, name="token-revoke"),
     path("account/", account.account, name="account"),
