@@ -108,9 +108,9 @@ def test_it_is_worked_out_once_and_then_on_the_page(asking: Examples, monkeypatc
 
 
 def test_while_it_is_worked_out_the_page_asks_again(asking: Examples, monkeypatch: pytest.MonkeyPatch) -> None:
-    from training.web import result_parts
+    from training.web import result
 
-    monkeypatch.setattr(result_parts, "FIRST_SECONDS", 0)
+    monkeypatch.setattr(result, "FIRST_SECONDS", 0)
     register_worker("quick")
     operation = completed()
     client, address = asking.signed_in("viewer"), f"/operations/{operation.pk}/importance/"

@@ -27,8 +27,7 @@ from training.models import Operation, TrainedModel
 from training.web import analytics
 from training.web.page import actor_of, operation_or_404, page
 from training.web.predictions import kept_predictions
-from training.web.result import NoResult, context_of, model_of
-from training.web.result_parts import probabilities_figure
+from training.web.result import NoResult, context_of, model_of, probabilities_figure
 
 VIEW = "training.view_trainedmodel"
 #: A report draws the probabilities of so many symbols; each takes some hundred kilobytes.
