@@ -16,8 +16,8 @@ from tests.result_examples import completed, sample_bars, text_of
 from training.core.files import FolderError
 from training.models import Operation, Status, TrainedModel
 from training.results.pairs import Losses, are_of_the_same_rows
-from training.web import comparing
-from training.web.comparing import Run, axes_of, comparability, flat, run_of, settings_table, whom_to_trust
+from training.web import compare
+from training.web.compare import Run, axes_of, comparability, flat, run_of, settings_table, whom_to_trust
 
 
 def words_of(client: Client, *runs: Operation, **given: str) -> str:
@@ -126,10 +126,10 @@ def test_predictions_that_cannot_be_read_are_no_ground_for_a_leader() -> None:
 
 def test_the_losses_of_a_run_are_those_of_its_judged_rows(viewer: Client) -> None:
     one = run_of(completed())
-    told = comparing.losses_of(one)
+    told = compare.losses_of(one)
     assert told.values.mean() == pytest.approx(1 - one.summary["accuracy"])
     assert len(told.values) == one.summary["rows"] and told.life > 5, "ten bars of look-ahead overlap"
-    second = comparing.losses_of(run_of(completed(text_of("second", training__epochs=4))))
+    second = compare.losses_of(run_of(completed(text_of("second", training__epochs=4))))
     assert are_of_the_same_rows(told, second)
 
 
@@ -209,4 +209,4 @@ def test_models_without_figures_are_listed_and_compared_without_a_stumble(exampl
     TrainedModel.objects.filter(operation=bare).update(metrics={}, summary={})
     sample_bars("AAPL")
     page = words_of(viewer, full, bare)
-    assert "do not compare" in page and comparing.comparability([run_of(full)]).tone == "good"
+    assert "do not compare" in page and compare.comparability([run_of(full)]).tone == "good"
