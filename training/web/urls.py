@@ -18,7 +18,6 @@ from training.web import (
     previews,
     result,
     start,
-    tokens,
 )
 
 app_name = "site"
@@ -75,8 +74,8 @@ urlpatterns = [
     path("models/<str:name>/prediction/<str:job>/", models.prediction, name="prediction"),
     path("models/<str:name>/prediction/<str:job>/csv/", models.prediction_csv, name="prediction-csv"),
     path("workers/", home.workers, name="workers"),
-    path("tokens/", tokens.tokens, name="tokens"),
-    path("tokens/<int:token>/revoke/", tokens.revoke, name="token-revoke"),
+    path("tokens/", account.tokens, name="tokens"),
+    path("tokens/<int:token>/revoke/", account.revoke, name="token-revoke"),
     path("account/", account.account, name="account"),
     path("account/password/", account.Password.as_view(), name="password"),
 ]
