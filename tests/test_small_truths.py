@@ -17,7 +17,7 @@ from training.admin.parts import ago, span
 from training.core.findings import counted
 from training.jobs import checkpoints
 from training.models import Operation, Status
-from training.web.audience import _stored
+from training.web.live import _stored
 
 pytestmark = pytest.mark.django_db
 

@@ -20,9 +20,8 @@ from tests import admin_rows
 from training.jobs import lifecycle
 from training.jobs.broadcast import Publisher
 from training.models import EpochMetric, Status
-from training.web import audience
-from training.web.audience import Audience
-from training.web.live import NOT_ALLOWED, NOT_SIGNED_IN, NOT_UNDERSTOOD, NOTHING_THERE, OperationSocket
+from training.web import live
+from training.web.live import NOT_ALLOWED, NOT_SIGNED_IN, NOT_UNDERSTOOD, NOTHING_THERE, Audience, OperationSocket
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -181,7 +180,7 @@ def test_a_run_is_told_of_while_redis_is_away(monkeypatch: pytest.MonkeyPatch) -
         async def new_channel(self) -> str:
             raise ConnectionError
 
-    monkeypatch.setattr(audience, "get_channel_layer", Away)
+    monkeypatch.setattr(live, "get_channel_layer", Away)
     viewer, operation = admin_rows.person("vera", "viewer"), admin_rows.operation(Status.RUNNING)
     key = session_of(viewer)
 
@@ -244,7 +243,7 @@ def test_a_crowd_gets_two_messages_a_second_and_the_last_one(empty_redis: Any, v
         for seq in range(40):  # one second of a talkative training
             crowd._hear({"type": "operation.message", "operation": operation.pk, "attempt": 1, "seq": seq})
             await asyncio.sleep(0.025)
-        await asyncio.sleep(audience.CROWD_SECONDS * 1.5)
+        await asyncio.sleep(live.CROWD_SECONDS * 1.5)
         assert {len(viewer.texts) for viewer in people} == {len(people[0].texts)} and 2 <= len(people[0].texts) <= most
         assert json.loads(people[0].texts[-1])["seq"] == 39, "the last word was lost"
         assert all(viewer.texts[0] is people[0].texts[0] for viewer in people), "it was encoded more than once"
