@@ -15,11 +15,7 @@ from channels.sessions import CookieMiddleware  # noqa: E402
 from django.urls import path, re_path  # noqa: E402
 
 from training.access.plain_requests import ReadableHeaders  # noqa: E402
-from training.web.live import (  # noqa: E402
-    Audience,  # noqa: E402
-    NoSocket,
-    OperationSocket,
-)
+from training.web.live import Audience, NoSocket, OperationSocket  # noqa: E402
 
 sockets = URLRouter([
     path("ws/operations/", OperationSocket.as_asgi(audience=Audience())),

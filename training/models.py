@@ -28,6 +28,13 @@ class Status(models.TextChoices):
 
 #: States in which a process may be at work.
 LIVE = (Status.RUNNING, Status.CANCELLING)
+#: States that are not the last one yet.
+OPEN = (Status.PENDING, *LIVE)
+#: What only the page of one operation shows, of its row and of those beside it.
+UNSEEN_IN_LISTS = (
+    "notes", "checks", "fingerprints", "sources", "first_bars", "certificate", "strategy_version__text",
+    "strategy_version__source_path", "trained_model__metrics", "trained_model__importance",
+)  # fmt: skip
 #: States from which an operation can be resumed.
 RESUMABLE = (Status.FAILED, Status.CANCELLED, Status.INTERRUPTED)
 
@@ -39,6 +46,19 @@ def new_operation_id(now: datetime | None = None) -> str:
 
 def new_key() -> str:
     return secrets.token_hex(16)
+
+
+def unseen_through(relation: str, *also: str) -> tuple[str, ...]:
+    """The same for lists of rows that have an operation: names to defer."""
+    return tuple(f"{relation}__{name}" for name in (*UNSEEN_IN_LISTS, *also) if not name.startswith("trained_model__"))
+
+
+class OperationRows(models.QuerySet["Operation"]):
+    """Rows of operations."""
+
+    def for_lists(self, *also: str) -> OperationRows:
+        """With strategy, user and model, in one query, without the long texts that no list shows, nor those named."""
+        return self.select_related("strategy_version__strategy", "user", "trained_model").defer(*UNSEEN_IN_LISTS, *also)
 
 
 class Operation(models.Model):
@@ -90,6 +110,8 @@ class Operation(models.Model):
     process = models.CharField(max_length=64, blank=True, help_text="process id and start time of the owner, on its host")
     device = models.CharField(max_length=64, blank=True)
 
+    objects = OperationRows.as_manager()
+
     class Meta:
         ordering: ClassVar = ["-created"]
         permissions: ClassVar = [
@@ -133,9 +155,18 @@ class Operation(models.Model):
         return str((self.spec_data.get("decisions") or {}).get("output_format", "classification"))
 
     @property
+    def is_open(self) -> bool:
+        return self.status in OPEN
+
+    @property
     def waits_to_retry(self) -> bool:
         """Whether it failed of something passing and is tried again by itself."""
         return self.status == Status.FAILED and self.retry_at is not None
+
+    @property
+    def is_unsettled(self) -> bool:
+        """Whether anything of it can still change by itself."""
+        return self.is_open or self.waits_to_retry
 
     @property
     def failure_lines(self) -> dict[str, str]:

@@ -9,8 +9,8 @@ from urllib.parse import quote
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.utils.http import parse_header_parameters
 
-from training.api.errors import PREFIX
-
+#: Every address of the API begins so.
+PREFIX = "/api/"
 READ = ("GET", "HEAD")
 READ_AND_WRITE = (*READ, "POST")
 Scope = dict[str, Any]

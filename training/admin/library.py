@@ -33,13 +33,12 @@ from training.admin.parts import (
     share,
     size,
 )
-from training.admin.values import UNSEEN_IN_LISTS
 from training.core.files import FolderError
 from training.core.findings import counted
 from training.core.values import Refusal
 from training.jobs import deletions
 from training.jobs.downloads import bundle_zip, provenance
-from training.models import BarSeries, Checkpoint, TrainedModel
+from training.models import BarSeries, Checkpoint, TrainedModel, unseen_through
 from training.results.metric_table import columns_of, heads_of
 from training.results.verdict import baseline_name, is_of_returns
 
@@ -216,7 +215,7 @@ class TrainedModelAdmin(ReadOnlyAdmin):
 
 
 #: Texts of related rows that no list needs.
-_UNSEEN = tuple(f"operation__{name}" for name in (*UNSEEN_IN_LISTS, "spec"))
+_UNSEEN = unseen_through("operation", "spec", "error", "failure")
 
 
 def _judged(model: TrainedModel) -> tuple[str, dict[str, Any]]:
@@ -251,8 +250,10 @@ class CheckpointAdmin(ReadOnlyAdmin):
     fields: ClassVar = ("operation_link", "state", "after", "kind", "attempt", "weight", "since", "folder", "sha256")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Checkpoint]:
-        unseen = (f"operation__{name}" for name in ("spec", "notes", "checks", "fingerprints", "sources", "first_bars", "error"))
-        return super().get_queryset(request).select_related("operation").defer(*unseen)
+        unseen = unseen_through("operation", "spec", "error", "failure")
+        return (
+            super().get_queryset(request).select_related("operation").defer(*(u for u in unseen if "__strategy_version" not in u))
+        )
 
     def has_delete_permission(self, request: HttpRequest, obj: Checkpoint | None = None) -> bool:
         live = obj is not None and obj.operation.status not in deletions.FINAL

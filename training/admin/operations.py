@@ -16,7 +16,7 @@ from django.utils.safestring import SafeString
 from training.admin.operations_list import OperationList
 from training.admin.operations_verbs import MOST_SELECTED, OperationVerbs
 from training.admin.parts import NOTHING, address_of, ago, as_yaml, block, bullets, exact, link
-from training.admin.values import UNSEEN_IN_LISTS, checkpoint_line, epoch_columns, failure_lines, live_values, metric_line
+from training.admin.values import checkpoint_line, epoch_columns, failure_lines, live_values, metric_line
 from training.admin.verbs import buttons
 from training.jobs.logs import log_tail
 from training.jobs.status import replaced
@@ -120,7 +120,7 @@ class OperationAdmin(OperationList, OperationVerbs):
         if not self.has_view_permission(request):
             raise PermissionDenied
         wanted = request.GET.get("ids", "").split(",")[:MOST_SELECTED]
-        rows = Operation.objects.filter(pk__in=wanted).defer(*UNSEEN_IN_LISTS[:-1], "spec")
+        rows = Operation.objects.for_lists("spec", "error", "failure").filter(pk__in=wanted)
         answer: dict[str, Any] = {"operations": {row.pk: live_values(row) for row in rows}}
         if "log" in request.GET and len(rows) == 1:
             answer["log"] = log_tail(rows[0].pk, rows[0].attempt)

@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 
 from strategies_app.models import Strategy
 from training.admin.parts import ReadOnlyAdmin, ago, link
-from training.admin.values import UNSEEN_IN_LISTS, duration, live_span, live_values, where
+from training.admin.values import duration, live_span, live_values, where
 from training.models import Operation
 
 
@@ -74,7 +74,7 @@ class OperationList(ReadOnlyAdmin):
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         shown = super().get_changelist_instance(request)
-        shown.result_list = shown.result_list.defer(*UNSEEN_IN_LISTS)
+        shown.result_list = shown.result_list.for_lists("error", "failure")
         return shown
 
     @admin.display(description="State", ordering="status")

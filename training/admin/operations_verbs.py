@@ -13,9 +13,8 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
 from training.admin.parts import ReadOnlyAdmin, address_of, confirmation
-from training.admin.values import UNSEEN_IN_LISTS
 from training.admin.verbs import VERBS, Verb, perform, sorted_out
-from training.models import Operation
+from training.models import Operation, OperationRows
 
 #: More at once is more than anyone looks through on one page.
 MOST_SELECTED = 200
@@ -124,7 +123,6 @@ class OperationVerbs(ReadOnlyAdmin):
         )  # fmt: skip
 
 
-def _with_what_stays(queryset: QuerySet[Operation]) -> QuerySet[Operation]:
+def _with_what_stays(queryset: OperationRows) -> OperationRows:
     """With all that the confirmation speaks of, in three queries for any number of operations."""
-    related = queryset.select_related("strategy_version__strategy", "user", "trained_model").prefetch_related("checkpoints")
-    return related.defer(*UNSEEN_IN_LISTS, "spec")
+    return queryset.for_lists("spec", "error", "failure").prefetch_related("checkpoints")

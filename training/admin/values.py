@@ -10,22 +10,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from training.admin.parts import NOTHING, address_of, ago, figure, measure, size, span
-from training.admin.verbs import is_open
 from training.jobs.status import remaining_seconds
 from training.models import LIVE, Checkpoint, EpochMetric, Operation, Status
-
-#: Of the row's many texts the list needs only the effective strategy, for symbols and timeframes.
-UNSEEN_IN_LISTS = (
-    "notes",
-    "checks",
-    "fingerprints",
-    "sources",
-    "first_bars",
-    "error",
-    "failure",
-    "certificate",
-    "strategy_version__text",
-)
 
 
 def live_values(operation: Operation) -> dict[str, Any]:
@@ -41,7 +27,7 @@ def live_values(operation: Operation) -> dict[str, Any]:
         "left": f"about {span(left)} left" if (left := remaining_seconds(operation)) is not None else "",
         "where": where(operation),
         "attempt": operation.attempt,
-        "live": is_open(operation),
+        "live": operation.is_unsettled,
         "mark": f"{operation.attempt} {operation.status} {operation.epoch}",
     }
 

@@ -21,7 +21,7 @@ from training.admin.parts import size
 from training.jobs import deletions, requests
 from training.jobs.lifecycle import OperationError
 from training.jobs.queues import NoWorker
-from training.models import LIVE, RESUMABLE, Checkpoint, Operation, Status
+from training.models import RESUMABLE, Checkpoint, Operation, Status
 
 
 @dataclass(frozen=True)
@@ -179,8 +179,3 @@ def _without_redis(operation: Operation, error: RedisError) -> str:
 def buttons(user: Any, operation: Operation) -> list[Verb]:
     """The verbs that fit an operation's page now."""
     return [verb for verb in VERBS.values() if not verb.why_not(user, operation)]
-
-
-def is_open(operation: Operation) -> bool:
-    """Whether anything on its page can still change by itself."""
-    return operation.status in (Status.PENDING, *LIVE) or operation.waits_to_retry

@@ -18,11 +18,11 @@ from ninja.errors import HttpError, ValidationError
 from ninja.parser import Parser
 from ninja.responses import Response
 
+from training.access.plain_requests import PREFIX
 from training.core.findings import findings_in
 from training.jobs.database_words import AWAY, BUSY, PUBLIC, kind_of
 from training.jobs.queues import FULL
 
-PREFIX = "/api/"
 #: A strategy is at most 64 KiB; as a JSON string it may take several times that.
 BODY_LIMIT = 512 * 1024
 #: What an exception of this name, or one that inherits from it, is answered with. By name: some live in heavy modules.

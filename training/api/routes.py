@@ -37,7 +37,7 @@ from training.jobs.logs import log_tail
 from training.jobs.notices import own_address
 from training.jobs.questions import ask
 from training.jobs.status import replaced, seconds_for, standing_of, waits_for
-from training.models import LIVE, Checkpoint, Operation, Status
+from training.models import OPEN, Checkpoint, Operation, Status
 
 VIEW = Access("training.view_operation")
 api = NinjaAPI(
@@ -120,8 +120,7 @@ def list_operations(
     request: HttpRequest, status: Status | None = None, strategy: str = "", limit: int = Query(50, ge=1, le=500), cursor: str = ""
 ) -> dict[str, Any]:
     """Operations, newest first."""
-    rows = Operation.objects.select_related("strategy_version__strategy", "user", "trained_model")
-    rows = rows.defer("strategy_version__text", "strategy_version__source_path", "trained_model__metrics")
+    rows = Operation.objects.for_lists()
     rows = rows.filter(status=status) if status else rows
     rows = rows.filter(strategy_version__strategy__name=strategy) if strategy else rows
     found, next_cursor = page(rows, limit, cursor)
@@ -230,7 +229,7 @@ def delete_checkpoint(request: HttpRequest, checkpoint_id: int) -> Answer[None]:
     if row is None:
         raise not_found(f"checkpoint {checkpoint_id}")
     status = row.operation.status
-    if status in (Status.PENDING, *LIVE):
+    if status in OPEN:
         raise ApiError(409, "wrong_state", f"{row.operation_id} is {status} and may need its checkpoints", status=status)
     homes.require("checkpoints")
     checkpoints.remove(row)

@@ -27,8 +27,8 @@ from training.bars.series import store_frame
 from training.core.processes import undisturbed
 from training.core.values import Refusal
 from training.jobs import homes
-from training.jobs.fetches import OPEN, Fetch, hand_over
-from training.models import BarFetch, BarSeries, Status
+from training.jobs.fetches import Fetch, hand_over
+from training.models import OPEN, BarFetch, BarSeries, Status
 from training.pipeline.bars import locked, merge_bars, read_bars, series_path, write_bars
 from training.pipeline.calendars import holes
 from training.pipeline.frames import bar_frame, bar_times, bar_values, empty_frame, time_text

@@ -25,10 +25,10 @@ from django.db.models import Q, QuerySet
 from training.access.audit import Actor, audit
 from training.core.files import sync_folder
 from training.jobs import homes
-from training.jobs.fetches import OPEN, is_lost
+from training.jobs.fetches import is_lost
 from training.jobs.lifecycle import OperationError
 from training.jobs.requests import recorded_ranges
-from training.models import RESUMABLE, BarFetch, BarSeries, Checkpoint, Operation, Status, TrainedModel
+from training.models import OPEN, RESUMABLE, BarFetch, BarSeries, Checkpoint, Operation, Status, TrainedModel
 from training.store.candles import locked, series_path
 from training.store.coverage import DAY, DataError, day_start, source_of
 

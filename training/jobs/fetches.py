@@ -13,9 +13,8 @@ from django.utils import timezone
 from training.access.audit import Actor, audit
 from training.core.values import Refusal
 from training.jobs import queues
-from training.models import LIVE, BarFetch, Status
+from training.models import OPEN, BarFetch, Status
 
-OPEN = (Status.PENDING, *LIVE)
 #: A fetch that nobody has worked on for so long has lost its worker.
 LOST = timedelta(seconds=60)
 #: What is over is listed so long; the audit trail keeps it.

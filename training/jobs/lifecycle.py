@@ -21,7 +21,7 @@ from strategies_app.grammar import plugins
 from strategies_app.models import StrategyVersion
 from training.core.values import Refusal
 from training.jobs.failures import without_retry
-from training.models import LIVE, RESUMABLE, Operation, Status
+from training.models import LIVE, OPEN, RESUMABLE, Operation, Status
 
 
 class OperationError(Refusal):
@@ -118,8 +118,7 @@ def finish(operation_id: str, attempt: int, **fields: Any) -> bool:
 
 
 def fail(operation_id: str, attempt: int, error: str, **fields: Any) -> bool:
-    live = (*LIVE, Status.PENDING)
-    return _change(operation_id, attempt, live, Status.FAILED, finished=timezone.now(), error=error, **fields)
+    return _change(operation_id, attempt, OPEN, Status.FAILED, finished=timezone.now(), error=error, **fields)
 
 
 def stop(operation_id: str, attempt: int, status: Status, reason: str) -> bool:
@@ -170,7 +169,7 @@ def reap(operation: Operation) -> bool:
 
     On another host (a container that was made anew) the heartbeat tells.
     """
-    if operation.queue or operation.status not in (Status.PENDING, *LIVE) or _has_process(operation):
+    if operation.queue or not operation.is_open or _has_process(operation):
         return False
     reason = f"its process {operation.process.partition('@')[0]} ended without a word"
     if operation.status == Status.PENDING:

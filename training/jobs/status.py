@@ -15,7 +15,7 @@ from strategies_app.grammar.schema import names_in
 from strategies_app.grammar.vocabulary import TIMEFRAMES
 from training.jobs import queues
 from training.jobs.broadcast import Listener
-from training.models import LIVE, BarSeries, EpochMetric, Operation, Status
+from training.models import OPEN, BarSeries, EpochMetric, Operation, Status
 
 #: A running training publishes five times a second; who asks waits so long for its next word.
 LISTEN_SECONDS = 0.25
@@ -243,7 +243,7 @@ def _for_a_worker(tag: str, own: list[queues.WorkerState], is_lost: bool) -> str
 
 def _behind(operation: Operation) -> str:
     """How many trainings of its queue were asked for earlier and are not done."""
-    open_ones = Operation.objects.filter(status__in=(Status.PENDING, *LIVE), queue=operation.queue)
+    open_ones = Operation.objects.filter(status__in=OPEN, queue=operation.queue)
     count = open_ones.filter(created__lt=operation.created).count()
     return f", behind {count} earlier training{'' if count == 1 else 's'} of the {operation.queue} queue" if count else ""
 

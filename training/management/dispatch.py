@@ -9,7 +9,7 @@ from training.access.audit import Actor
 from training.jobs import lifecycle, requests
 from training.jobs.notices import mail_end
 from training.jobs.status import waits_for
-from training.management.follow import OPEN, follow
+from training.management.follow import follow
 from training.management.runs import say_if_file_differs, tell
 from training.management.terminal import Display, console_on
 from training.models import Operation
@@ -53,7 +53,7 @@ def follow_operation(operation: Operation, stream: TextIO, program: str) -> str:
                 break
             except KeyboardInterrupt:
                 operation.refresh_from_db()
-                if asked or operation.status not in OPEN:
+                if asked or not operation.is_open:
                     display.note(f"left running; look again with: {program} operations follow {operation.pk}")
                     return "detached"
                 asked = True

@@ -8,12 +8,11 @@ from training.core.values import BatchMetrics
 from training.jobs.broadcast import Listener
 from training.jobs.status import last_measured, waits_for
 from training.management.terminal import Display
-from training.models import LIVE, Operation, Status
+from training.models import Operation, Status
 
 LOOK_SECONDS = 0.5
 #: After so long without a message the row tells where the run stands.
 SILENT_SECONDS = 2.0
-OPEN = (Status.PENDING, *LIVE)
 
 
 def follow(operation_id: str, display: Display) -> str:
@@ -33,7 +32,7 @@ def follow(operation_id: str, display: Display) -> str:
             looked = time.monotonic()
             operation = Operation.objects.get(pk=operation_id)
             _show_row(operation, display, shown, silent=time.monotonic() - heard > SILENT_SECONDS)
-            if operation.status not in OPEN:
+            if not operation.is_open:
                 return str(operation.status)
     finally:
         listener.close()

@@ -10,13 +10,12 @@ from django.shortcuts import render
 
 from training.access.audit import audit
 from training.jobs.analytics import FILES, TYPES, as_file, folder_of, judged, read_journal
-from training.models import LIVE, Operation, Status
+from training.models import Operation
 from training.results import figures_analytics as figures
 from training.results.metric_table import NOTHING, written
 from training.web.page import actor_of, operation_or_404, page
 
 VIEW = "training.view_operation"
-OPEN = (Status.PENDING, *LIVE)
 
 
 @page(VIEW)
@@ -41,7 +40,7 @@ def analytics_file(request: HttpRequest, operation_id: str, name: str) -> HttpRe
 def context_of(operation: Operation) -> dict[str, Any]:
     told = judged(read_journal(folder_of(operation.pk)))
     epochs = told["epochs"]
-    context: dict[str, Any] = {"operation": operation, "is_open": operation.status in OPEN, "epochs": len(epochs)}
+    context: dict[str, Any] = {"operation": operation, "is_open": operation.is_open, "epochs": len(epochs)}
     if not epochs:
         return context
     last = epochs[-1]

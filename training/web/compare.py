@@ -18,7 +18,7 @@ from django.shortcuts import redirect, render
 
 from training.access.roles import is_admin
 from training.core.files import FolderError
-from training.models import Operation, Status
+from training.models import Operation, OperationRows, Status
 from training.results import figures
 from training.results.metric_table import written
 from training.results.pairs import Difference, Losses, are_of_the_same_rows, difference
@@ -39,16 +39,6 @@ SORTS = {
     "r2": ("R² (returns)", "r2"),
     "loss": ("validation loss", "val_loss"),
 }
-UNSEEN = (
-    "notes",
-    "checks",
-    "sources",
-    "first_bars",
-    "certificate",
-    "stage_seconds",
-    "strategy_version__text",
-    "trained_model__importance",
-)
 OVERLAYS = (
     ("val_loss", "validation loss"),
     ("train_loss", "training loss"),
@@ -82,9 +72,9 @@ def _canonical(request: HttpRequest) -> str:
     return urlencode({"runs": ",".join(dict.fromkeys(request.GET.getlist("run"))), **kept}, safe=",")
 
 
-def _completed() -> QuerySet[Operation]:
+def _completed() -> OperationRows:
     rows = Operation.objects.filter(status=Status.COMPLETED, trained_model__isnull=False)
-    return rows.select_related("strategy_version__strategy", "user", "trained_model").defer(*UNSEEN)
+    return rows.select_related("strategy_version__strategy", "user", "trained_model").defer("strategy_version__text")
 
 
 def _chosen(asked: list[str]) -> list[Run]:
@@ -96,7 +86,7 @@ def _chosen(asked: list[str]) -> list[Run]:
 def _table(request: HttpRequest, chosen: list[str]) -> dict[str, Any]:
     words, tag = (request.GET.get(name, "").strip()[:200].replace("\0", "") for name in ("q", "tag"))
     sort = request.GET.get("sort", "") if request.GET.get("sort", "") in SORTS else "newest"
-    rows = _completed().defer(*UNSEEN, "fingerprints", "trained_model__metrics")
+    rows = _completed().for_lists()
     if words:
         rows = rows.filter(
             Q(pk__icontains=words) | Q(strategy_version__strategy__name__icontains=words) | Q(comment__icontains=words)

@@ -18,7 +18,7 @@ from training.access.roles import is_admin
 from training.jobs import fetches
 from training.jobs.fetches import Fetch
 from training.jobs.queues import NoWorker
-from training.models import BarFetch, BarSeries
+from training.models import OPEN, BarFetch, BarSeries
 from training.store.coverage import DAY, day_start
 from training.templatetags.words import sentence
 from training.web.data import series_or_404
@@ -93,8 +93,8 @@ def fetched(request: HttpRequest, key: str) -> HttpResponse:
         return _asked(request, row, may)
     context = {
         "fetch": row, "state": Fetch(**row.state),
-        "is_open": row.status in fetches.OPEN, "is_lost": fetches.is_lost(row), "may": may,
-        "no_worker": without_worker() if row.status in fetches.OPEN else "",
+        "is_open": row.status in OPEN, "is_lost": fetches.is_lost(row), "may": may,
+        "no_worker": without_worker() if row.status in OPEN else "",
         "series": BarSeries.objects.filter(symbol=row.symbol, timeframe=row.timeframe).first(),
     }  # fmt: skip
     return render(request, "site/fetched.html", context)

@@ -11,8 +11,8 @@ from django.shortcuts import render
 
 from strategies_app.models import Strategy
 from training.jobs.queues import QUEUES, NoWorker, WorkerState, live_workers, ping, told, waiting
-from training.models import LIVE, RESUMABLE, BarSeries, Operation, Status, TrainedModel
-from training.web.operations import UNSEEN, line_of
+from training.models import LIVE, OPEN, RESUMABLE, BarSeries, Operation, Status, TrainedModel
+from training.web.operations import line_of
 from training.web.page import page
 
 MOST_RUNNING, MOST_WAITING, LATEST = 6, 20, 5
@@ -20,7 +20,7 @@ MOST_RUNNING, MOST_WAITING, LATEST = 6, 20, 5
 
 @page("training.view_operation")
 def home(request: HttpRequest) -> HttpResponse:
-    rows = Operation.objects.select_related("strategy_version__strategy", "user").defer(*UNSEEN)
+    rows = Operation.objects.for_lists()
     running = list(rows.filter(status__in=LIVE).order_by("-started")[:MOST_RUNNING])
     stopped = rows.filter(status__in=RESUMABLE).order_by("-finished")[:3]
     models = TrainedModel.objects.select_related("operation__strategy_version__strategy").defer("operation__spec")[:LATEST]
@@ -41,7 +41,7 @@ def home(request: HttpRequest) -> HttpResponse:
 @page("training.view_operation")
 def around(request: HttpRequest) -> HttpResponse:
     """Part of the frame: how many operations run, and who is there to train."""
-    counts = Operation.objects.filter(status__in=(*LIVE, Status.PENDING)).count()
+    counts = Operation.objects.filter(status__in=OPEN).count()
     return render(request, "site/_around.html", {"live_count": counts, **workers_around()})
 
 

@@ -24,7 +24,7 @@ from training.core.files import FolderError
 from training.core.values import SIGNALS
 from training.jobs.downloads import bundle_zip, provenance
 from training.jobs.requests import recorded_ranges
-from training.models import TrainedModel
+from training.models import TrainedModel, unseen_through
 from training.results.figures_bars import moment, prediction_figure, returns_figure
 from training.results.metric_table import cells_of, heads_of
 from training.results.verdict import baseline_name, baselines_of, judge
@@ -68,8 +68,7 @@ def models(request: HttpRequest) -> HttpResponse:
 def _unread() -> QuerySet[TrainedModel]:
     """Models without what no list needs: metrics hold every epoch, specifications and texts are long."""
     rows = TrainedModel.objects.select_related("operation__strategy_version__strategy", "operation__user")
-    texts = ("spec", "notes", "checks", "fingerprints", "sources", "first_bars", "certificate", "strategy_version__text")
-    return rows.defer("metrics", "importance", *(f"operation__{name}" for name in texts))
+    return rows.defer("metrics", "importance", *unseen_through("operation", "spec"))
 
 
 def _sorted(rows: QuerySet[TrainedModel], figure: str | None) -> QuerySet[TrainedModel]:

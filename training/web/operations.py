@@ -20,13 +20,12 @@ from training.jobs.queues import NoWorker
 from training.jobs.requests import BadAnnotation
 from training.jobs.requests import annotate as keep
 from training.jobs.status import waits_for
-from training.models import LIVE, RESUMABLE, AuditEntry, Operation, Status
+from training.models import OPEN, RESUMABLE, AuditEntry, Operation, Status
 from training.results import figures_analytics
 from training.web import checks, result
 from training.web.page import actor_of, must_control, operation_or_404, page, searched, without_page
 
 PER_PAGE = 50
-OPEN = (Status.PENDING, *LIVE)
 #: So long a training may take to stop by itself before stopping it by force is offered.
 GRACE_SECONDS = 10
 #: What came of a cancel, where it does not stop something at work.
@@ -34,15 +33,13 @@ CANCELLED = {
     Status.CANCELLED: "It was cancelled before it began.",
     Status.FAILED: "It is not tried again by itself. It can be resumed.",
 }
-#: Texts that no list shows.
-UNSEEN = ("notes", "checks", "fingerprints", "sources", "first_bars", "certificate", "strategy_version__text")
 
 
 @page("training.view_operation")
 def operations(request: HttpRequest) -> HttpResponse:
     """Newest first, what runs or waits on top."""
     status, words = request.GET.get("status", ""), searched(request)
-    rows = Operation.objects.select_related("strategy_version__strategy", "user", "trained_model").defer(*UNSEEN)
+    rows = Operation.objects.for_lists()
     rows = rows.filter(status=status) if status in Status.values else rows
     if words:
         rows = rows.filter(Q(pk__icontains=words) | Q(strategy_version__strategy__name__icontains=words))
@@ -65,7 +62,7 @@ def line_of(operation: Operation) -> dict[str, Any]:
         "symbols": operation.symbols,
         "timeframes": operation.timeframes,
         "dates": f"{data.get('start_date')} to {data.get('end_date')}",
-        "is_open": operation.status in OPEN,
+        "is_open": operation.is_open,
         "epochs": operation.epochs,
     }
 
@@ -135,7 +132,7 @@ def log(request: HttpRequest, operation_id: str) -> HttpResponse:
     return render(
         request,
         "site/_log.html",
-        {"operation": shown, "lines": log_tail(shown.pk, shown.attempt, 60), "is_open": shown.status in OPEN},
+        {"operation": shown, "lines": log_tail(shown.pk, shown.attempt, 60), "is_open": shown.is_open},
     )
 
 
@@ -146,13 +143,13 @@ def use(request: HttpRequest, operation_id: str) -> JsonResponse:
     uses = list(shown.resource_use.values("began", "seconds", "points", "facts"))
     figures = {"processor": figures_analytics.processor(uses), "memory": figures_analytics.memory(uses)} if uses else {}
     told = {"figures": figures, "rows": figures_analytics.table(uses), "facts": figures_analytics.facts(uses)}
-    return JsonResponse(told | {"is_open": shown.status in OPEN})
+    return JsonResponse(told | {"is_open": shown.is_open})
 
 
 @page("training.view_operation")
 def checkpoints(request: HttpRequest, operation_id: str) -> HttpResponse:
     shown = operation_or_404(operation_id)
-    context = {"operation": shown, "checkpoints": list(shown.checkpoints.all()[:5]), "is_open": shown.status in OPEN}
+    context = {"operation": shown, "checkpoints": list(shown.checkpoints.all()[:5]), "is_open": shown.is_open}
     return render(request, "site/_checkpoints.html", context)
 
 
