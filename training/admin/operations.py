@@ -17,7 +17,6 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from strategies_app.models import Strategy
-from training.admin.operations_verbs import MOST_SELECTED, OperationVerbs
 from training.admin.parts import (
     NOTHING,
     ReadOnlyAdmin,
@@ -33,7 +32,7 @@ from training.admin.parts import (
     size,
     span,
 )
-from training.admin.verbs import buttons
+from training.admin.verbs import MOST_SELECTED, OperationVerbs, buttons
 from training.jobs.logs import log_tail
 from training.jobs.status import remaining_seconds, replaced
 from training.models import LIVE, AuditEntry, Checkpoint, EpochMetric, Operation, Status
