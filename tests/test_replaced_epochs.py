@@ -14,8 +14,7 @@ from tests.api_examples import Examples, send
 from training.jobs import checkpoints, lifecycle
 from training.jobs.progress import Progress
 from training.jobs.status import replaced_among, standing_of
-from training.management.follow import _show_row
-from training.management.runs import _best_so_far
+from training.management.runs import _best_so_far, _show_row
 from training.models import Operation
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,12 +18,14 @@ from strategies_app.models import StrategyVersion
 from strategies_app.stored import find_strategy
 from training.access.audit import Actor
 from training.core.findings import ERROR, findings_of, lines_of
-from training.jobs import checkpoints, lifecycle
+from training.core.values import BatchMetrics
+from training.jobs import checkpoints, lifecycle, requests
+from training.jobs.broadcast import Listener
 from training.jobs.logs import log_file
 from training.jobs.notices import mail_end
 from training.jobs.progress import SUPERSEDED, Progress
 from training.jobs.requests import resume, start_training
-from training.jobs.status import counted_losses
+from training.jobs.status import counted_losses, last_measured, waits_for
 from training.management.terminal import Display, console_on
 from training.models import Operation, Status
 from training.workers.attempt import run_operation
@@ -144,3 +147,113 @@ def signals_handed_over() -> Iterator[Hand]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def dispatch(strategy: str, request: dict[str, object], stream: TextIO, *, program: str, follow: bool, notify: str = "") -> str:
+    """Start on a worker; `dispatched`, or with follow the final status."""
+    operation, _ = requests.start_training(find_strategy(strategy), request, Actor(), notify=notify)
+    return _handed_over(operation, stream, program, follow)
+
+
+def dispatch_resume(operation_id: str, stream: TextIO, *, program: str, follow: bool, allow_inexact: bool) -> str:
+    """Continue on a worker from the last checkpoint."""
+    operation = lifecycle.find(operation_id)
+    if lifecycle.reap(operation):
+        mail_end(operation.pk)
+    say_if_file_differs(operation.strategy_version, stream)
+    requests.resume(operation, Actor(), allow_inexact=allow_inexact)
+    operation.refresh_from_db()
+    return _handed_over(operation, stream, program, follow)
+
+
+def _handed_over(operation: Operation, stream: TextIO, program: str, following: bool) -> str:
+    if following:
+        return follow_operation(operation, stream, program)
+    stream.write(f"{operation.name}  {operation.pk}  on queue {operation.queue}\n")
+    if text := waits_for(operation):
+        stream.write(f"{text}\n")
+    stream.write(f"follow with: {program} operations follow {operation.pk}\n")
+    return "dispatched"
+
+
+def follow_operation(operation: Operation, stream: TextIO, program: str) -> str:
+    """Show a run until it ends. Ctrl-C asks it to stop with a checkpoint; a second one leaves it running."""
+    console = console_on(stream)
+    asked = False
+    with Display(f"{operation.name}  {operation.pk}", console) as display:
+        while True:
+            try:
+                status = follow(operation.pk, display)
+                break
+            except KeyboardInterrupt:
+                operation.refresh_from_db()
+                if asked or not operation.is_open:
+                    display.note(f"left running; look again with: {program} operations follow {operation.pk}")
+                    return "detached"
+                asked = True
+                requests.cancel(operation, Actor(), reason="Ctrl-C")
+                display.note("asked to stop with a checkpoint; Ctrl-C again leaves it alone")
+    tell(operation.pk, status, console, program)
+    return status
+
+
+LOOK_SECONDS = 0.5
+#: After so long without a message the row tells where the run stands.
+SILENT_SECONDS = 2.0
+
+
+def follow(operation_id: str, display: Display) -> str:
+    """Show a run until it ends; gives its final status. Ctrl-C passes through as KeyboardInterrupt."""
+    listener = Listener(operation_id)
+    shown: dict[str, object] = {"notes": 0, "epoch": None, "queued": ""}
+    looked = heard = 0.0
+    try:
+        while True:
+            for message in listener.messages(LOOK_SECONDS):
+                heard = time.monotonic()
+                _show(message, display)
+            if display.reader_left:
+                raise BrokenPipeError
+            if time.monotonic() - looked < LOOK_SECONDS:
+                continue
+            looked = time.monotonic()
+            operation = Operation.objects.get(pk=operation_id)
+            _show_row(operation, display, shown, silent=time.monotonic() - heard > SILENT_SECONDS)
+            if not operation.is_open:
+                return str(operation.status)
+    finally:
+        listener.close()
+
+
+def _show(message: dict[str, object], display: Display) -> None:
+    percent = float(message["percent"])  # type: ignore[arg-type]
+    stage = str(message["stage"])
+    if stage and stage != display.state.current:
+        display.stage(stage, float(message["fraction"]), percent)  # type: ignore[arg-type]
+    if "batch" in message and stage == "train":
+        display.batch(_batch(message), percent)
+
+
+def _batch(message: dict[str, object]) -> BatchMetrics:
+    metrics = BatchMetrics(int(message["epochs"]), int(message["batches"]))  # type: ignore[call-overload]
+    metrics.epoch, metrics.batch = int(message["epoch"]), int(message["batch"])  # type: ignore[call-overload]
+    metrics.samples = int(message["samples"])  # type: ignore[call-overload]
+    loss = float(message["loss"])  # type: ignore[arg-type]
+    metrics.loss = lambda: loss
+    return metrics
+
+
+def _show_row(operation: Operation, display: Display, shown: dict[str, object], *, silent: bool) -> None:
+    """What is kept: notes, epochs, and where the run stands if no message came."""
+    for text in operation.notes[int(shown["notes"]) :]:  # type: ignore[call-overload]
+        display.note(text)
+    shown["notes"] = len(operation.notes)
+    if operation.status == Status.PENDING and (text := waits_for(operation)) != shown["queued"]:
+        display.note(text)
+        shown["queued"] = text
+    if silent and operation.stage and operation.stage != display.state.current:
+        display.stage(operation.stage, 0.0, operation.percent)  # messages are quicker than the row
+    row = last_measured(operation)
+    if row is not None and row.pk != shown["epoch"]:
+        shown["epoch"] = row.pk
+        display.epoch(row.metrics, operation.percent)

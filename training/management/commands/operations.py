@@ -92,7 +92,7 @@ class Command(BaseCommand):
 
     def _resume(self, options: dict[str, Any]) -> int:
         from training.management.commands.train import EXIT, program
-        from training.management.dispatch import dispatch_resume
+        from training.management.runs import dispatch_resume
 
         how = {"allow_inexact": options["allow_inexact"], "follow": options["follow"]}
         return EXIT[dispatch_resume(options["operation"], self.stdout._out, program=program(), **how)]
@@ -100,7 +100,7 @@ class Command(BaseCommand):
     def _follow(self, options: dict[str, Any]) -> int:
         from training.jobs import lifecycle
         from training.management.commands.train import EXIT, program
-        from training.management.dispatch import follow_operation
+        from training.management.runs import follow_operation
 
         return EXIT[follow_operation(lifecycle.find(options["operation"]), self.stdout._out, program())]
 

@@ -81,7 +81,7 @@ class Command(BaseCommand):
 
     def _run(self, options: dict[str, Any]) -> str:
         if not options["inline"]:
-            from training.management.dispatch import dispatch, dispatch_resume
+            from training.management.runs import dispatch, dispatch_resume
 
             if options["resume"]:
                 how = {"allow_inexact": options["allow_inexact"], "follow": options["follow"]}
