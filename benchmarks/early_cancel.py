@@ -23,7 +23,7 @@ POLL_SECONDS = 0.005
 
 def main(count: int) -> None:
     """All figures, in a home of its own."""
-    from ktrdr_site import embedded_redis
+    from training.workers import embedded_redis
 
     with tempfile.TemporaryDirectory(prefix="ktrdr-", dir="/tmp") as folder:
         os.environ |= {

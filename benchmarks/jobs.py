@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def run() -> dict[str, Any]:
     """All figures, from a process that is set up for a home of its own."""
-    from ktrdr_site import embedded_redis
+    from training.workers import embedded_redis
 
     with tempfile.TemporaryDirectory(prefix="ktrdr-", dir="/tmp") as folder:  # short, for the socket
         redis = embedded_redis.start(Path(folder) / "redis", Path(folder) / "redis" / "redis.sock")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from ktrdr_site import embedded_redis
+from training.workers import embedded_redis
 
 # `make test` answers the same for the same code; `make fuzz` draws other examples at every call.
 settings.register_profile("same", derandomize=True)

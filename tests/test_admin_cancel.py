@@ -54,7 +54,7 @@ training:
 """
 LOAD = f"""
 import django; django.setup()
-from training.bar_series import store_frame
+from training.bars.series import store_frame
 from training.pipeline.synthetic import make_bars
 store_frame("LONG", "1m", make_bars({BARS}, "1m", 7), source="made up")
 """

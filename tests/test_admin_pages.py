@@ -436,7 +436,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 from tests import admin_rows as rows
-from training.admin_parts import address_of
+from training.admin.parts import address_of
 client = Client()
 client.force_login(rows.person("light", "admin"))
 operation = rows.operation(epochs=3, of=rows.version("light"))

@@ -19,7 +19,7 @@ from tests.api_examples import make_examples, send
 from tests.role_tables import API
 from tests.test_api_access import PREDICTED
 from training import api, api_library
-from training.questions import Reply
+from training.jobs.questions import Reply
 
 examples = make_examples()
 client = examples.signed_in("admin")

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from ktrdr_site import embedded_redis
 from tests.homes import Home, made_home, operation_in, until
+from training.workers import embedded_redis
 
 SETTINGS = {"ORPHAN_CHECK_INTERVAL_SECONDS": 1, "HEARTBEAT_SECONDS": 0.5}
 

@@ -20,10 +20,10 @@ from urllib.parse import urlencode
 import pytest
 from django.db import OperationalError
 
-from ktrdr_site import embedded_redis
 from tests.homes import ROOT, Home, made_home, until
 from tests.test_worker import wait_for
 from training.admin import workers
+from training.workers import embedded_redis
 
 SETTINGS = {
     "DATABASE_BUSY_SECONDS": 0.5, "HEARTBEAT_SECONDS": 0.3, "ORPHAN_TIMEOUT_SECONDS": 1.2, "ORPHAN_CHECK_INTERVAL_SECONDS": 1,
@@ -38,7 +38,7 @@ from django.contrib.auth.models import User
 from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from training import assets, tokens
-from training.roles import ADMIN, give_role
+from training.access.roles import ADMIN, give_role
 assets.collect()
 user = User.objects.create_user("boss", password="x")
 give_role(user, ADMIN)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from ktrdr_site import embedded_redis
 from tests.homes import STRATEGY, Home, made_home, operation_in, until
 from tests.outsiders import write_package
+from training.workers import embedded_redis
 
 SETTINGS = {"HEARTBEAT_SECONDS": 0.5, "ORPHAN_CHECK_INTERVAL_SECONDS": 1}
 #: An indicator whose one call takes longer than any test waits.

@@ -14,9 +14,9 @@ import psutil
 import pytest
 import redis
 
-from ktrdr_site import embedded_redis
 from tests.homes import ROOT, until
 from training.core.processes import Occupied
+from training.workers import embedded_redis
 
 
 @pytest.fixture

@@ -13,13 +13,13 @@ import pytest
 import redis
 from django.test import Client
 
-from ktrdr_site import embedded_redis
 from tests.api_examples import Examples, register_worker, send
 from tests.homes import Home, made_home, operation_in, until
 from tests.quick_work import asking  # noqa: F401 - a fixture
 from training.access.audit import Actor
 from training.jobs import fetches, queues, requests
 from training.models import BarFetch, Operation, Status
+from training.workers import embedded_redis
 from training.workers.reaper import PENDING_SECONDS, Reaper
 from training.workers.worker import REFUSED_SECONDS, make_worker
 

@@ -19,11 +19,11 @@ from django.db import connections
 from django.db.backends.signals import connection_created
 from strategies_app.stored import find_strategy
 from training import operations, requests
-from training.bundles import bundle_folder
+from training.jobs.downloads import bundle_folder
 from training.models import Operation
-from training.replaced import replaced
-from training.requests import Actor
-from training.worker import preload
+from training.jobs.status import replaced
+from training.jobs.requests import Actor
+from training.workers.worker import preload
 from training.workers import run_operation
 
 preload()

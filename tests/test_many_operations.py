@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from ktrdr_site import embedded_redis
 from tests.homes import ROOT, Home, made_home, until
+from training.workers import embedded_redis
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 OPERATIONS, WORKERS = 50, 2
@@ -24,7 +24,7 @@ import json, sys
 import django
 django.setup()
 from strategies_app.stored import find_strategy
-from training.requests import Actor, start_training
+from training.jobs.requests import Actor, start_training
 found = find_strategy(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()

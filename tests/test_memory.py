@@ -188,8 +188,8 @@ import hashlib, json, sys
 from pathlib import Path
 from benchmarks.memory import Peak, Shape, strategy
 from training import recipe
-from training.footprint import program_now
-from training.prepared import footprint_of
+from training.core.memory import program_now
+from training.pipeline.prepare import footprint_of
 WIDE = Shape(**json.loads(sys.argv[4]))
 root, folder, limit = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]) or None
 spec = strategy(WIDE)

@@ -28,7 +28,7 @@ for path in settings.TEMPLATE_DIR.rglob("*.html"):
 for name in ("training/admin.css", "strategies_app/strategy_editor.js"):
     assert finders.find(name), name
 
-from training.bar_series import load_samples
+from training.bars.series import load_samples
 load_samples()
 print(settings.HOME_DIR)
 """

@@ -116,8 +116,8 @@ import json, sys
 from pathlib import Path
 for name in ("pandas", "numba", "torch", "talib"):
     sys.modules[name] = None
-from training.figures_bars import candle_figure
-from training.pipeline.candles import read_stored_candles
+from training.results.figures_bars import candle_figure
+from training.store.candles import read_stored_candles
 print(len(json.dumps(candle_figure(read_stored_candles(Path(sys.argv[1]), "A", "1m", None, None)))))
 """
     done = subprocess.run([sys.executable, "-c", read, str(tmp_path)], cwd=ROOT, capture_output=True, text=True)

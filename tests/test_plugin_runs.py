@@ -97,11 +97,11 @@ def test_predicting_without_the_package_says_which_one_is_wanted(home: Home, tra
 #: Read in a process that has the package and a broken one: what the reader, the editor and the reference make of them.
 LOOK = """
 import json
-from strategies_app.reader import StrategyError, read_strategy
-from strategies_app.reference import reference_markdown
-from strategies_app.reference_plugins import plugin_markdown
-from strategies_app.schema import StrategySpec, feature_names
-from strategies_app.snippets import snippets
+from strategies_app.grammar.reader import StrategyError, read_strategy
+from strategies_app.tools.reference import reference_markdown
+from strategies_app.tools.reference import plugin_markdown
+from strategies_app.grammar.schema import StrategySpec, feature_names
+from strategies_app.tools.snippets import snippets
 text = open({path!r}).read()
 def problems(old, new):
     assert text.count(old) == 1

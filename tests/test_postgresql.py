@@ -156,7 +156,7 @@ from django.db import DatabaseError, connection
 from django.utils import timezone
 from strategies_app.models import Strategy
 from training.models import Operation, Status
-from training.reaper import Reaper
+from training.workers.reaper import Reaper
 import sys
 
 with open(sys.argv[1]) as file:

@@ -223,7 +223,7 @@ DIES = """
 import django, os
 django.setup()
 from training import deletions
-from training.requests import Actor
+from training.jobs.requests import Actor
 set_aside = deletions._set_aside
 deletions._set_aside = lambda path: (set_aside(path), os._exit(9))
 deletions.delete_series("AAPL", "1d", Actor())

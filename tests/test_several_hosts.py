@@ -18,9 +18,9 @@ from urllib.parse import quote
 
 import pytest
 
-from ktrdr_site import embedded_redis
 from tests.homes import ROOT, Home, made_home, operation_in, until
 from tests.hosts import Hosts, Service, refusal
+from training.workers import embedded_redis
 
 psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed")
 redis = pytest.importorskip("redis", reason="redis is not installed")
@@ -244,7 +244,7 @@ def test_a_training_cut_off_for_too_long_is_interrupted_ends_by_itself_and_is_re
 WATCHER = """
 import django; django.setup()
 import sys, time
-from training.reaper import Reaper
+from training.workers.reaper import Reaper
 reaper = Reaper()
 print("looking", flush=True)
 while True:

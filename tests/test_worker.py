@@ -18,8 +18,8 @@ import redis
 from rq import Queue
 from rq.serializers import JSONSerializer
 
-from ktrdr_site import embedded_redis
 from tests.homes import Home, made_home, operation_in, until
+from training.workers import embedded_redis
 
 EPOCHS, BATCH = 24, 4
 SETTINGS = {"CHECKPOINT_EPOCH_INTERVAL": 3, "HEARTBEAT_SECONDS": 0.5, "ORPHAN_CHECK_INTERVAL_SECONDS": 1}

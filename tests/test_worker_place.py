@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import redis
 
-from ktrdr_site import embedded_redis
 from tests.homes import Home, made_home, operation_in, until
+from training.workers import embedded_redis
 
 SETTINGS = {"CHECKPOINT_EPOCH_INTERVAL": 3, "HEARTBEAT_SECONDS": 0.5, "ORPHAN_CHECK_INTERVAL_SECONDS": 1}
 START_SECONDS = 240

@@ -134,7 +134,7 @@ def _resume(subject: Subject, spec: StrategySpec, root: Path) -> None:
 _SERVE = """
 from pathlib import Path
 import numpy as np
-from strategies_app.schema import StrategySpec
+from strategies_app.grammar.schema import StrategySpec
 from training.recipe import load_bars, predict_bars
 from training.trainer.bundle import load_bundle
 root = Path({root!r})

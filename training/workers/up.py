@@ -22,12 +22,12 @@ from django.core.management import call_command
 from django.db import DatabaseError
 from redis.exceptions import RedisError
 
-from ktrdr_site import embedded_redis
 from training.core.files import naming
 from training.core.modes import TooOpen, close_home, closed_sentence
 from training.core.processes import dying_with_parent, take_lock
 from training.core.values import Refusal
 from training.jobs import homes, queues
+from training.workers import embedded_redis
 from training.workers.devices import CardSearch, visible_to
 from training.workers.reaper import Caretaker, bury_dead
 from training.workers.supervisor import Child, RollCall, Supervisor, listed_processes, worker_processes
