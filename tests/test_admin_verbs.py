@@ -134,13 +134,13 @@ def test_a_state_that_changed_while_the_page_asked_is_told(tom: User, monkeypatc
     operation = rows.operation(Status.RUNNING, user=tom, queue="")
     from training.jobs import requests
 
-    before = requests.operations.request_cancel
+    before = requests.lifecycle.request_cancel
 
     def too_late(operation_id: str, reason: str = "") -> str:
         Operation.objects.update(status=Status.COMPLETED)
         return str(before(operation_id, reason))
 
-    monkeypatch.setattr(requests.operations, "request_cancel", too_late)
+    monkeypatch.setattr(requests.lifecycle, "request_cancel", too_late)
     (message,) = told(ask(tom, "cancel", operation))
     assert "left as it is" in message and "completed" in message
 

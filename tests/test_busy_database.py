@@ -37,9 +37,10 @@ import django; django.setup()
 from django.contrib.auth.models import User
 from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
-from training import assets, tokens
+from training.access import tokens
+from training.workers import up
 from training.access.roles import ADMIN, give_role
-assets.collect()
+up.collect()
 user = User.objects.create_user("boss", password="x")
 give_role(user, ADMIN)
 session = SessionStore()

@@ -18,7 +18,7 @@ django.setup()
 from django.db import connections
 from django.db.backends.signals import connection_created
 from strategies_app.stored import find_strategy
-from training import operations, requests
+from training.jobs import lifecycle, requests
 from training.jobs.downloads import bundle_folder
 from training.models import Operation
 from training.jobs.status import replaced
@@ -59,7 +59,7 @@ while True:
     code = forked(lambda: killed_run(operation, last))
     if code == -signal.SIGKILL:
         operation.refresh_from_db()
-        operations.reap(operation)
+        lifecycle.reap(operation)
         operation.refresh_from_db()
         if operation.status != "completed":
             if operation.status == "pending":

@@ -222,7 +222,7 @@ def test_nothing_is_deleted_of_a_disk_that_is_away(stored: Examples, tmp_path: P
 DIES = """
 import django, os
 django.setup()
-from training import deletions
+from training.jobs import deletions
 from training.jobs.requests import Actor
 set_aside = deletions._set_aside
 deletions._set_aside = lambda path: (set_aside(path), os._exit(9))

@@ -204,7 +204,7 @@ class Meter:
 
     def read(self) -> dict[str, float | None]:
         """cpu: cores at work for this process; machine_cpu: percent of all cores; memory: this process's own, bytes."""
-        from training.jobs.broadcast import own_memory
+        from training.core.memory import own_memory
 
         (wall, work), now = self._before, (time.monotonic(), time.process_time())
         self._before = now
