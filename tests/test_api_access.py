@@ -10,7 +10,7 @@ from django.test import Client
 
 from tests.api_examples import Examples, register_worker, send, start, store_bars
 from tests.role_tables import ADMINS, API, OWNERS
-from training.api import api_library
+from training.api import models, trainings
 from training.api import routes as api_routes
 from training.jobs.questions import Reply
 from training.models import Operation, Status
@@ -61,7 +61,7 @@ def test_a_route_is_open_to_whom_the_table_names_and_to_nobody_else(
         register_worker(tag)
     if "data" in path or "trainings/" in path:
         store_bars()
-    for module in (api_routes, api_library):
+    for module in (trainings, models):
         monkeypatch.setattr(module, "ask", lambda question, arguments, user: Reply("quick-1", PREDICTED))
     for name, client in callers(examples).items():
         if method == "DELETE" and "data" in path:  # used up, and needed by the operations that wait

@@ -18,14 +18,14 @@ from unittest import mock
 from tests.api_examples import make_examples, send
 from tests.role_tables import API
 from tests.test_api_access import PREDICTED
-from training.api import api_library, routes
+from training.api import models, trainings
 from training.jobs.questions import Reply
 
 examples = make_examples()
 client = examples.signed_in("admin")
 fake = lambda question, arguments, user: Reply("quick-1", PREDICTED)
 seen = {}
-with mock.patch.object(routes, "ask", fake), mock.patch.object(api_library, "ask", fake):
+with mock.patch.object(trainings, "ask", fake), mock.patch.object(models, "ask", fake):
     for (method, path), (_, body, _) in API.items():
         filled = path.replace("{operation_id}", examples.completed.pk).replace("{checkpoint_id}", str(examples.checkpoint.pk))
         filled = filled.replace("{name}", "stored-1" if "models" in path else "stored").replace("{path:symbol}", "AAPL").replace("{timeframe}", "1d")

@@ -133,3 +133,8 @@ def _last(cursor: str) -> str:
         return str(signing.loads(cursor, salt="listed"))
     except signing.BadSignature:
         raise ApiError(422, "invalid_request", "cursor is not one that was given out here") from None
+
+
+#: What any route may answer beside its own shapes.
+ERRORS = dict.fromkeys((400, 401, 403, 404, 409, 413, 422, 429, 500, 503), ErrorBody)
+BINARY = {"description": "OK", "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}

@@ -1,4 +1,4 @@
-"""Shapes of a training: what starts one, how it stands, and what came of it."""
+"""Trainings: what starts one, how it stands, and what came of it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,28 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from ninja import Field, Schema
+from django.http import HttpRequest
+from ninja import Field, Router, Schema
+from ninja.responses import Status as Answer
 from pydantic import WithJsonSchema, model_validator
 
-from training.api.api_shapes_operations import Failure
-from training.api.shapes import Name, Path, Request
+from strategies_app.stored import FoundStrategy, stored_strategy
+from training.api.auth import Access
+from training.api.errors import ApiError
+from training.api.operations import Failure, OperationLine, operation_or_404
+from training.api.quick import asked
+from training.api.shapes import (
+    ERRORS,
+    Asked,
+    Name,
+    Path,
+    Request,
+)
+from training.jobs import queues, requests
+from training.jobs.downloads import results_of
+from training.jobs.notices import own_address
+from training.jobs.questions import ask
+from training.jobs.status import seconds_for, standing_of, waits_for
 from training.results.metric_table import MEASURED_OF_CLASSES, MEASURED_OF_RETURNS
 
 
@@ -99,6 +116,8 @@ TrainingMeasures = Annotated[
         train_loss="number", val_loss="number", best_epoch="integer", epochs_completed="integer", early_stopped="boolean",
     ),
 ]  # fmt: skip
+
+
 SplitMeasures = Annotated[
     dict[str, Any], _described({"loss": "with the weights learned on train", **MEASURED_OF_CLASSES, **MEASURED_OF_RETURNS})
 ]
@@ -115,3 +134,57 @@ class TrainingResults(Schema):
     history: list[dict[str, Any]]
     baselines: dict[str, list[dict[str, Any]]]
     bundle: Bundle
+
+
+router = Router()
+VIEW = Access("training.view_operation")
+
+
+def _found(body: Start) -> FoundStrategy:
+    if body.strategy_name is not None:
+        return stored_strategy(body.strategy_name)
+    return FoundStrategy(body.strategy_yaml or "", body.strategy_path or "", None)
+
+
+@router.post("/trainings/start", auth=Access("training.start_operation"), tags=["trainings"], response={
+    200: Started, 202: Started, **ERRORS})  # fmt: skip
+def start_training(request: HttpRequest, body: Start) -> Answer[dict[str, Any]]:
+    """Start a training. 200 with the first operation if the task_id was used for the same request before."""
+    caller = request.auth  # type: ignore[attr-defined]
+    if body.strategy_yaml is not None:
+        caller.must("strategies_app.add_strategyversion")
+    wish = {"task_id": body.task_id, "notify": own_address(caller.user) if body.notify else ""}
+    operation, is_new = requests.start_training(_found(body), body.options(), caller.actor, **wish)
+    started = operation_or_404(operation.pk)
+    told = {"estimated_duration_seconds": seconds_for(operation.spec_data), "waiting_for": waits_for(started)}
+    return Answer(202 if is_new else 200, OperationLine.from_orm(started).dict() | told)
+
+
+@router.post("/trainings/plan", auth=Access("training.start_operation"), tags=["trainings"], response={
+    200: dict[str, Any], 202: Asked, **ERRORS})  # fmt: skip
+def plan_training(request: HttpRequest, body: Start) -> Answer[dict[str, Any]]:
+    """What a training would do, without doing it: rows per split, class shares, features. Takes what start takes."""
+    found = _found(body)
+    requests.effective_spec(found.text, body.options())  # what is wrong is said without a job
+    try:
+        worker = f"a {queues.choose_queue()} worker"
+    except queues.NoWorker as error:
+        worker = f"none: {error}"
+    arguments = {"text": found.text, "label": found.label or "as sent", "options": body.options(), "worker": worker}
+    return asked(ask("plan", arguments, request.auth.user))  # type: ignore[attr-defined]
+
+
+@router.get("/trainings/{operation_id}/status", auth=VIEW, tags=["trainings"], response={200: TrainingStatus, **ERRORS})
+def training_status(request: HttpRequest, operation_id: str) -> dict[str, Any]:
+    """Where a training stands."""
+    return standing_of(operation_or_404(operation_id))
+
+
+@router.get("/trainings/{operation_id}/results", auth=VIEW, tags=["trainings"], response={200: TrainingResults, **ERRORS})
+def training_results(request: HttpRequest, operation_id: str) -> dict[str, Any]:
+    """What a completed training reached; 409 while there is nothing to show."""
+    operation = operation_or_404(operation_id)
+    model = getattr(operation, "trained_model", None)
+    if model is None:
+        raise ApiError(409, "unfinished", f"{operation.pk} is {operation.status} and has no results", status=operation.status)
+    return results_of(operation, model)
