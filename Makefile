@@ -37,7 +37,7 @@ test: setup
 # Draws other examples than `make test`, which always draws the same, in each of N rounds.
 fuzz: setup
 	@for round in $$(seq $(N)); do $(RUN) -m pytest -n 2 -q -m hypothesis --hypothesis-profile=search || exit 1; done
-	@$(RUN) -m tests.file_fuzz $$((200 * $(N))) $$(date +%s)
+	@$(RUN) -m tests.campaigns.file_fuzz $$((200 * $(N))) $$(date +%s)
 
 lint: setup
 	@$(RUN) -m ruff check .
@@ -46,19 +46,19 @@ lint: setup
 
 # Every address by every method for every role, N odd bodies, 2 N mutated strategies; figures in docs/security.md.
 attacks: setup
-	@$(RUN) -m pytest tests/test_attacks.py -q -s -p no:cacheprovider -o timeout=0 --attacks $(N)
+	@$(RUN) -m pytest tests/access/test_attacks.py -q -s -p no:cacheprovider -o timeout=0 --attacks $(N)
 
 # Asks a database of known vulnerabilities about the pinned packages: 1 if there are some, 3 if it could not be asked.
 audit: setup
-	@$(RUN) -m tests.audit
+	@$(RUN) -m tests.campaigns.audit
 
 # N faults at random moments; every run is resumed and compared byte for byte with an undisturbed one.
 faults: setup
-	@$(RUN) -m tests.faults $(N)
+	@$(RUN) -m tests.campaigns.faults $(N)
 
 # Four hosts of network namespaces that are cut from each other; needs root, PostgreSQL and some quarter of an hour.
 hosts: setup
-	@KTRDR_TEST_HOSTS=1 $(RUN) -m pytest -v tests/test_several_hosts.py
+	@KTRDR_TEST_HOSTS=1 $(RUN) -m pytest -v tests/slow/test_several_hosts.py
 
 bench: setup
 	@$(RUN) -m benchmarks

@@ -106,7 +106,7 @@ def _trainer(figures: dict[str, Any]) -> list[str]:
         "## The trainer",
         "",
         "MLP 128-64-32 on 20 features, dropout 0.2, Adam, one thread. With dropout 0 and fused optimizers off its weights are",
-        "bitwise those of the plain loop (`tests/test_trainer_equals_plain_loop.py`). The bound is a loop that does nothing but",
+        "bitwise those of the plain loop (`tests/trainer/test_equals_plain_loop.py`). The bound is a loop that does nothing but",
         "the matrix products.",
         "",
         "| batch | times the textbook | range | samples/s | textbook samples/s | of the bound | CPU / wall |",

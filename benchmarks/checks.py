@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from tests.trainer_examples import dataset, split, strategy
+from tests.examples.trainer import dataset, split, strategy
 from training.core.values import Silent
 from training.pipeline.checks import SetColumns, check_rows
 from training.pipeline.quality import validate_bars

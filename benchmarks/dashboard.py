@@ -92,8 +92,8 @@ def run() -> dict[str, Any]:
     """All figures; {} where there is no Chromium."""
     from playwright.sync_api import sync_playwright
 
-    from tests.homes import made_home, operation_in
-    from tests.ups import Up
+    from tests.examples.homes import made_home, operation_in
+    from tests.examples.ups import Up
 
     chromium = os.environ.get("CHROMIUM_BIN") or shutil.which("chromium") or shutil.which("google-chrome")
     if not chromium:

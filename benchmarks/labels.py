@@ -14,8 +14,8 @@ import pandas as pd
 
 from benchmarks.pipeline import seconds
 from strategies_app.grammar.schema import StrategySpec
-from tests import label_references
-from tests.pipeline_examples import strategy
+from tests.examples import label_references
+from tests.examples.pipeline import strategy
 from training.pipeline.features import bar_columns
 from training.pipeline.indicators import Columns
 from training.pipeline.labels import compute_labels, uniqueness
@@ -102,8 +102,8 @@ def table(figures: dict[str, dict[str, Any]]) -> list[str]:
     lines = [
         "## Labels",
         "",
-        f"{BARS:,} bars, defaults, CPU time of one thread. The reference is the plain Python of `tests/label_references.py`, on",
-        f"{FEW:,} bars, of which it gives the same labels.",
+        f"{BARS:,} bars, defaults, CPU time of one thread. The reference is the plain Python of",
+        f"`tests/examples/label_references.py`, on {FEW:,} bars, of which it gives the same labels.",
         "",
         "| label | per bar | million bars/s | times the reference | range |",
         "|---|---:|---:|---:|---:|",

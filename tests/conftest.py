@@ -10,10 +10,10 @@ import pytest
 from django.conf import settings
 
 from tests import plugin
-from tests.api_examples import Examples, make_examples
-from tests.bar_servers import NOW, BarServer, bar_server, opener
-from tests.homes import Home, made_home
-from tests.outsiders import install_outsider
+from tests.examples.api import Examples, make_examples
+from tests.examples.bar_servers import NOW, BarServer, bar_server, opener
+from tests.examples.homes import Home, made_home
+from tests.examples.outsiders import install_outsider
 
 #: A package of its own, whose tests are run where it is installed.
 collect_ignore = ["outsider"]

@@ -20,7 +20,7 @@ settings.register_profile("search", print_blob=True)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--attacks", type=int, default=None, help="odd bodies sent by tests/test_attacks.py, and all else in proportion"
+        "--attacks", type=int, default=None, help="odd bodies sent by tests/access/test_attacks.py, and all else in proportion"
     )
     parser.addoption("--attack-seed", type=int, default=11, help="what they are drawn from")
 

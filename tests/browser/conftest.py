@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from tests.homes import Home, empty_home, made_home
-from tests.ups import Up
+from tests.examples.homes import Home, empty_home, made_home
+from tests.examples.ups import Up
 
 #: Pictures of pages for people to look at; git does not keep them.
 PICTURES = Path(__file__).resolve().parents[2] / "var" / "pictures"
@@ -117,7 +117,7 @@ def train(site: Site) -> Iterator[Callable[..., str]]:
     started: list[str] = []
 
     def start(name: str, epochs: int = 5000, batch_size: int = 32) -> str:
-        from tests.homes import operation_in
+        from tests.examples.homes import operation_in
 
         done = site.home.run("train", site.home.strategy(name, epochs, batch_size))
         assert done.returncode == 0, done.stdout + done.stderr

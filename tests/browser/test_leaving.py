@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 
 from strategies_app.starters import samples
 from tests.browser.conftest import Site
-from tests.homes import until
+from tests.examples.homes import until
 
 #: One process of a parallel run takes them all: they share one running system.
 pytestmark = pytest.mark.xdist_group("browser")

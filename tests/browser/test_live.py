@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, WebSocketRoute, expect
 
 from tests.browser.conftest import Site
-from tests.homes import until
+from tests.examples.homes import until
 
 #: One process of a parallel run takes them all: they share one running system.
 pytestmark = pytest.mark.xdist_group("browser")

@@ -11,7 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Site
-from tests.homes import operation_in, until
+from tests.examples.homes import operation_in, until
 
 #: One process of a parallel run takes them all: they share one running system.
 pytestmark = pytest.mark.xdist_group("browser")

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
-from tests.api_examples import Examples
 from tests.browser.conftest import CHROMIUM
-from tests.result_examples import completed, text_of
+from tests.examples.api import Examples
+from tests.examples.results import completed, text_of
 
 pytestmark = pytest.mark.django_db
 #: What is wider than its place, among all that a report shows.

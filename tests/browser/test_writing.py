@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 
 from strategies_app.starters import samples
 from tests.browser.conftest import Site
-from tests.homes import STRATEGY
+from tests.examples.homes import STRATEGY
 
 #: One process of a parallel run takes them all: they share one running system.
 pytestmark = pytest.mark.xdist_group("browser")
