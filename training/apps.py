@@ -18,6 +18,7 @@ class TrainingConfig(AppConfig):
 
         post_migrate.connect(_make_groups, sender=self)
         post_migrate.connect(_know_folders, sender=self)
+        post_migrate.connect(_summarize, sender=self)
         for signal in (signals.user_logged_in, signals.user_logged_out, signals.user_login_failed):
             signal.connect(_record_sign_in, dispatch_uid="audit")
         signals.user_logged_out.connect(_end_sockets, dispatch_uid="sockets")
@@ -42,6 +43,21 @@ def _know_folders(plan: Any = (), **kwargs: Any) -> None:
         else:
             if name == "bars":
                 _rename_series()
+
+
+def _summarize(apps: Any, **kwargs: Any) -> None:
+    """Models whose summary follows an earlier rule, or that have none, get the sentence and figures of today's."""
+    from django.db.models import Q
+
+    from training.models import TrainedModel
+    from training.results.verdict import RULE, summary_of
+
+    if not hasattr(apps.get_model("training", "TrainedModel"), "summary"):
+        return  # tables of an earlier version, gone back to on purpose
+    other = TrainedModel.objects.filter(~Q(summary__rule=RULE) | Q(summary__rule__isnull=True))
+    for model in other.only("metrics", "summary").iterator(chunk_size=50):
+        model.summary = summary_of(model.metrics)
+        model.save(update_fields=["summary"])
 
 
 def _rename_series() -> None:

@@ -435,7 +435,7 @@ settings.STORAGES["staticfiles"]["BACKEND"] = "django.contrib.staticfiles.storag
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
-from tests import admin_rows as rows
+from tests.examples import admin_rows as rows
 from training.admin.parts import address_of
 client = Client()
 client.force_login(rows.person("light", "admin"))

@@ -15,9 +15,9 @@ from django.conf import settings
 settings.STORAGES["staticfiles"]["BACKEND"] = "django.contrib.staticfiles.storage.StaticFilesStorage"  # nothing was collected
 from django.test import Client
 from unittest import mock
-from tests.api_examples import make_examples, send
-from tests.role_tables import API
-from tests.test_api_access import PREDICTED
+from tests.examples.api import make_examples, send
+from tests.examples.role_tables import API
+from tests.api.test_access import PREDICTED
 from training.api import models, trainings
 from training.jobs.questions import Reply
 

@@ -171,6 +171,12 @@ def test_a_folder_can_be_looked_through() -> None:
     assert crowded == {}
 
 
+def test_the_picture_of_the_house_is_the_one_that_its_imports_give() -> None:
+    from tests.house import picture
+
+    assert picture.PAGE.read_text(encoding="utf-8") == picture.page_with(picture.picture()), "python -m tests.house.picture"
+
+
 def test_packages_have_empty_init_files() -> None:
     packages = [path for top in ("ktrdr_site", "strategies_app", "training") for path in (ROOT / top).rglob("__init__.py")]
     filled = [str(path.relative_to(ROOT)) for path in packages if path.read_text().strip()]

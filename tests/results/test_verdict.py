@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 
+from tests.examples.api import Examples
+from training.models import TrainedModel
+from training.results import verdict
 from training.results.verdict import judge, summary_of
 
 
@@ -143,3 +147,19 @@ def test_a_summary_of_returns_has_their_figures_and_none_of_classes() -> None:
     assert (found["output_format"], found["beats"], found["baseline"]) == ("regression", True, "always zero")
     assert (found["gain"], found["gain_margin"], found["ic"], found["baseline_rmse"]) == (0.10, 0.05, 0.40, 0.05)
     assert found["accuracy"] is None and found["lead"] is None and found["mcc"] is None
+
+
+@pytest.mark.django_db
+def test_a_summary_of_an_earlier_rule_is_made_anew_by_migrate(examples: Examples) -> None:
+    model = examples.completed.trained_model
+    now = model.summary
+    assert now["rule"] == verdict.RULE
+    for old in (
+        {},
+        {**now, "rule": verdict.RULE - 1, "headline": "what was said once"},
+        {"headline": "before rules had numbers"},
+    ):
+        TrainedModel.objects.filter(pk=model.pk).update(summary=old)
+        call_command("migrate", verbosity=0)
+        model.refresh_from_db()
+        assert model.summary == now

@@ -3,15 +3,6 @@
 from django.db import migrations, models
 
 
-def summarize(apps, schema_editor):
-    """Models that were trained before get the figures that lists sort by."""
-    from training.results.verdict import summary_of
-
-    for model in apps.get_model('training', 'TrainedModel').objects.iterator(chunk_size=50):
-        model.summary = summary_of(model.metrics)
-        model.save(update_fields=['summary'])
-
-
 class Migration(migrations.Migration):
 
     dependencies = [
@@ -43,5 +34,4 @@ class Migration(migrations.Migration):
             name='summary',
             field=models.JSONField(default=dict, help_text='the figures that lists show and sort by; made from the metrics'),
         ),
-        migrations.RunPython(summarize, migrations.RunPython.noop),
     ]

@@ -179,12 +179,17 @@ OF_CLASSES = ("accuracy", "balanced_accuracy", "mcc", "f1_score")
 OF_RETURNS = ("mae", "rmse", "r2", "sign_accuracy", "ic", "rank_ic")
 
 
+#: The number of the rule by which `judge` and `summary_of` speak: one more whenever the same metrics give another summary.
+RULE = 1
+
+
 def summary_of(metrics: Metrics) -> dict[str, Any]:
-    """What lists show of a model, small enough to be sorted by."""
+    """What lists show of a model, small enough to be sorted by, with the number of the rule that it follows."""
     split = judged_split(metrics)
     side, training, verdict = metrics.get(split) or {}, metrics.get("training") or {}, judge(metrics)
     best = best_baseline(side)
     return {
+        "rule": RULE,
         "split": split,
         "rows": rows_of(side),
         "output_format": "regression" if is_of_returns(side) else "classification",
