@@ -45,14 +45,14 @@ def _know_folders(plan: Any = (), **kwargs: Any) -> None:
                 _rename_series()
 
 
-def _summarize(apps: Any, **kwargs: Any) -> None:
+def _summarize(apps: Any = None, **kwargs: Any) -> None:
     """Models whose summary follows an earlier rule, or that have none, get the sentence and figures of today's."""
     from django.db.models import Q
 
     from training.models import TrainedModel
     from training.results.verdict import RULE, summary_of
 
-    if not hasattr(apps.get_model("training", "TrainedModel"), "summary"):
+    if apps is not None and not hasattr(apps.get_model("training", "TrainedModel"), "summary"):
         return  # tables of an earlier version, gone back to on purpose
     other = TrainedModel.objects.filter(~Q(summary__rule=RULE) | Q(summary__rule__isnull=True))
     for model in other.only("metrics", "summary").iterator(chunk_size=50):
