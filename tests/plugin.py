@@ -22,6 +22,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--attacks", type=int, default=None, help="odd bodies sent by tests/access/test_attacks.py, and all else in proportion"
     )
+    parser.addoption("--pictures", action="store_true", help="whole pages of the browser tests as pictures in var/pictures")
     parser.addoption("--attack-seed", type=int, default=11, help="what they are drawn from")
 
 

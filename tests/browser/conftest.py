@@ -46,6 +46,7 @@ class Site:
     state: Any = None
     contexts: list[BrowserContext] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
+    takes_pictures: bool = False
 
     def visitor(self, *, width: int = 1440, theme: Any = "light", signed_in: bool = True, breaks: bool = False) -> Page:
         """A new browser window; what its console complains of fails the test, unless the test breaks things itself."""
@@ -75,6 +76,9 @@ class Site:
         self.state = page.context.storage_state()
 
     def picture(self, page: Page, name: str) -> None:
+        """For people to look at, with `--pictures`."""
+        if not self.takes_pictures:
+            return
         PICTURES.mkdir(parents=True, exist_ok=True)
         page.screenshot(path=PICTURES / f"{name}.png", full_page=True)
 
@@ -90,7 +94,7 @@ def running(request: pytest.FixtureRequest) -> Iterator[Site]:
         home = made_home(Path(folder))
         up = Up(home)
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        site = Site(home, up, browser)
+        site = Site(home, up, browser, takes_pictures=request.config.getoption("--pictures"))
         site.sign_in()
         yield site
         site.close()
@@ -130,9 +134,9 @@ def train(site: Site) -> Iterator[Callable[..., str]]:
             site.home.run("operations", "cancel", operation)
 
 
-def _empty(playwright_browser: Browser, folder: str) -> Site:
+def _empty(playwright_browser: Browser, folder: str, *, takes_pictures: bool) -> Site:
     home = empty_home(Path(folder))
-    site = Site(home, Up(home), playwright_browser)
+    site = Site(home, Up(home), playwright_browser, takes_pictures=takes_pictures)
     site.sign_in()
     return site
 
@@ -141,7 +145,7 @@ def _empty(playwright_browser: Browser, folder: str) -> Site:
 def _nothing(running: Site) -> Iterator[Site]:
     """A system in which nobody has done anything."""
     with tempfile.TemporaryDirectory(prefix="ktrdr-", dir="/tmp") as folder:
-        site = _empty(running.browser, folder)
+        site = _empty(running.browser, folder, takes_pictures=running.takes_pictures)
         yield site
         site.close()
         site.up.stop()
@@ -159,7 +163,7 @@ def fresh_site(_nothing: Site) -> Iterator[Site]:
 def empty_site(running: Site) -> Iterator[Site]:
     """The same, for one test that changes it."""
     with tempfile.TemporaryDirectory(prefix="ktrdr-", dir="/tmp") as folder:
-        site = _empty(running.browser, folder)
+        site = _empty(running.browser, folder, takes_pictures=running.takes_pictures)
         yield site
         site.close()
         site.up.stop()

@@ -12,7 +12,7 @@ from tests.browser.conftest import Site
 from training.pipeline.synthetic import make_bars
 
 #: One process of a parallel run takes them all: they share one running system.
-pytestmark = pytest.mark.xdist_group("browser")
+pytestmark = pytest.mark.xdist_group("browser: live")
 
 WINDOWS = [(1440, "light"), (1440, "dark"), (380, "light"), (380, "dark")]
 

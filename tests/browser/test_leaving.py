@@ -12,7 +12,7 @@ from tests.browser.conftest import Site
 from tests.examples.homes import until
 
 #: One process of a parallel run takes them all: they share one running system.
-pytestmark = pytest.mark.xdist_group("browser")
+pytestmark = pytest.mark.xdist_group("browser: pages")
 
 Train = Callable[..., str]
 #: As when Back brings a page that the browser had kept whole.

@@ -11,7 +11,7 @@ from tests.browser.conftest import Site
 from tests.examples.homes import until
 
 #: One process of a parallel run takes them all: they share one running system.
-pytestmark = pytest.mark.xdist_group("browser")
+pytestmark = pytest.mark.xdist_group("browser: live")
 
 Train = Callable[..., str]
 

@@ -9,6 +9,8 @@ from playwright.sync_api import expect
 
 from tests.browser.conftest import Site
 
+pytestmark = pytest.mark.xdist_group("browser: live")
+
 #: The page's relative times as they will read after so many seconds; gives where Cancel lies then.
 PLACE = """(seconds) => {
   for (const time of document.querySelectorAll("time.ago")) time.dateTime = new Date(Date.now() - seconds * 1000).toISOString();

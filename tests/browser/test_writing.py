@@ -14,7 +14,7 @@ from tests.browser.conftest import Site
 from tests.examples.homes import STRATEGY
 
 #: One process of a parallel run takes them all: they share one running system.
-pytestmark = pytest.mark.xdist_group("browser")
+pytestmark = pytest.mark.xdist_group("browser: live")
 
 LONG = f"l{'o' * 97}ng"
 MINIMAL = samples()["minimal"].text

@@ -50,7 +50,7 @@ def plain(values: Any) -> list[float | None]:
 
 
 def test_outputs_are_those_of_the_pipeline_on_every_timeframe(bars: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preview, "MOST_CANDLES", 10_000)
+    monkeypatch.setattr(preview_module, "MOST_CANDLES", 10_000)
     seen = preview(TEXT, "AAPL", bars=preview_module.MOST_BARS)
     spec, run = whole_run(TEXT)
     assert list(seen["series"]) == ["1d", "1w"]
