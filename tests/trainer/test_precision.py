@@ -24,7 +24,7 @@ EXAMPLES: list[Any] = [
 @pytest.fixture
 def cpu_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """The processor as a device that is made for bfloat16: torch rounds there with the same calls."""
-    monkeypatch.setattr(device, "DEVICES", frozenset({"cuda", "cpu"}))
+    monkeypatch.setattr(device, "BFLOAT16_DEVICES", frozenset({"cuda", "cpu"}))
 
 
 def weights(fitted: Fitted) -> dict[str, bytes]:
@@ -78,7 +78,7 @@ def test_a_checkpoint_knows_in_what_it_was_computed(cpu_rounds: None, monkeypatc
     fit(rows, splits, strategy(precision="bfloat16", epochs=1), recorder)
     parts = recorder.states[-1]()
     assert json.loads(parts["state.json"])["precision"] == "bfloat16" and differences(parts, "cpu") == []
-    monkeypatch.setattr(device, "DEVICES", frozenset({"cuda"}))
+    monkeypatch.setattr(device, "BFLOAT16_DEVICES", frozenset({"cuda"}))
     assert differences(parts, "cpu") == ["precision was bfloat16, is float32"]
     older = json.loads(parts["state.json"])
     del older["precision"], older["strategy"]["training"]["precision"]
