@@ -8,7 +8,6 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -20,8 +19,7 @@ from urllib.parse import urlencode
 import pytest
 from django.db import OperationalError
 
-from ktrdr_site import embedded_redis
-from tests.homes import ROOT, Home, made_home, until
+from tests.homes import ROOT, Home, home_with_redis, until
 from tests.test_worker import wait_for
 from training import admin_workers
 
@@ -114,14 +112,12 @@ def _free_port() -> int:
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
-    with tempfile.TemporaryDirectory(prefix="ktrdr-", dir="/tmp") as folder:
-        server = embedded_redis.start(Path(folder) / "redis", Path(folder) / "redis" / "redis.sock")
-        site = Site(made_home(Path(folder)))
+    with home_with_redis() as home:
+        site = Site(home)
         try:
             yield site
         finally:
             site.stop()
-            embedded_redis.stop(server)
 
 
 @contextmanager

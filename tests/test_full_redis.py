@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 from django.test import Client
 
-from ktrdr_site import embedded_redis
 from tests.api_examples import Examples, register_worker, send
-from tests.homes import Home, made_home, operation_in, until
+from tests.homes import Home, home_with_redis, operation_in, until
 from tests.quick_work import asking  # noqa: F401 - a fixture
 from training import fetches, queues, requests
 from training.models import BarFetch, Operation, Status
@@ -158,13 +155,9 @@ def test_pages_say_that_it_is_full_and_not_that_it_does_not_answer(ready: Exampl
 
 
 @pytest.fixture
-def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Home, Any]]:
-    with tempfile.TemporaryDirectory(prefix="ktrdr-", dir="/tmp") as folder:
-        server = embedded_redis.start(Path(folder) / "redis", Path(folder) / "redis" / "redis.sock")
-        try:
-            yield made_home(Path(folder)), redis.Redis(unix_socket_path=f"{folder}/redis/redis.sock")
-        finally:
-            embedded_redis.stop(server)
+def own() -> Iterator[tuple[Home, Any]]:
+    with home_with_redis() as home:
+        yield home, redis.Redis(unix_socket_path=str(home.redis_socket))
 
 
 @pytest.mark.timeout(900)
@@ -235,7 +228,9 @@ def test_a_worker_waits_at_every_write_of_its_loop(
 
 
 @pytest.mark.parametrize("act", ["heartbeat", "register_death"])
-def test_a_redis_that_is_away_between_two_jobs_ends_no_worker_in_a_traceback(act: str, empty_redis: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_redis_that_is_away_between_two_jobs_ends_no_worker_in_a_traceback(
+    act: str, empty_redis: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     worker = make_worker("cpu", {"host": "here"})
     worker.register_birth()
 
