@@ -5,15 +5,34 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.contrib.staticfiles.finders import get_finders
 from django.core.management import call_command
+from django.utils.functional import cached_property
+from whitenoise.storage import CompressedManifestStaticFilesStorage
 
+from training import homes
 from training.files import naming
+from training.management.refusals import refusals
 
 #: What the packages hold beside the files that a page asks for.
 UNSERVED = ["widgetbundle.js", "datasets", "templates", "htmax*", "htmx-4*", "hx-*", "htmx-2-compat*"]
+
+
+class HomeStorage(CompressedManifestStaticFilesStorage):
+    """Files in the home, which must be there before the first one is put into it."""
+
+    @cached_property
+    def _is_there(self) -> bool:
+        with refusals():
+            homes.require_before_all()
+        return True
+
+    def _save(self, name: str, content: Any) -> str:
+        assert self._is_there
+        return str(super()._save(name, content))
 
 
 def collect() -> bool:

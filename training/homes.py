@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -18,6 +19,7 @@ from django.db import DatabaseError, close_old_connections, connection
 
 from training.files import FolderError, sync_folder
 from training.models import BarSeries, Checkpoint, Identity, TrainedModel
+from training.modes import MARK, may_write
 from training.values import Refusal
 
 #: Folder → the setting that says where it lies. Each may be a disk of its own.
@@ -25,12 +27,21 @@ FOLDERS: Final = {
     "home": "HOME_DIR", "bars": "STORE_DIR", "checkpoints": "CHECKPOINT_DIR", "bundles": "BUNDLE_DIR",
     "logs": "LOG_DIR", "analytics": "ANALYTICS_DIR", "uploads": "UPLOAD_DIR",
 }  # fmt: skip
-MARK = ".ktrdr-id"
 #: Between two looks for a folder that is away.
 PAUSE_SECONDS = 0.5
 Result = TypeVar("Result")
 #: Ids that this process has read from the database; one that does not fit is read again.
 _known: dict[str, str] = {}
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was seen of a folder: the id in it, None if there is none, and why it could not be read."""
+
+    path: Path
+    mark: str | None
+    is_folder: bool = True
+    why: str = ""
 
 
 class Away(FolderError):
@@ -49,7 +60,7 @@ def require(name: str) -> Path:
     Away if it is not there.
     """
     path = path_of(name)
-    if trouble := _trouble(name, path):
+    if trouble := _trouble(name, look(name)):
         raise Away(trouble)
     if _known.get(name) is None:
         _begin(name, path)
@@ -58,12 +69,12 @@ def require(name: str) -> Path:
 
 def is_there(name: str) -> bool:
     """Whether what is missing in the folder can be told: it is the one that the database knows, or none is known yet."""
-    return _trouble(name, path_of(name)) is None
+    return _trouble(name, look(name)) is None
 
 
-def states() -> dict[str, str]:
-    """Folder → `ok`, or the sentence that says what is wrong with it."""
-    return {name: _trouble(name, path_of(name)) or "ok" for name in FOLDERS}
+def states(looks: Mapping[str, Look] | None = None) -> dict[str, str]:
+    """Folder → `ok`, or the sentence that says what is wrong with it; looked at now, or as they were seen."""
+    return {name: _trouble(name, looks[name] if looks else look(name)) or "ok" for name in FOLDERS}
 
 
 def require_all() -> None:
@@ -92,7 +103,7 @@ def while_there(name: str, work: Callable[[Path], Result], note: Callable[[str],
         except (Refusal, OSError) as error:
             if not isinstance(error, Away) and is_there(name):
                 raise
-            note(f"waits: {_trouble(name, path_of(name)) or error}")
+            note(f"waits: {_trouble(name, look(name)) or error}")
             waited = True
             rest(PAUSE_SECONDS)
         else:
@@ -100,11 +111,16 @@ def while_there(name: str, work: Callable[[Path], Result], note: Callable[[str],
 
 
 def require_before_all() -> None:
-    """Before a lock is taken or a table made: Away if the database knows a home and it is not there; a new one knows none."""
+    """Before a lock is taken or a table made: Away if the database knows a home and it is not there; a new one knows none.
+
+    DatabaseError if it cannot be asked and the folder could be the empty place of a home.
+    """
     try:
-        said = _trouble("home", path_of("home")) if is_set_up() else None
-    except DatabaseError:  # whoever sets it up says what is wrong with it
-        said = None
+        said = _trouble("home", look("home")) if is_set_up() else None
+    except DatabaseError:
+        if not may_write(path_of("home"), str(connection.settings_dict["NAME"])):
+            raise
+        said = None  # whoever sets it up says what is wrong with it
     if said:
         raise Away(said)
 
@@ -133,25 +149,45 @@ def cache_folder() -> Path | None:
     return path
 
 
-def _trouble(name: str, path: Path) -> str | None:
-    """Why the folder is not the one that the database knows; None if it is, or if none is known yet."""
-    seen, why = None, ""
+def look(name: str) -> Look:
+    """A look at a folder, without a question to the database. It takes as long as the folder takes to answer."""
+    path = path_of(name)
     try:
-        seen = _mark_in(path)
+        mark = _mark_in(path)
+        return Look(path, mark, mark is not None or path.is_dir())
     except OSError as error:
-        why = f"cannot be read: {error.strerror or error}"
-    if seen is not None and seen == _known.get(name):
+        return Look(path, None, why=f"cannot be read: {error.strerror or error}")
+
+
+def not_right(looks: Mapping[str, Look]) -> list[str]:
+    """Names of the folders that are not those that the database knows. It is asked once, and not at all if it named these before.
+
+    Raises DatabaseError.
+    """
+    if all(seen.mark is not None and seen.mark == _known.get(name) for name, seen in looks.items()):
+        return []
+    known = dict(Identity.objects.filter(name__in=FOLDERS).values_list("name", "key"))
+    _known.update(known)
+    for name in FOLDERS.keys() - known.keys():
+        _known.pop(name, None)
+    return [name for name, seen in looks.items() if seen.why or seen.mark != known.get(name, seen.mark)]
+
+
+def _trouble(name: str, seen: Look) -> str | None:
+    """Why the folder is not the one that the database knows; None if it is, or if none is known yet."""
+    if seen.mark is not None and seen.mark == _known.get(name):
         return None
     wanted = _wanted(name)
+    why = seen.why
     if wanted is None:
-        return _sentence(name, path, why) if why else None
-    if seen == wanted:
+        return _sentence(name, seen.path, why) if why else None
+    if seen.mark == wanted:
         return None
-    if not why and seen:
+    if not why and seen.mark:
         why = f"is another one: its {MARK} differs from what the database knows"
     elif not why:
-        why = f"is not there: it has no {MARK}, by which the database knows it" if path.is_dir() else "is not there"
-    return _sentence(name, path, why)
+        why = f"is not there: it has no {MARK}, by which the database knows it" if seen.is_folder else "is not there"
+    return _sentence(name, seen.path, why)
 
 
 def _wanted(name: str) -> str | None:
@@ -179,6 +215,8 @@ def _sentence(name: str, path: Path, why: str) -> str:
 
 def _begin(name: str, path: Path) -> None:
     """The database does not know this folder yet: it is new, or from before folders had ids."""
+    if name != "home" and path.is_relative_to(path_of("home")):
+        require("home")
     with _sentences(name, path):
         key = _mark_in(path)
         if key is None:
@@ -193,6 +231,7 @@ def _begin(name: str, path: Path) -> None:
 def _refuse_strange(name: str, path: Path) -> None:
     """A folder that has nothing of what the database knows of is none to begin with."""
     recorded: dict[str, Callable[[], list[str]]] = {
+        "home": lambda: [*recorded["bars"](), *recorded["bundles"]()],
         "bars": lambda: [f"{s}_{t}.parquet" for s, t in BarSeries.objects.values_list("symbol", "timeframe")[:100]],
         "bundles": lambda: list(TrainedModel.objects.order_by("-pk").values_list("folder", flat=True)[:100]),
         "checkpoints": lambda: list(Checkpoint.objects.order_by("-pk").values_list("folder", flat=True)[:100]),
