@@ -33,6 +33,7 @@ from training.api_shapes_operations import (
 from training.api_shapes_trainings import Start, Started, TrainingResults, TrainingStatus, results_of
 from training.authentication import Access, identify
 from training.estimates import seconds_for
+from training.folders import watch
 from training.logs import log_tail
 from training.mails import own_address
 from training.models import LIVE, Checkpoint, Operation, Status
@@ -257,7 +258,7 @@ def health(request: HttpRequest) -> Answer[dict[str, Any]]:
         found["workers"] = {queue: live.count(queue) for queue in queues.QUEUES}
     except queues.NoWorker as error:
         found |= {"redis": str(error), "redis_state": "full" if isinstance(error, queues.RedisFull) else "away"}
-    found["folders"] = homes.states()
+    found["folders"] = watch.states()
     is_well = found["redis"] == "ok" and set(found["folders"].values()) == {"ok"}
     caller = identify(request)
     told = found if caller is not None and caller.may(VIEW.permission) else {}

@@ -1,4 +1,4 @@
-"""What every page is framed by: the list of places, and the version of the words that the browser needs."""
+"""What every page is framed by: the list of places, and a word on folders that are not there."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import Any
 
 from django.http import HttpRequest
 from django.urls import reverse
+
+from training.folders import watch
 
 #: The side list: the word, the address, the permission to look.
 PLACES = (
@@ -20,11 +22,12 @@ PLACES = (
 
 
 def frame(request: HttpRequest) -> dict[str, Any]:
-    """A context processor: the places that the user may look at, with the present one marked."""
+    """A context processor: the places that the user may look at, with the present one marked, and what is wrong with folders."""
     user = getattr(request, "user", None)
     if user is None or not user.is_authenticated:
         return {}
-    return {"places": [_place(request, word, reverse(name)) for word, name, needed in PLACES if user.has_perm(needed)]}
+    places = [_place(request, word, reverse(name)) for word, name, needed in PLACES if user.has_perm(needed)]
+    return {"places": places, "folders_away": watch.sentence()}
 
 
 def _place(request: HttpRequest, word: str, address: str) -> dict[str, Any]:
