@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
+from urllib.request import HTTPCookieProcessor, build_opener
 
 import pytest
 from django.core.management import CommandError, call_command
 
 from strategies_app.models import Strategy
 from tests.homes import ROOT, STRATEGY, Home, empty_home, made_home, operation_in, unmounted, until
+from tests.ups import Up
 from training import checkpoints, deletions, homes, operations
 from training.bar_series import check_store, load_samples
 from training.models import BarSeries, Checkpoint, Identity, Operation
@@ -132,6 +137,25 @@ def test_no_start_of_a_command_writes_into_the_empty_place_of_a_home(apart: Apar
     words = command.format(name=f"admin{len(key)}").split()
     done = apart.run(*words, KTRDR_SECRET_KEY=key, DJANGO_SUPERUSER_PASSWORD="of-the-first-user-9")
     assert "Traceback" not in done.stderr and list(apart.folder.iterdir()) == [], done.stderr
+
+
+@pytest.mark.slow
+def test_the_first_up_makes_a_home_whose_database_lies_elsewhere_with_its_key() -> None:
+    with tempfile.TemporaryDirectory(prefix="ktrdr-", dir="/tmp") as folder:  # short, for the socket
+        home = Apart(Path(folder) / "home")
+        up = Up(home, "--cpu", "0", cpu=False)
+        try:
+            cookies = CookieJar()
+            browser, page = build_opener(HTTPCookieProcessor(cookies)), f"{up.address}sign-in/"
+            browser.open(page, timeout=60).read()
+            token = next(cookie.value for cookie in cookies if cookie.name == "csrftoken")
+            told = {"username": "admin", "password": up.password, "csrfmiddlewaretoken": token}
+            assert browser.open(page, urlencode(told).encode(), timeout=60).url == up.address, (
+                "signed in, by a cookie with a signature"
+            )
+        finally:
+            up.stop()
+        assert {".ktrdr-id", "secret_key", "static", "bars"} <= {path.name for path in home.folder.iterdir()}
 
 
 @pytest.mark.parametrize("key", ["", "of the environment, and longer than it must be"])
