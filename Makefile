@@ -83,10 +83,9 @@ else
 endif
 	@echo "Installing the project"
 	@$(PIP) install -c constraints.txt --editable '.[test,lint,audit]'
-	@echo "Compiling the numeric kernels"
-	@umask 077 && mkdir -p var/numba
-	@umask 077 && NUMBA_CACHE_DIR=$(CURDIR)/var/numba $(RUN) -c 'from training.pipeline import kernels; kernels.warm()'
 	@$(RUN) manage.py migrate --verbosity 0
+	@echo "Compiling the numeric kernels"
+	@$(RUN) -c 'import ktrdr_site.settings; from training.pipeline import kernels; kernels.warm()'
 	@touch $@
 
 .PHONY: environment

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import os
+import sys
 
+from django.conf import settings
 from django.core.asgi import get_asgi_application
+from django.core.exceptions import ImproperlyConfigured
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ktrdr_site.settings")
-pages = get_asgi_application()  # first: it sets Django up, which the imports below need
+try:
+    if not settings.MAY_WRITE:  # the files that pages load lie there, and what they tell of
+        sys.exit(f"Configuration: {settings.NO_HOME}")
+    pages = get_asgi_application()  # first: it sets Django up, which the imports below need
+except ImproperlyConfigured as error:
+    sys.exit(f"Configuration: {error}")
 
-from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
-from channels.security.websocket import AllowedHostsOriginValidator, WebsocketDenier  # noqa: E402
-from channels.sessions import CookieMiddleware  # noqa: E402
-from django.urls import path, re_path  # noqa: E402
+from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.security.websocket import AllowedHostsOriginValidator, WebsocketDenier
+from channels.sessions import CookieMiddleware
+from django.urls import path, re_path
 
-from training.access.plain_requests import ReadableHeaders  # noqa: E402
-from training.web.live import Audience, NoSocket, OperationSocket  # noqa: E402
+from training.access.plain_requests import ReadableHeaders
+from training.web.live import Audience, NoSocket, OperationSocket
 
 sockets = URLRouter([
     path("ws/operations/", OperationSocket.as_asgi(audience=Audience())),

@@ -17,8 +17,9 @@ from urllib.parse import quote
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.functional import SimpleLazyObject
 
-from training.core.modes import TooOpen, close_home, closed_sentence, umask_of
+from training.core.modes import TooOpen, close_home, closed_sentence, may_write, umask_of
 
 
 def _number(name: str, default: float, *, low: float, whole: bool = False) -> float:
@@ -125,13 +126,15 @@ def _socket(home: Path) -> Path:
 
 
 def _stored_secret(path: Path) -> str:
-    """The secret key kept in `path`, made there on the first call.
+    """The secret key kept in `path`, made there on the first call where that is a home.
 
     The finished file is linked into place, so that of two processes starting at once one wins and
     both read the same key.
     """
     try:
         if not path.exists():
+            if not may_write(path.parent, str(DATABASES["default"]["NAME"])):  # it may have been made meanwhile
+                raise ImproperlyConfigured(f"KTRDR_SECRET_KEY is not set, and {NO_HOME}")
             path.parent.mkdir(parents=True, exist_ok=True)
             descriptor, temporary = tempfile.mkstemp(prefix=".secret-", dir=path.parent)
             try:
@@ -273,17 +276,28 @@ FILE_UPLOAD_HANDLERS = [
     "django.core.files.uploadhandler.TemporaryFileUploadHandler",
 ]
 
-# Compiled kernels are kept with the rest; it must be set before numba is first imported.
-os.environ.setdefault("NUMBA_CACHE_DIR", str(HOME_DIR / "numba"))
-
+#: Compiled kernels are kept with the rest.
+KERNEL_DIR = _folder("NUMBA_CACHE_DIR", HOME_DIR / "numba")
 _own_database = quote(os.fsencode(HOME_DIR / "ktrdr.sqlite3"))  # a home may be called anything
 DATABASES = {"default": _database(os.environ.get("DATABASE_URL", "").strip() or f"sqlite:///{_own_database}")}
+NO_HOME = f"the home {HOME_DIR} is not there or not made yet: mount the folder, or make a new home with `manage.py migrate`"
+#: Whether a file may be put into the home before the database was asked whether it is the right one.
+MAY_WRITE = may_write(HOME_DIR, str(DATABASES["default"]["NAME"]))
+# It must be set before numba is first imported. Empty: beside the code, or in a folder of the user's, as numba finds it.
+os.environ["NUMBA_CACHE_DIR"] = str(KERNEL_DIR) if MAY_WRITE or HOME_DIR not in KERNEL_DIR.parents else ""
 #: Closed like the home, though it lies outside of it.
-ELSEWHERE = _elsewhere(HOME_DIR, CHECKPOINT_DIR, CACHE_DIR, Path(os.environ["NUMBA_CACHE_DIR"]))
+ELSEWHERE = _elsewhere(HOME_DIR, CHECKPOINT_DIR, CACHE_DIR, KERNEL_DIR)
 _close(HOME_DIR, ELSEWHERE)
 
 DEBUG = _flag("KTRDR_DEBUG", False)
-SECRET_KEY = os.environ.get("KTRDR_SECRET_KEY", "").strip() or _stored_secret(HOME_DIR / "secret_key")
+
+
+def _secret() -> str:
+    return os.environ.get("KTRDR_SECRET_KEY", "").strip() or _stored_secret(HOME_DIR / "secret_key")
+
+
+# Where no home is yet, only what signs something needs a key: `migrate` makes the home without one.
+SECRET_KEY = _secret() if MAY_WRITE else SimpleLazyObject(_secret)
 _let_group_write(DATABASES["default"])
 ALLOWED_HOSTS = _names("KTRDR_ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = _names("KTRDR_TRUSTED_ORIGINS", [])
@@ -402,7 +416,7 @@ STATICFILES_DIRS = [("plotly", Path(str(find_spec("plotly").origin)).parent / "p
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     # The name holds a hash of the content: browsers keep a file for ever, and a new one has a new name.
-    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+    "staticfiles": {"BACKEND": "ktrdr_site.storage.HomeStorage"},
 }
 LOGIN_URL = "site:sign-in"
 LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "site:home"

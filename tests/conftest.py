@@ -61,6 +61,19 @@ def examples(db: None) -> Examples:
 
 
 @pytest.fixture
+def folders(settings: Any, tmp_path: Path, db: None) -> Path:
+    """All folders, known to the database."""
+    from training.jobs import homes
+
+    settings.HOME_DIR = tmp_path
+    for name, setting in homes.FOLDERS.items():
+        if name != "home":
+            setattr(settings, setting, tmp_path / name)
+    homes.require_all()
+    return tmp_path
+
+
+@pytest.fixture
 def server(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[BarServer]:
     """A server on this machine in the place of the bar sources; and a fetch's clock stands where all its bars are over."""
     from training.bars import fetching

@@ -56,6 +56,8 @@ home = tempfile.mkdtemp(prefix="ktrdr-test-")
 atexit.register(shutil.rmtree, home, ignore_errors=True)
 os.environ["KTRDR_HOME"] = home
 Path(home, "static").mkdir()
+if database_url:
+    Path(home, ".ktrdr-id").write_text("0" * 32)  # a home that is there, though its database lies elsewhere
 # Compiled kernels are shared between runs: compiling them takes longer than most tests.
 os.environ["NUMBA_CACHE_DIR"] = str(PROJECT / "var" / "numba")
 

@@ -17,6 +17,7 @@ from django.core.exceptions import ImproperlyConfigured
 from ktrdr_site.cli import command_line
 from tests.examples.homes import ROOT
 
+KEY = "from outside, as a home that is not made yet keeps none"
 SHOW = """
 import json, os
 from ktrdr_site import settings as s
@@ -76,14 +77,16 @@ def test_sqlite_is_set_up_for_several_writers(tmp_path: Path) -> None:
 
 
 def test_a_database_address_chooses_postgresql(tmp_path: Path) -> None:
-    database = values(tmp_path, DATABASE_URL="postgres://trader:secret@db.example/ktrdr")["DATABASES"]["default"]  # type: ignore[index]
+    database = values(tmp_path, KTRDR_SECRET_KEY=KEY, DATABASE_URL="postgres://trader:secret@db.example/ktrdr")["DATABASES"][
+        "default"
+    ]  # type: ignore[index]
     assert (database["ENGINE"], database["HOST"], database["NAME"]) == ("django.db.backends.postgresql", "db.example", "ktrdr")
     assert "OPTIONS" not in database or "transaction_mode" not in database["OPTIONS"]
 
 
 def test_on_postgresql_nothing_waits_for_ever_and_the_address_may_say_otherwise(tmp_path: Path) -> None:
     address = "postgres://u:p@db.example:5433/bars?connect_timeout=3&options=-c%20statement_timeout%3D7000"
-    found: Any = values(tmp_path, DATABASE_URL=address, DATABASE_AWAY_SECONDS="12")["DATABASES"]
+    found: Any = values(tmp_path, KTRDR_SECRET_KEY=KEY, DATABASE_URL=address, DATABASE_AWAY_SECONDS="12")["DATABASES"]
     options = found["default"]["OPTIONS"]
     assert options["connect_timeout"] in (3, "3") and options["tcp_user_timeout"] == 12_000
     assert options["keepalives_idle"] + options["keepalives_count"] * options["keepalives_interval"] <= 13
@@ -99,6 +102,19 @@ def test_the_secret_key_is_made_once_for_its_owner_only(tmp_path: Path) -> None:
     assert keys == {(home / "secret_key").read_text()}
     assert stat.S_IMODE((home / "secret_key").stat().st_mode) == 0o600
     assert [path.name for path in home.iterdir()] == ["secret_key"]
+
+
+def test_where_the_database_lies_elsewhere_only_a_home_gets_a_key(tmp_path: Path) -> None:
+    home, elsewhere = tmp_path / "home", {"DATABASE_URL": "postgres://u:p@db.example/bars"}
+    home.mkdir()
+    for _ in range(2):
+        refused = loaded(home, **elsewhere)
+        assert f"KTRDR_SECRET_KEY is not set, and the home {home} is not there or not made yet" in refused.stderr
+        assert list(home.iterdir()) == []
+    (home / ".ktrdr-id").write_text("0" * 32)
+    assert values(home, **elsewhere)["SECRET_KEY"] == (home / "secret_key").read_text()
+    (home / ".ktrdr-id").unlink()
+    assert values(home, **elsewhere)["SECRET_KEY"] == (home / "secret_key").read_text(), "one of an earlier version is read"
 
 
 def test_a_secret_key_of_the_environment_is_not_kept(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from training.models import BarSeries
 from training.workers.plan import in_times
 
 pytestmark = pytest.mark.django_db
+PROJECT = Path(__file__).resolve().parent.parent
 OLDER = [("/strategies", "strategies"), ("/data", "series"), ("/workers", "workers")]
 
 
@@ -111,3 +113,12 @@ def test_no_answer_tells_a_time_in_numbers_alone(examples: Examples, client: Cli
     ]
     found = {where for path in paths for where in numbers(send(client, "get", path).json())}
     assert [where for where in found if not re.search(r"(size|memory|volume)", where)] == []
+
+
+def test_our_own_pages_read_no_older_way() -> None:
+    scripts = [path for app in ("training", "strategies_app") for path in (PROJECT / app / "static").rglob("*.js")]
+    older = re.compile(
+        r"(?<!dataset)(?<!history)\.state\b|/api/v1/(?:workers|strategies|data)[\"'`]|\.(?:embargo_ends|cuts|spans)\b"
+    )
+    read = {f"{path.name}: {found[0]}" for path in scripts for found in older.finditer(path.read_text(encoding="utf-8"))}
+    assert len(scripts) > 10 and read == set()

@@ -11,7 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Site
-from tests.examples.homes import operation_in, until
+from tests.examples.homes import operation_in, unmounted, until
 
 #: One process of a parallel run takes them all: they share one running system.
 pytestmark = pytest.mark.xdist_group("browser: pages")
@@ -119,3 +119,22 @@ def test_names_become_no_markup_anywhere(site: Site, places: dict[str, str], tra
         page.goto(address)
         assert not page.evaluate("() => Boolean(window.struck)"), address
         assert page.locator("img[src=x]").count() == 0, address
+
+
+@pytest.mark.parametrize(("width", "theme"), LOOKS)
+def test_a_folder_that_is_not_there_is_said_and_the_page_still_fits(site: Site, width: int, theme: str) -> None:
+    page, words = site.visitor(width=width, theme=theme), "The folder of bundles is not there"
+    page.goto("models/")
+    with unmounted(site.home, "bundles"):
+        expect(page.get_by_text(words)).to_be_visible(timeout=30_000)  # the part of the frame that is asked for every 10 s
+        page.reload()
+        expect(page.get_by_text(words)).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        assert not Axe().run(page, options=WHOLE).response["violations"]
+        site.picture(page, f"folder-away-{width}")
+        page.goto("admin/")
+        expect(page.get_by_text(words)).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        site.picture(page, f"folder-away-admin-{width}")
+        page.goto("models/")
+    expect(page.get_by_text(words)).to_be_hidden(timeout=30_000)

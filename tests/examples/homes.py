@@ -12,11 +12,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from training.workers import embedded_redis
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -49,6 +51,10 @@ class Home:
     """A KTRDR_HOME folder and what is run in it."""
 
     folder: Path
+
+    @property
+    def redis_socket(self) -> Path:
+        return self.folder / "redis" / "redis.sock"
 
     def environment(self, **settings: object) -> dict[str, str]:
         # Without the address of the tests' own Redis: a home's is the embedded one.
@@ -109,6 +115,22 @@ class Home:
         return (bundle / "weights.safetensors").read_bytes()
 
 
+@contextmanager
+def unmounted(home: Home, *names: str) -> Iterator[None]:
+    """Inside, an empty folder is where each of them was, as when a disk is taken away; nothing may be written into it."""
+    for name in names:
+        (home.folder / name).rename(home.folder / f"{name}.away")
+        (home.folder / name).mkdir()
+    try:
+        yield
+        assert {name: list((home.folder / name).iterdir()) for name in names} == {name: [] for name in names}
+    finally:
+        for name in names:
+            (home.folder / name).rename(home.folder / f"{name}.empty")
+            (home.folder / f"{name}.away").rename(home.folder / name)
+            (home.folder / f"{name}.empty").rmdir()
+
+
 def until(condition: Callable[[], object], what: str, seconds: float = 30.0) -> Any:
     """The first truth that the condition gives; AssertionError after so many seconds."""
     end = time.monotonic() + seconds
@@ -136,6 +158,25 @@ def empty_home(folder: Path, **settings: object) -> Home:
     done = home.run("migrate", "--verbosity", "0", **settings)
     assert done.returncode == 0, done.stderr
     return home
+
+
+@contextmanager
+def folder_with_redis() -> Iterator[Path]:
+    """A folder in which a Redis answers where `up` would have one; short, since a socket's path must be."""
+    with tempfile.TemporaryDirectory(prefix="ktrdr-", dir="/tmp") as name:
+        folder = Path(name)
+        server = embedded_redis.start(folder / "redis", Home(folder).redis_socket)
+        try:
+            yield folder
+        finally:
+            embedded_redis.stop(server)
+
+
+@contextmanager
+def home_with_redis() -> Iterator[Home]:
+    """Tables, sample bars and a Redis, for workers without `up`."""
+    with folder_with_redis() as folder:
+        yield made_home(folder)
 
 
 def _filled(home: Home, **settings: object) -> Home:

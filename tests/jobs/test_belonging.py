@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -11,8 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.examples.homes import Home, made_home, operation_in, until
-from training.workers import embedded_redis
+from tests.examples.homes import Home, folder_with_redis, made_home, operation_in, until
 
 SETTINGS = {"ORPHAN_CHECK_INTERVAL_SECONDS": 1, "HEARTBEAT_SECONDS": 0.5}
 
@@ -53,12 +51,8 @@ class Shared:
 
 @pytest.fixture
 def shared() -> Iterator[Shared]:
-    with tempfile.TemporaryDirectory(prefix="ktrdr-", dir="/tmp") as folder:
-        server = embedded_redis.start(Path(folder) / "redis", Path(folder) / "redis" / "redis.sock")
-        try:
-            yield Shared(Path(folder))
-        finally:
-            embedded_redis.stop(server)
+    with folder_with_redis() as folder:
+        yield Shared(folder)
 
 
 def test_a_worker_of_another_database_is_refused_and_what_waits_is_trained_by_its_own(shared: Shared) -> None:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
+from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
+from urllib.request import HTTPCookieProcessor, build_opener
 
 import pytest
 from django.core.management import CommandError, call_command
 
 from strategies_app.models import Strategy
-from tests.examples.homes import STRATEGY, Home, empty_home, made_home, operation_in, until
+from tests.examples.homes import ROOT, STRATEGY, Home, empty_home, made_home, operation_in, unmounted, until
+from tests.examples.ups import Up
 from training.access.audit import Actor
 from training.bars.series import check_store, load_samples
 from training.jobs import checkpoints, deletions, homes, lifecycle
@@ -20,22 +26,6 @@ from training.models import BarSeries, Checkpoint, Identity, Operation
 
 EPOCHS, BATCH = 30, 16
 SETTINGS = {"CHECKPOINT_EPOCH_INTERVAL": 2}
-
-
-@contextmanager
-def unmounted(home: Home, *names: str) -> Iterator[None]:
-    """Inside, an empty folder is where each of them was, as when a disk is taken away; nothing may be written into it."""
-    for name in names:
-        (home.folder / name).rename(home.folder / f"{name}.away")
-        (home.folder / name).mkdir()
-    try:
-        yield
-        assert {name: list((home.folder / name).iterdir()) for name in names} == {name: [] for name in names}
-    finally:
-        for name in names:
-            (home.folder / name).rename(home.folder / f"{name}.empty")
-            (home.folder / f"{name}.away").rename(home.folder / name)
-            (home.folder / f"{name}.empty").rmdir()
 
 
 def begun(home: Home, *arguments: str) -> tuple[subprocess.Popen[str], str]:
@@ -110,6 +100,113 @@ def test_what_would_write_there_does_not_start(home: Home, command: tuple[str, .
         assert wanted in done.stderr
 
 
+@dataclass(frozen=True)
+class Apart(Home):
+    """A home whose database lies elsewhere, as PostgreSQL does."""
+
+    def environment(self, **settings: object) -> dict[str, str]:
+        return super().environment(**{"DATABASE_URL": f"sqlite:///{self.folder.parent / 'apart.sqlite3'}", **settings})
+
+    def python(self, *arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, *arguments], cwd=ROOT, env=self.environment(**settings), capture_output=True, text=True, timeout=120
+        )
+
+
+@pytest.fixture(scope="module")
+def apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Apart]:
+    """It is not mounted: an empty folder lies in its place."""
+    home = Apart(tmp_path_factory.mktemp("apart") / "home")
+    done = home.run("migrate", "-v0")
+    assert done.returncode == 0, done.stderr
+    with unmounted(Home(home.folder.parent), "home"):
+        yield home
+    assert home.run("home").returncode == 0 and (home.folder / "secret_key").exists(), "the key is made where the home is"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "check", "migrate", "home", "data", "models list", "operations list", "workers", "tokens list", "strategies list",
+        "collectstatic --no-input", "up --port 0", "worker --tag cpu", "load_data AAPL 1d --from nothing.csv", "demo",
+        "createsuperuser --no-input --username {name} --email one@example.com",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("key", ["", "of the environment, and longer than it must be"])
+def test_no_start_of_a_command_writes_into_the_empty_place_of_a_home(apart: Apart, command: str, key: str) -> None:
+    words = command.format(name=f"admin{len(key)}").split()
+    done = apart.run(*words, KTRDR_SECRET_KEY=key, DJANGO_SUPERUSER_PASSWORD="of-the-first-user-9")
+    assert "Traceback" not in done.stderr and list(apart.folder.iterdir()) == [], done.stderr
+
+
+@pytest.mark.slow
+def test_the_first_up_makes_a_home_whose_database_lies_elsewhere_with_its_key() -> None:
+    with tempfile.TemporaryDirectory(prefix="ktrdr-", dir="/tmp") as folder:  # short, for the socket
+        home = Apart(Path(folder) / "home")
+        up = Up(home, "--cpu", "0", cpu=False)
+        try:
+            cookies = CookieJar()
+            browser, page = build_opener(HTTPCookieProcessor(cookies)), f"{up.address}sign-in/"
+            browser.open(page, timeout=60).read()
+            token = next(cookie.value for cookie in cookies if cookie.name == "csrftoken")
+            told = {"username": "admin", "password": up.password, "csrfmiddlewaretoken": token}
+            assert browser.open(page, urlencode(told).encode(), timeout=60).url == up.address, (
+                "signed in, by a cookie with a signature"
+            )
+        finally:
+            up.stop()
+        assert {".ktrdr-id", "secret_key", "static", "bars"} <= {path.name for path in home.folder.iterdir()}
+
+
+@pytest.mark.parametrize("key", ["", "of the environment, and longer than it must be"])
+def test_without_its_home_the_web_server_does_not_start(apart: Apart, key: str) -> None:
+    done = apart.python("-m", "daphne", "-p", "0", "ktrdr_site.asgi:application", KTRDR_SECRET_KEY=key)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert f"Configuration: the home {apart.folder} is not there or not made yet: mount the folder" in done.stderr
+    assert list(apart.folder.iterdir()) == []
+
+
+def test_what_signs_something_says_that_there_is_no_key(apart: Apart) -> None:
+    done = apart.python("-c", "from django.core.signing import dumps; dumps(1)", DJANGO_SETTINGS_MODULE="ktrdr_site.settings")
+    assert (
+        done.stderr.strip()
+        .splitlines()[-1]
+        .endswith(
+            f"KTRDR_SECRET_KEY is not set, and the home {apart.folder} is not there or not made yet: mount the folder, "
+            "or make a new home with `manage.py migrate`"
+        )
+    )
+    assert list(apart.folder.iterdir()) == []
+
+
+def test_kernels_of_a_home_that_is_not_there_are_kept_elsewhere(apart: Apart) -> None:
+    show = "from ktrdr_site import settings; import os; print(os.environ['NUMBA_CACHE_DIR'])"
+    folders = [apart.python("-c", show, **more).stdout.strip() for more in ({"NUMBA_CACHE_DIR": ""}, {"NUMBA_CACHE_DIR": "/k"})]
+    assert folders == ["", "/k"], "empty: numba looks for a place itself"
+    made = {"DATABASE_URL": "", "NUMBA_CACHE_DIR": "", "KTRDR_SECRET_KEY": "x" * 40}
+    assert apart.python("-c", show, **made).stdout.strip() == str(apart.folder / "numba"), "with its database, it is new"
+
+
+def test_a_start_that_cannot_ask_the_database_takes_no_lock_in_the_empty_place(apart: Apart) -> None:
+    done = apart.run("up", "--port", "0", DATABASE_URL="postgres://u:p@127.0.0.1:1/ktrdr")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert list(apart.folder.iterdir()) == []
+
+
+def test_an_upgrade_while_the_whole_home_is_away_makes_no_home_of_its_empty_place(tmp_path: Path) -> None:
+    home = Apart(tmp_path / "home")
+    assert home.run("migrate", "-v0").returncode == 0
+    load = "import django; django.setup(); from training.bars.series import load_samples; load_samples('AAPL')"
+    assert home.python("-c", load, DJANGO_SETTINGS_MODULE="ktrdr_site.settings").returncode == 0
+    assert home.run("migrate", "training", "0008").returncode == 0
+    for mark in home.folder.rglob(homes.MARK):
+        mark.unlink()
+    with unmounted(Home(tmp_path), "home"):
+        done = home.run("migrate")
+        assert done.returncode == 0 and "is empty, and the database knows of things in it" in done.stderr
+    assert home.run("home").returncode == 0
+
+
 def test_a_home_from_before_folders_had_ids_gets_them_once(tmp_path: Path) -> None:
     home = made_home(tmp_path / "older")
     assert home.run("migrate", "training", "0008").returncode == 0
@@ -154,17 +251,6 @@ def test_a_folder_that_was_given_up_is_begun_anew_by_name(tmp_path: Path) -> Non
 
 
 # --- in this process ---
-
-
-@pytest.fixture
-def folders(settings: Any, tmp_path: Path, db: None) -> Path:
-    """All folders, known to the database."""
-    settings.HOME_DIR = tmp_path
-    for name, setting in homes.FOLDERS.items():
-        if name != "home":
-            setattr(settings, setting, tmp_path / name)
-    homes.require_all()
-    return tmp_path
 
 
 @pytest.fixture

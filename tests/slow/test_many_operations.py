@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 import redis
 
-from tests.examples.homes import ROOT, Home, made_home, until
-from training.workers import embedded_redis
+from tests.examples.homes import ROOT, Home, home_with_redis, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 OPERATIONS, WORKERS = 50, 2
@@ -56,15 +53,11 @@ def started_at_once(*starters: Starter) -> list[tuple[str, bool]]:
 
 @pytest.fixture(scope="module")
 def home() -> Iterator[Home]:
-    """A home with sample bars, a Redis and two cpu workers; short, since a socket's path must be."""
-    with tempfile.TemporaryDirectory(prefix="ktrdr-", dir="/tmp") as folder:
-        socket = Path(folder) / "redis" / "redis.sock"
-        server = embedded_redis.start(Path(folder) / "redis", socket)
-        workers = []
+    """With two cpu workers."""
+    with home_with_redis() as home:
+        workers = [home.begin("worker", "--tag", "cpu") for _ in range(WORKERS)]
         try:
-            home = made_home(Path(folder))
-            workers = [home.begin("worker", "--tag", "cpu") for _ in range(WORKERS)]
-            connection = redis.Redis(unix_socket_path=str(socket))
+            connection = redis.Redis(unix_socket_path=str(home.redis_socket))
             until(lambda: connection.scard("rq:workers") == WORKERS, "the workers", 60)
             yield home
         finally:
@@ -72,7 +65,6 @@ def home() -> Iterator[Home]:
                 worker.terminate()
             for worker in workers:
                 worker.communicate(timeout=60)
-            embedded_redis.stop(server)
 
 
 def test_fifty_operations_started_at_once_finish_each_exactly_once(home: Home) -> None:

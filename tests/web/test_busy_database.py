@@ -8,7 +8,6 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -20,10 +19,9 @@ from urllib.parse import urlencode
 import pytest
 from django.db import OperationalError
 
-from tests.examples.homes import ROOT, Home, made_home, until
+from tests.examples.homes import ROOT, Home, home_with_redis, until
 from tests.workers.test_worker import wait_for
 from training.admin import workers
-from training.workers import embedded_redis
 
 SETTINGS = {
     "DATABASE_BUSY_SECONDS": 0.5, "HEARTBEAT_SECONDS": 0.3, "ORPHAN_TIMEOUT_SECONDS": 1.2, "ORPHAN_CHECK_INTERVAL_SECONDS": 1,
@@ -115,14 +113,12 @@ def _free_port() -> int:
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
-    with tempfile.TemporaryDirectory(prefix="ktrdr-", dir="/tmp") as folder:
-        server = embedded_redis.start(Path(folder) / "redis", Path(folder) / "redis" / "redis.sock")
-        site = Site(made_home(Path(folder)))
+    with home_with_redis() as home:
+        site = Site(home)
         try:
             yield site
         finally:
             site.stop()
-            embedded_redis.stop(server)
 
 
 @contextmanager

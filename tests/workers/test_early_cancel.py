@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import redis
 
-from tests.examples.homes import STRATEGY, Home, made_home, operation_in, until
+from tests.examples.homes import STRATEGY, Home, home_with_redis, operation_in, until
 from tests.examples.outsiders import write_package
-from training.workers import embedded_redis
 
 SETTINGS = {"HEARTBEAT_SECONDS": 0.5, "ORPHAN_CHECK_INTERVAL_SECONDS": 1}
 #: An indicator whose one call takes longer than any test waits.
@@ -33,19 +30,15 @@ SLOW = IndicatorKind(
 
 @pytest.fixture
 def home() -> Iterator[Home]:
-    with tempfile.TemporaryDirectory(prefix="ktrdr-", dir="/tmp") as folder:
-        server = embedded_redis.start(Path(folder) / "redis", Path(folder) / "redis" / "redis.sock")
-        try:
-            yield made_home(Path(folder))
-        finally:
-            embedded_redis.stop(server)
+    with home_with_redis() as home:
+        yield home
 
 
 def test_it_is_cancelled_and_the_worker_takes_the_next_one(home: Home) -> None:
     site = home.folder / "site"
     write_package(site, "slow-package", "[ktrdr.indicators]\nslowvalue = slow_package:SLOW\n", {"slow_package": MODULE})
     package = {"PYTHONPATH": str(site)}
-    connection = redis.Redis(unix_socket_path=str(home.folder / "redis" / "redis.sock"), decode_responses=True)
+    connection = redis.Redis(unix_socket_path=str(home.redis_socket), decode_responses=True)
     text = STRATEGY.format(name="slow", epochs=2, batch_size=128).replace("{type: rsi, period: 14}", "{type: slowvalue}")
     path = home.folder / "slow.yaml"
     path.write_text(text)

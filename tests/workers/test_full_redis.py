@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,12 +12,11 @@ import redis
 from django.test import Client
 
 from tests.examples.api import Examples, register_worker, send
-from tests.examples.homes import Home, made_home, operation_in, until
+from tests.examples.homes import Home, home_with_redis, operation_in, until
 from tests.examples.quick_work import asking  # noqa: F401 - a fixture
 from training.access.audit import Actor
 from training.jobs import fetches, queues, requests
 from training.models import BarFetch, Operation, Status
-from training.workers import embedded_redis
 from training.workers.reaper import PENDING_SECONDS, Reaper
 from training.workers.worker import REFUSED_SECONDS, make_worker
 
@@ -159,13 +156,9 @@ def test_pages_say_that_it_is_full_and_not_that_it_does_not_answer(ready: Exampl
 
 
 @pytest.fixture
-def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Home, Any]]:
-    with tempfile.TemporaryDirectory(prefix="ktrdr-", dir="/tmp") as folder:
-        server = embedded_redis.start(Path(folder) / "redis", Path(folder) / "redis" / "redis.sock")
-        try:
-            yield made_home(Path(folder)), redis.Redis(unix_socket_path=f"{folder}/redis/redis.sock")
-        finally:
-            embedded_redis.stop(server)
+def own() -> Iterator[tuple[Home, Any]]:
+    with home_with_redis() as home:
+        yield home, redis.Redis(unix_socket_path=str(home.redis_socket))
 
 
 @pytest.mark.timeout(900)

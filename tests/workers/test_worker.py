@@ -6,7 +6,6 @@ import os
 import signal
 import sqlite3
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -18,8 +17,7 @@ import redis
 from rq import Queue
 from rq.serializers import JSONSerializer
 
-from tests.examples.homes import Home, made_home, operation_in, until
-from training.workers import embedded_redis
+from tests.examples.homes import Home, home_with_redis, operation_in, until
 
 EPOCHS, BATCH = 24, 4
 SETTINGS = {"CHECKPOINT_EPOCH_INTERVAL": 3, "HEARTBEAT_SECONDS": 0.5, "ORPHAN_CHECK_INTERVAL_SECONDS": 1}
@@ -27,13 +25,8 @@ SETTINGS = {"CHECKPOINT_EPOCH_INTERVAL": 3, "HEARTBEAT_SECONDS": 0.5, "ORPHAN_CH
 
 @pytest.fixture(scope="module")
 def home() -> Iterator[Home]:
-    """A home with sample bars and a Redis; short, since a socket's path must be."""
-    with tempfile.TemporaryDirectory(prefix="ktrdr-", dir="/tmp") as folder:
-        server = embedded_redis.start(Path(folder) / "redis", Path(folder) / "redis" / "redis.sock")
-        try:
-            yield made_home(Path(folder))
-        finally:
-            embedded_redis.stop(server)
+    with home_with_redis() as home:
+        yield home
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +42,7 @@ class Workers:
     def __init__(self, home: Home) -> None:
         self.home = home
         self.process: subprocess.Popen[str] | None = None
-        self.redis = redis.Redis(unix_socket_path=str(home.folder / "redis" / "redis.sock"))
+        self.redis = redis.Redis(unix_socket_path=str(home.redis_socket))
 
     def one(self) -> subprocess.Popen[str]:
         if self.process is None or self.process.poll() is not None:
@@ -192,7 +185,7 @@ def test_a_training_is_followed_to_its_end(home: Home, workers: Workers) -> None
 
 
 def test_a_quick_worker_answers_a_question_in_a_fork(home: Home) -> None:
-    connection = redis.Redis(unix_socket_path=str(home.folder / "redis" / "redis.sock"))
+    connection = redis.Redis(unix_socket_path=str(home.redis_socket))
     text = Path(home.strategy("asked", EPOCHS, BATCH)).read_text()
     queue = Queue("quick", connection=connection, serializer=JSONSerializer)
     job = queue.enqueue("training.workers.quick.answer", "plan", {"text": text, "label": "", "options": {}, "worker": "cpu"})

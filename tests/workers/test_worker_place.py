@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 
-from tests.examples.homes import Home, made_home, operation_in, until
-from training.workers import embedded_redis
+from tests.examples.homes import Home, home_with_redis, operation_in, until
 
 SETTINGS = {"CHECKPOINT_EPOCH_INTERVAL": 3, "HEARTBEAT_SECONDS": 0.5, "ORPHAN_CHECK_INTERVAL_SECONDS": 1}
 START_SECONDS = 240
@@ -20,17 +17,13 @@ START_SECONDS = 240
 
 @pytest.fixture(scope="module")
 def home() -> Iterator[Home]:
-    with tempfile.TemporaryDirectory(prefix="ktrdr-", dir="/tmp") as folder:
-        server = embedded_redis.start(Path(folder) / "redis", Path(folder) / "redis" / "redis.sock")
-        try:
-            yield made_home(Path(folder))
-        finally:
-            embedded_redis.stop(server)
+    with home_with_redis() as home:
+        yield home
 
 
 @pytest.fixture
 def connection(home: Home) -> Any:
-    return redis.Redis(unix_socket_path=str(home.folder / "redis" / "redis.sock"), decode_responses=True)
+    return redis.Redis(unix_socket_path=str(home.redis_socket), decode_responses=True)
 
 
 def listed(connection: Any, tag: str) -> str | None:

@@ -104,7 +104,7 @@ def health(request: HttpRequest) -> Answer[dict[str, Any]]:
         found["workers"] = {queue: live.count(queue) for queue in queues.QUEUES}
     except queues.NoWorker as error:
         found |= {"redis": str(error), "redis_state": "full" if isinstance(error, queues.RedisFull) else "away"}
-    found["folders"] = homes.states()
+    found["folders"] = homes.watch.states()
     is_well = found["redis"] == "ok" and set(found["folders"].values()) == {"ok"}
     caller = identify(request)
     told = found if caller is not None and caller.may(VIEW.permission) else {}

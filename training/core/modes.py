@@ -12,9 +12,11 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+#: The file of an id by which the database knows a folder.
+MARK = ".ktrdr-id"
 #: What a home holds by name; other names in it are the owner's own affair, behind the folder's own mode.
 KNOWN = frozenset({
-    ".ktrdr-id", ".uploads.lock",
+    MARK, ".uploads.lock",
     "analytics", "bars", "bundles", "cache", "checkpoints", "ktrdr.sqlite3", "ktrdr.sqlite3-journal", "ktrdr.sqlite3-shm",
     "ktrdr.sqlite3-wal", "logs", "numba", "redis", "secret_key", "sources", "static", "up.lock", "uploads",
 })  # fmt: skip
@@ -24,6 +26,20 @@ FOREIGN = re.compile(r"\.|lost\+found$")
 
 class TooOpen(Exception):
     """Others of the machine may look into a home, and that cannot be changed here: one sentence."""
+
+
+def may_write(home: Path, database: str) -> bool:
+    """Whether a file may be put into a home before its database was asked: it holds the database itself, a file of this name,
+    or has the mark of a home.
+
+    Where the database lies elsewhere, a folder without a mark may be the empty place of a disk that is not mounted.
+    """
+    if home in Path(database).parents:
+        return True
+    try:
+        return (home / MARK).is_file()
+    except OSError:
+        return False
 
 
 def umask_of(mode: str) -> int:

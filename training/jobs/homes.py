@@ -9,7 +9,10 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Callable, Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -17,6 +20,7 @@ from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connection
 
 from training.core.files import FolderError, sync_folder
+from training.core.modes import MARK, may_write
 from training.core.values import Refusal
 from training.models import BarSeries, Checkpoint, Identity, TrainedModel
 
@@ -25,12 +29,21 @@ FOLDERS: Final = {
     "home": "HOME_DIR", "bars": "STORE_DIR", "checkpoints": "CHECKPOINT_DIR", "bundles": "BUNDLE_DIR",
     "logs": "LOG_DIR", "analytics": "ANALYTICS_DIR", "uploads": "UPLOAD_DIR",
 }  # fmt: skip
-MARK = ".ktrdr-id"
 #: Between two looks for a folder that is away.
 PAUSE_SECONDS = 0.5
 Result = TypeVar("Result")
 #: Ids that this process has read from the database; one that does not fit is read again.
 _known: dict[str, str] = {}
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was seen of a folder: the id in it, None if there is none, and why it could not be read."""
+
+    path: Path
+    mark: str | None
+    is_folder: bool = True
+    why: str = ""
 
 
 class Away(FolderError):
@@ -49,7 +62,7 @@ def require(name: str) -> Path:
     Away if it is not there.
     """
     path = path_of(name)
-    if trouble := _trouble(name, path):
+    if trouble := _trouble(name, look(name)):
         raise Away(trouble)
     if _known.get(name) is None:
         _begin(name, path)
@@ -58,12 +71,12 @@ def require(name: str) -> Path:
 
 def is_there(name: str) -> bool:
     """Whether what is missing in the folder can be told: it is the one that the database knows, or none is known yet."""
-    return _trouble(name, path_of(name)) is None
+    return _trouble(name, look(name)) is None
 
 
-def states() -> dict[str, str]:
-    """Folder → `ok`, or the sentence that says what is wrong with it."""
-    return {name: _trouble(name, path_of(name)) or "ok" for name in FOLDERS}
+def states(looks: Mapping[str, Look] | None = None) -> dict[str, str]:
+    """Folder → `ok`, or the sentence that says what is wrong with it; looked at now, or as they were seen."""
+    return {name: _trouble(name, looks[name] if looks else look(name)) or "ok" for name in FOLDERS}
 
 
 def require_all() -> None:
@@ -92,7 +105,7 @@ def while_there(name: str, work: Callable[[Path], Result], note: Callable[[str],
         except (Refusal, OSError) as error:
             if not isinstance(error, Away) and is_there(name):
                 raise
-            note(f"waits: {_trouble(name, path_of(name)) or error}")
+            note(f"waits: {_trouble(name, look(name)) or error}")
             waited = True
             rest(PAUSE_SECONDS)
         else:
@@ -100,11 +113,16 @@ def while_there(name: str, work: Callable[[Path], Result], note: Callable[[str],
 
 
 def require_before_all() -> None:
-    """Before a lock is taken or a table made: Away if the database knows a home and it is not there; a new one knows none."""
+    """Before a lock is taken or a table made: Away if the database knows a home and it is not there; a new one knows none.
+
+    DatabaseError if it cannot be asked and the folder could be the empty place of a home.
+    """
     try:
-        said = _trouble("home", path_of("home")) if is_set_up() else None
-    except DatabaseError:  # whoever sets it up says what is wrong with it
-        said = None
+        said = _trouble("home", look("home")) if is_set_up() else None
+    except DatabaseError:
+        if not may_write(path_of("home"), str(connection.settings_dict["NAME"])):
+            raise
+        said = None  # whoever sets it up says what is wrong with it
     if said:
         raise Away(said)
 
@@ -133,25 +151,45 @@ def cache_folder() -> Path | None:
     return path
 
 
-def _trouble(name: str, path: Path) -> str | None:
-    """Why the folder is not the one that the database knows; None if it is, or if none is known yet."""
-    seen, why = None, ""
+def look(name: str) -> Look:
+    """A look at a folder, without a question to the database. It takes as long as the folder takes to answer."""
+    path = path_of(name)
     try:
-        seen = _mark_in(path)
+        mark = _mark_in(path)
+        return Look(path, mark, mark is not None or path.is_dir())
     except OSError as error:
-        why = f"cannot be read: {error.strerror or error}"
-    if seen is not None and seen == _known.get(name):
+        return Look(path, None, why=f"cannot be read: {error.strerror or error}")
+
+
+def not_right(looks: Mapping[str, Look]) -> list[str]:
+    """Names of the folders that are not those that the database knows. It is asked once, and not at all if it named these before.
+
+    Raises DatabaseError.
+    """
+    if all(seen.mark is not None and seen.mark == _known.get(name) for name, seen in looks.items()):
+        return []
+    known = dict(Identity.objects.filter(name__in=FOLDERS).values_list("name", "key"))
+    _known.update(known)
+    for name in FOLDERS.keys() - known.keys():
+        _known.pop(name, None)
+    return [name for name, seen in looks.items() if seen.why or seen.mark != known.get(name, seen.mark)]
+
+
+def _trouble(name: str, seen: Look) -> str | None:
+    """Why the folder is not the one that the database knows; None if it is, or if none is known yet."""
+    if seen.mark is not None and seen.mark == _known.get(name):
         return None
     wanted = _wanted(name)
+    why = seen.why
     if wanted is None:
-        return _sentence(name, path, why) if why else None
-    if seen == wanted:
+        return _sentence(name, seen.path, why) if why else None
+    if seen.mark == wanted:
         return None
-    if not why and seen:
+    if not why and seen.mark:
         why = f"is another one: its {MARK} differs from what the database knows"
     elif not why:
-        why = f"is not there: it has no {MARK}, by which the database knows it" if path.is_dir() else "is not there"
-    return _sentence(name, path, why)
+        why = f"is not there: it has no {MARK}, by which the database knows it" if seen.is_folder else "is not there"
+    return _sentence(name, seen.path, why)
 
 
 def _wanted(name: str) -> str | None:
@@ -179,6 +217,8 @@ def _sentence(name: str, path: Path, why: str) -> str:
 
 def _begin(name: str, path: Path) -> None:
     """The database does not know this folder yet: it is new, or from before folders had ids."""
+    if name != "home" and path.is_relative_to(path_of("home")):
+        require("home")
     with _sentences(name, path):
         key = _mark_in(path)
         if key is None:
@@ -193,6 +233,7 @@ def _begin(name: str, path: Path) -> None:
 def _refuse_strange(name: str, path: Path) -> None:
     """A folder that has nothing of what the database knows of is none to begin with."""
     recorded: dict[str, Callable[[], list[str]]] = {
+        "home": lambda: [*recorded["bars"](), *recorded["bundles"]()],
         "bars": lambda: [f"{s}_{t}.parquet" for s, t in BarSeries.objects.values_list("symbol", "timeframe")[:100]],
         "bundles": lambda: list(TrainedModel.objects.order_by("-pk").values_list("folder", flat=True)[:100]),
         "checkpoints": lambda: list(Checkpoint.objects.order_by("-pk").values_list("folder", flat=True)[:100]),
@@ -241,3 +282,91 @@ def _sentences(name: str, path: Path) -> Iterator[None]:
 def is_set_up() -> bool:
     """Whether the database can know folders at all: it may be new, or from before they had ids."""
     return Identity._meta.db_table in connection.introspection.table_names()
+
+
+#: A look counts for so long; the first page after that begins another one, and waits for it no longer than that.
+FRESH_SECONDS, PATIENCE_SECONDS = 5.0, 0.1
+#: Folders that have not answered after so long are told of.
+LATE_SECONDS = 5.0
+SILENT = (
+    "The folders of this server do not answer, as when their disk is away: what needs them waits until whoever runs the server "
+    "brings it back."
+)
+
+
+class FolderWatch:
+    """What one process knows of its folders, asked by any number of requests at once."""
+
+    def __init__(self, look: Callable[[str], Look] = look, clock: Callable[[], float] = time.monotonic) -> None:
+        self._look, self._clock = look, clock
+        self._lock = threading.Lock()
+        self._seen: Mapping[str, Look] = {}
+        self._seen_at = self._began = float("-inf")
+        self._under_way: threading.Event | None = None
+        #: What was seen when the database was asked last, and what came of it.
+        self._judged: tuple[Mapping[str, Look], str] = ({}, "")
+
+    def sentence(self) -> str:
+        """What is wrong with the folders, for a page; empty while nothing is, or nothing is known yet."""
+        seen = self.looks(FRESH_SECONDS, PATIENCE_SECONDS)
+        if seen is None:
+            return SILENT
+        with self._lock:
+            judged, before = self._judged
+        # The same folders as before, and nothing was wrong: as on nearly every page, nobody is asked.
+        if not seen or seen is judged or (seen == judged and not before):
+            return before
+        try:
+            found = words_of(not_right(seen))
+        except DatabaseError:
+            return before  # who asks learns of the database's trouble by what the page itself reads
+        with self._lock:
+            self._judged = (seen, found)
+        return found
+
+    def states(self) -> dict[str, str]:
+        """Folder → `ok` or what is wrong with it now; if they do not answer in time, that."""
+        seen = self.looks(0.0, LATE_SECONDS)
+        return states(seen) if seen else dict.fromkeys(FOLDERS, SILENT)
+
+    def looks(self, fresh: float, patience: float) -> Mapping[str, Look] | None:
+        """What was seen at most `fresh` seconds ago, or last if that takes longer than `patience`; None if they do not answer."""
+        with self._lock:
+            if self._under_way is None and self._clock() - self._seen_at >= fresh:
+                self._begin()
+            elif fresh or self._is_late():
+                patience = 0.0
+            under_way = self._under_way
+        if under_way is not None and patience:
+            under_way.wait(patience)
+        with self._lock:
+            return None if self._is_late() else self._seen
+
+    def _is_late(self) -> bool:
+        return self._under_way is not None and self._clock() - self._began >= LATE_SECONDS
+
+    def _begin(self) -> None:
+        self._under_way, self._began = threading.Event(), self._clock()
+        threading.Thread(target=self._see, args=[self._under_way], name="folders", daemon=True).start()
+
+    def _see(self, done: threading.Event) -> None:
+        seen = {name: self._look(name) for name in FOLDERS}
+        with self._lock:
+            self._seen, self._seen_at, self._under_way = seen, self._clock(), None
+        done.set()
+
+
+def words_of(names: list[str]) -> str:
+    """One sentence for whoever looks at a page; whoever runs the server gets places and remedies from `ktrdr home`."""
+    if not names:
+        return ""
+    if "home" in names:
+        what, verb, them = "The home folder of this server", "is", "it"
+    elif len(names) == 1:
+        what, verb, them = f"The folder of {names[0]}", "is", "it"
+    else:
+        what, verb, them = f"The folders of {', '.join(names[:-1])} and {names[-1]}", "are", "them"
+    return f"{what} {verb} not there: what needs {them} waits or is refused until whoever runs the server brings {them} back."
+
+
+watch = FolderWatch()

@@ -6,6 +6,8 @@ every bar there twice.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -32,22 +34,33 @@ _HOUR = 3_600_000_000
 _ZONES = (*range(1, 15), 3.5, 4.5, 5.5, 5.75, 6.5, 9.5, 10.5, 24)
 
 
+@dataclass(frozen=True)
+class _Prices:
+    """times µs (n,); values: open, high, low and close, float64 (4, n)."""
+
+    times: NDArray[np.int64]
+    values: NDArray[np.float64]
+
+
+def _prices_of(bars: pd.DataFrame) -> _Prices:
+    return _Prices(bar_times(bars), bar_values(bars)[:4])
+
+
 def refuse_misread(stored: pd.DataFrame, new: pd.DataFrame, timeframe: str, before: Origin, now: Origin, replace: bool) -> None:
     """DataError if the new bars are the stored ones on another scale or clock; before, now: how either was read.
 
     To replace every stored bar by one of another scale is what `replace` is for.
     """
-    times, new_times = bar_times(stored), bar_times(new)
-    if not len(times) or not len(new_times):
+    old, fresh = _prices_of(stored), _prices_of(new)
+    if not len(old.times) or not len(fresh.times):
         return
-    values, new_values = bar_values(stored)[:4], bar_values(new)[:4]
-    place = np.minimum(np.searchsorted(times, new_times), len(times) - 1)
-    known = times[place] == new_times
-    if not (replace and np.count_nonzero(known) == len(times)):
-        _refuse_scale(_factor_of_same(values[:, place[known]], new_values[:, known]), before, now)
+    place = np.minimum(np.searchsorted(old.times, fresh.times), len(old.times) - 1)
+    known = old.times[place] == fresh.times
+    if not (replace and np.count_nonzero(known) == len(old.times)):
+        _refuse_scale(_factor_of_same(old.values[:, place[known]], fresh.values[:, known]), before, now)
         if not known.any():
-            _refuse_scale(_factor_of_neighbours(times, values, new_times, new_values, timeframe, before, now), before, now)
-    _refuse_clock(times, values, new_times, new_values, timeframe, before)
+            _refuse_scale(_factor_of_neighbours(old, fresh, timeframe, before, now), before, now)
+    _refuse_clock(old, fresh, timeframe, before)
 
 
 # --- the scale ---------------------------------------------------------------------------------
@@ -63,19 +76,11 @@ def _factor_of_same(values: NDArray[np.float64], new_values: NDArray[np.float64]
     return power if np.mean(np.abs(ratios / power - 1) <= ROUNDING) >= 0.9 else 1.0
 
 
-def _factor_of_neighbours(
-    times: NDArray[np.int64],
-    values: NDArray[np.float64],
-    new_times: NDArray[np.int64],
-    new_values: NDArray[np.float64],
-    timeframe: str,
-    before: Origin,
-    now: Origin,
-) -> float:
+def _factor_of_neighbours(old: _Prices, fresh: _Prices, timeframe: str, before: Origin, now: Origin) -> float:
     """The same, from where a new bar stands beside a stored one; the jump must be a hundredfold, or that of the scales."""
-    all_times = np.concatenate([times, new_times])
-    closes = np.concatenate([values[3], new_values[3]])
-    is_new = np.arange(len(all_times)) >= len(times)
+    all_times = np.concatenate([old.times, fresh.times])
+    closes = np.concatenate([old.values[3], fresh.values[3]])
+    is_new = np.arange(len(all_times)) >= len(old.times)
     order = np.argsort(all_times, kind="stable")
     all_times, closes, is_new = all_times[order], closes[order], is_new[order]
     near = np.diff(all_times) <= NEAR_BARS * TIMEFRAMES[timeframe] * 1_000_000
@@ -118,21 +123,14 @@ def _refuse_scale(factor: float, before: Origin, now: Origin) -> None:
 # --- the clock ---------------------------------------------------------------------------------
 
 
-def _refuse_clock(
-    times: NDArray[np.int64],
-    values: NDArray[np.float64],
-    new_times: NDArray[np.int64],
-    new_values: NDArray[np.float64],
-    timeframe: str,
-    before: Origin,
-) -> None:
+def _refuse_clock(old: _Prices, fresh: _Prices, timeframe: str, before: Origin) -> None:
     """DataError if many of the new bars are stored with the very same prices some hours, or one bar, earlier or later."""
-    some = np.unique(np.linspace(0, len(new_times) - 1, min(SAMPLE, len(new_times))).astype(np.int64))
-    asked, prices = new_times[some], new_values[:, some]
+    some = np.unique(np.linspace(0, len(fresh.times) - 1, min(SAMPLE, len(fresh.times))).astype(np.int64))
+    asked, prices = fresh.times[some], fresh.values[:, some]
 
     def found(shift: int) -> int:
-        place = np.minimum(np.searchsorted(times, asked - shift), len(times) - 1)
-        same = (times[place] == asked - shift) & (values[:, place] == prices).all(axis=0)
+        place = np.minimum(np.searchsorted(old.times, asked - shift), len(old.times) - 1)
+        same = (old.times[place] == asked - shift) & (old.values[:, place] == prices).all(axis=0)
         number = int(np.count_nonzero(same))
         return number if 2 * np.unique(prices[:, same], axis=1).shape[1] >= number else 0  # prices that stand still prove nothing
 

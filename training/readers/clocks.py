@@ -6,6 +6,7 @@ One form for the whole file: which of two numbers is the month must follow from 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -140,16 +141,22 @@ def microseconds(stamps: pd.DatetimeIndex | pd.Series) -> Times:
     return times
 
 
-def _split(text: pd.Series, rows: Rows) -> tuple[pd.DataFrame, pd.Series]:
-    """The parts of each date, and the clock behind it; the form is the one that most rows have."""
+def _parts(text: pd.Series, forms: Iterable[str], present: str) -> pd.DataFrame:
+    """What the groups of a form match in each text, for the form that most texts have: those in which group `present` matched."""
     best, most = pd.DataFrame(), -1
-    for date in _DATES:
-        parts = text.str.extract(rf"^{date}(?:(?:[T ,;]+)(?P<clock>\S.*))?$")
-        fitting = int(parts["year"].notna().sum())
+    for form in forms:
+        parts = text.str.extract(form)
+        fitting = int(parts[present].notna().sum())
         if fitting > most:
             best, most = parts, fitting
         if fitting == len(text):
             break
+    return best
+
+
+def _split(text: pd.Series, rows: Rows) -> tuple[pd.DataFrame, pd.Series]:
+    """The parts of each date, and the clock behind it."""
+    best = _parts(text, (rf"^{date}(?:(?:[T ,;]+)(?P<clock>\S.*))?$" for date in _DATES), "year")
     wrong = np.flatnonzero(best["year"].isna().to_numpy(bool))
     if len(wrong):
         raise _no_time(text, rows, int(wrong[0]))
@@ -218,15 +225,7 @@ def _order(
 
 def _of_day(clock: pd.Series, text: pd.Series, rows: Rows) -> Times:
     """µs since midnight; 24:00 is the end of the day."""
-    clock = clock.str.strip()
-    best, most = pd.DataFrame(), -1
-    for form in _CLOCKS:
-        parts = clock.str.extract(rf"^{form}$")
-        fitting = int(parts["h"].notna().sum())
-        if fitting > most:
-            best, most = parts, fitting
-        if fitting == len(clock):
-            break
+    best = _parts(clock.str.strip(), (rf"^{form}$" for form in _CLOCKS), "h")
     wrong = best["h"].isna().to_numpy(bool, copy=True)
     parts = {name: best[name].fillna("0").astype(np.int64).to_numpy() for name in ("h", "m", "s") if name in best}
     hour, zero = parts["h"], np.zeros(len(clock), np.int64)

@@ -23,7 +23,7 @@ from redis.exceptions import RedisError
 from training.access.audit import Actor
 from training.access.plain_requests import READ
 from training.access.roles import may_control
-from training.jobs import questions, queues
+from training.jobs import homes, questions, queues
 from training.jobs.database_words import AWAY, BUSY, PUBLIC, kind_of, sentence_of
 from training.jobs.lifecycle import stored
 from training.jobs.questions import Broken, Refused, Reply, TookTooLong, UnknownJob
@@ -99,11 +99,12 @@ PLACES = (
 
 
 def frame(request: HttpRequest) -> dict[str, Any]:
-    """A context processor: the places that the user may look at, with the present one marked."""
+    """A context processor: the places that the user may look at, with the present one marked, and what is wrong with folders."""
     user = getattr(request, "user", None)
     if user is None or not user.is_authenticated:
         return {}
-    return {"places": [_place(request, word, reverse(name)) for word, name, needed in PLACES if user.has_perm(needed)]}
+    places = [_place(request, word, reverse(name)) for word, name, needed in PLACES if user.has_perm(needed)]
+    return {"places": places, "folders_away": homes.watch.sentence()}
 
 
 def _place(request: HttpRequest, word: str, address: str) -> dict[str, Any]:

@@ -120,7 +120,9 @@ def _add_found(supervisor: Supervisor, search: CardSearch | None) -> None:
 
 def _module(name: str, rank: int, command: list[str], more: dict[str, str]) -> Child:
     """A Python module as a child that ends with us; Ctrl-C reaches it only through us, in our order."""
-    environment = {"DJANGO_SETTINGS_MODULE": "ktrdr_site.settings", "PYTHONUNBUFFERED": "1", **more}
+    # The kernels' folder anew: while the home was not made yet, this process was told another one.
+    ours = {"DJANGO_SETTINGS_MODULE": "ktrdr_site.settings", "NUMBA_CACHE_DIR": str(settings.KERNEL_DIR)}
+    environment = {**ours, "PYTHONUNBUFFERED": "1", **more}
 
     def start() -> subprocess.Popen[bytes]:
         return subprocess.Popen(  # noqa: S603 - our own modules

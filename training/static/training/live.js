@@ -56,7 +56,7 @@ ktrdr.live = (() => {
         const told = await answer.json();
         heard = Date.now();
         ktrdr.outage.over();
-        handlers.row?.({ operation: id, status: told.state, attempt: told.attempt, stage: told.stage, percent: told.percent, epoch: told.epoch, notes: told.warnings, error: told.error });
+        handlers.row?.({ operation: id, status: told.status, attempt: told.attempt, stage: told.stage, percent: told.percent, epoch: told.epoch, notes: told.warnings, error: told.error });
       }
       handlers.catchUp?.();
       stale("Live messages do not come through. This page asks every two seconds instead.");
