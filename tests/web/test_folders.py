@@ -11,12 +11,9 @@ from django.test import Client
 
 from tests.examples.api import Examples
 from tests.examples.homes import Home, unmounted, until
-from training import api
 from training.jobs import homes
-from training.jobs import homes as looked_at
 from training.jobs.homes import LATE_SECONDS, SILENT, FolderWatch, Look, words_of
 from training.models import Identity
-from training.web import page
 
 GONE = "The folder of bundles is not there: what needs it waits or is refused until whoever runs the server brings it back."
 PAGES = ("/", "/strategies/", "/operations/", "/models/", "/data/", "/workers/", "/account/", "/train/", "/around/", "/admin/")
@@ -25,9 +22,9 @@ PAGES = ("/", "/strategies/", "/operations/", "/models/", "/data/", "/workers/",
 @pytest.fixture
 def watch(monkeypatch: pytest.MonkeyPatch) -> FolderWatch:
     """That of the pages, which looks anew for every page."""
-    monkeypatch.setattr(looked_at, "FRESH_SECONDS", 0.0)
-    monkeypatch.setattr(page, "watch", FolderWatch())
-    return page.watch
+    monkeypatch.setattr(homes, "FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(homes, "watch", FolderWatch())
+    return homes.watch
 
 
 def told(client: Client, address: str) -> bool:
@@ -61,7 +58,7 @@ def test_the_part_of_the_frame_brings_it_to_a_page_that_is_open(
 def test_while_all_is_well_the_database_is_not_asked(
     folders: Path, django_assert_num_queries: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(looked_at, "FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(homes, "FRESH_SECONDS", 0.0)
     watch = FolderWatch()
     until(lambda: watch._seen or watch.sentence(), "the first look")
     with django_assert_num_queries(0):
@@ -94,7 +91,7 @@ def test_folders_that_hang_hold_no_request_up_and_are_told_of(
         return homes.look(name)
 
     watch = FolderWatch(look, lambda: now[0])
-    monkeypatch.setattr(api, "watch", watch)
+    monkeypatch.setattr(homes, "watch", watch)
     try:
         assert watch.sentence() == "", "nothing is known yet"
         now[0] = LATE_SECONDS
