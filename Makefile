@@ -1,4 +1,4 @@
-# `make run` sets everything up and starts it; `make demo` trains a sample strategy; `make test` tests.
+# `make run` sets everything up and starts it; `make demo` trains a sample strategy; `make test` and `make test-slow` test.
 #
 #   PYTHON=python3.12   the Python that the virtual environment is made with (3.11 or newer)
 #   TORCH=default       torch as the package index has it: on Linux with CUDA, several gigabytes.
@@ -23,7 +23,7 @@ CHECK_VERSION := import sys; sys.exit(0 if sys.version_info >= (3, 11) else "KTR
 PIP := $(RUN) -m pip --disable-pip-version-check --quiet --quiet
 
 .DELETE_ON_ERROR:
-.PHONY: demo run test fuzz lint audit attacks bench faults setup clean hosts
+.PHONY: demo run test test-slow fuzz lint audit attacks bench faults setup clean hosts
 
 demo: setup
 	@$(RUN) manage.py demo
@@ -31,8 +31,13 @@ demo: setup
 run: setup
 	@exec $(RUN) manage.py up
 
+# What a developer waits for.
 test: setup
-	@$(RUN) -m pytest -n 2 --dist loadgroup
+	@$(RUN) -m pytest -n 2 --dist loadgroup --ignore tests/slow --durations 25
+
+# Kills, many trainings at once, PostgreSQL, packaging, and what takes a minute or more.
+test-slow: setup
+	@$(RUN) -m pytest -n 2 --dist loadgroup tests/slow --durations 10
 
 # Draws other examples than `make test`, which always draws the same, in each of N rounds.
 fuzz: setup
