@@ -230,7 +230,7 @@ def _resume_without_checkpoint(row: Callable[[], Any], system: System) -> None:
 
 
 def _finish(label: str, row: Callable[[], object], tally: Tally, lock: threading.Lock) -> None:
-    from training import requests
+    from training import operations, requests
 
     for _ in range(5):
         # On a slow machine a run takes long; it is stuck when its epochs stand still.
@@ -241,9 +241,14 @@ def _finish(label: str, row: Callable[[], object], tally: Tally, lock: threading
         )
         if row().status == "completed":  # type: ignore[attr-defined]
             return
+        try:
+            _patiently(lambda: requests.resume(row(), requests.Actor()))  # type: ignore[arg-type]
+        except operations.OperationError:
+            if row().status not in ("running", "completed"):  # type: ignore[attr-defined]
+                raise
+            continue  # what was frozen woke up, and took itself back
         with lock:
             tally.resumed += 1
-        _patiently(lambda: requests.resume(row(), requests.Actor()))  # type: ignore[arg-type]
     raise Stuck(f"{label}: five resumes did not complete it")
 
 

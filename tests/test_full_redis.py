@@ -235,7 +235,9 @@ def test_a_worker_waits_at_every_write_of_its_loop(
 
 
 @pytest.mark.parametrize("act", ["heartbeat", "register_death"])
-def test_a_redis_that_is_away_between_two_jobs_ends_no_worker_in_a_traceback(act: str, empty_redis: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_redis_that_is_away_between_two_jobs_ends_no_worker_in_a_traceback(
+    act: str, empty_redis: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     worker = make_worker("cpu", {"host": "here"})
     worker.register_birth()
 

@@ -184,7 +184,7 @@ class Worker(rq.Worker):
         self._is_refused = True
 
     def _patiently(self, act: Callable[[], Any]) -> Any:
-        """What the act gives, as soon as Redis takes the writes that it needs. StopRequested if the worker is to end meanwhile."""
+        """What the act gives, once Redis takes the writes that it needs. StopRequested if the worker is to end meanwhile."""
         while True:
             try:
                 return act()
