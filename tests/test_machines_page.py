@@ -124,8 +124,9 @@ class Machines:
         at = f'umask {service["UMask"]} && cd {service["WorkingDirectory"]} && exec "$@"'
         how = {"user": service["User"], "env": self._environment(**settings), "cwd": "/"}
         if "ExecStartPre" in service:
-            done = self.hosts.run(host, "sh", "-c", at, "sh", *shlex.split(service["ExecStartPre"]), **how)
-            assert done.returncode == 0, done.stdout + done.stderr
+            first = ("sh", "-c", at, "sh", *shlex.split(service["ExecStartPre"]))
+            assert service["Restart"] == "always"  # which holds for this too
+            until(lambda: self.hosts.run(host, *first, **how).returncode == 0, service["ExecStartPre"], LONG)
         journal = self.folder / host / f"{name}.log"
         with journal.open("a") as file:
             words = ("sh", "-c", at, "sh", *shlex.split(service["ExecStart"]))
@@ -135,9 +136,9 @@ class Machines:
 
     def begin_by_hand(self, host: str, name: str, text: str) -> None:
         """What goes on in the terminal of the account, in place of the unit."""
-        words, journal = ("sh", "-euc", f". /etc/ktrdr.sh\n{text}"), self.folder / host / f"{name}.terminal"
+        words, journal = ("sh", "-euc", f". /etc/ktrdr.sh\ncd /opt/ktrdr\n{text}"), self.folder / host / f"{name}.terminal"
         with journal.open("a") as file:
-            how = {"user": "ktrdr", "env": self._environment(), "cwd": "/opt/ktrdr"}
+            how = {"user": "ktrdr", "env": self._environment(), "cwd": "/"}
             self.running[f"{host} {name}"] = self.hosts.begin(host, *words, stdout=file, stderr=subprocess.STDOUT, **how)
         self.said[f"{host} {name}"] = journal
 
@@ -202,7 +203,7 @@ class Machines:
         return sorted(str(path.relative_to(self.shared)) for path in (self.shared / "bars").rglob("*") if path.is_file())
 
 
-CPU, WEB, ALSO = "ktrdr-worker@cpu", "ktrdr-web", "ktrdr-web-also"
+CPU, QUICK, WEB, ALSO = "ktrdr-worker@cpu", "ktrdr-worker@quick", "ktrdr-web", "ktrdr-web-also"
 
 
 @pytest.fixture(scope="module")
@@ -314,6 +315,7 @@ def test_tls_is_spoken_before_the_web_server(machines: Machines, token: str) -> 
     machines.as_root("web", f"{make} -keyout /etc/ssl/ktrdr.example.key -out /etc/ssl/ktrdr.example.pem 2>&1")
     work = machines.folder / "nginx"
     work.mkdir()
+    work.chmod(0o755)
     paths = " ".join(f"{kind}_temp_path {work}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
     text = f"daemon off; pid {work}/pid; error_log {work}/error.log; events {{}}\nhttp {{ access_log off; {paths}\n"
     (machines.etc("web") / "page.conf").write_text(text + machines.page.block("TLS", "nginx") + "}\n")
@@ -398,6 +400,11 @@ def test_what_is_lost_comes_back_from_a_backup(machines: Machines, token: str) -
     bundles, bars = machines.bundles(), machines.bars()
     assert bundles
     machines.stop("web", WEB)
+    machines.enable("also", QUICK)
+    body = {"strategy_yaml": STRATEGY.format(name="asked", epochs=1, batch_size=128)}
+    asked = lambda: machines.ask("also", "POST", "/api/v1/trainings/plan", body, token=token)  # noqa: E731
+    assert until(lambda: (a := asked())[0] == 200 and a[1], "a plan without the first machine", LONG)["features"]
+    machines.stop("also", QUICK)
     machines.stop("also", ALSO)
 
     machines.as_root("web", "find /srv/ktrdr -mindepth 1 -delete")
