@@ -57,6 +57,7 @@ def turn(monkeypatch: pytest.MonkeyPatch, number: int, error: RedisError) -> Sil
         silence.is_armed = False
         end()
 
+    monkeypatch.setattr(idle, "_install_signal_handlers", lambda: None)  # this process is not its own
     monkeypatch.setattr(idle, "bootstrap", bootstrap)
     monkeypatch.setattr(idle, "teardown", teardown)
     monkeypatch.setattr(Worker, "max_connection_wait_time", 0.0)
