@@ -358,7 +358,9 @@ def test_a_second_web_server_goes_on_while_the_first_machine_is_away(machines: M
     assert shown[0] == shown[1]
 
 
-def test_a_unit_that_is_killed_is_started_again_and_its_training_can_be_resumed(machines: Machines, token: str) -> None:
+def test_a_training_of_a_unit_that_is_stopped_is_saved_and_goes_on_once_it_is_started_again(
+    machines: Machines, token: str
+) -> None:
     operation = machines.start(token, 3000)
     until(lambda: machines.epochs(operation) > 0, "an epoch", LONG)
     machines.stop("worker", CPU)
