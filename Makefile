@@ -61,9 +61,10 @@ audit: setup
 faults: setup
 	@$(RUN) -m tests.campaigns.faults $(N)
 
-# Four hosts of network namespaces that are cut from each other; needs root, PostgreSQL and some quarter of an hour.
+# Hosts of network namespaces that are cut from each other, and docs/several-machines.md followed on some: needs root,
+# PostgreSQL and some quarter of an hour.
 hosts: setup
-	@KTRDR_TEST_HOSTS=1 $(RUN) -m pytest -v tests/slow/test_several_hosts.py
+	@KTRDR_TEST_HOSTS=1 $(RUN) -m pytest -v -rs tests/slow/test_several_hosts.py tests/slow/test_machines_page.py
 
 bench: setup
 	@$(RUN) -m benchmarks

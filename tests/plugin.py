@@ -42,10 +42,13 @@ SETTINGS = (
     "REDIS_URL",
 )
 
-# The one thing that a test run may be told: a database of its own in place of SQLite; Django makes another beside it.
+#: What a test run may be told, for tests that read it when they are asked for: here `make hosts` asks for hosts.
+ASKED_FOR = ("KTRDR_TEST_HOSTS",)
+
+# Likewise, and read here: a database of its own in place of SQLite; Django makes another beside it.
 database_url = os.environ.get("KTRDR_TEST_DATABASE_URL", "")
 
-for name in [n for n in os.environ if n.startswith("KTRDR_") or n in SETTINGS]:
+for name in [n for n in os.environ if (n.startswith("KTRDR_") and n not in ASKED_FOR) or n in SETTINGS]:
     del os.environ[name]
 
 if database_url:

@@ -231,7 +231,9 @@ def _resume_without_checkpoint(row: Callable[[], Any], system: System) -> None:
 
 
 def _finish(label: str, row: Callable[[], object], tally: Tally, lock: threading.Lock) -> None:
-    from training.jobs import requests
+
+    from training.access.audit import Actor
+    from training.jobs import lifecycle, requests
 
     for _ in range(5):
         # On a slow machine a run takes long; it is stuck when its epochs stand still.
@@ -242,9 +244,14 @@ def _finish(label: str, row: Callable[[], object], tally: Tally, lock: threading
         )
         if row().status == "completed":  # type: ignore[attr-defined]
             return
+        try:
+            _patiently(lambda: requests.resume(row(), Actor()))  # type: ignore[arg-type]
+        except lifecycle.OperationError:
+            if row().status not in ("running", "completed"):  # type: ignore[attr-defined]
+                raise
+            continue  # what was frozen woke up, and took itself back
         with lock:
             tally.resumed += 1
-        _patiently(lambda: requests.resume(row(), Actor()))  # type: ignore[arg-type]
     raise Stuck(f"{label}: five resumes did not complete it")
 
 

@@ -24,6 +24,9 @@ NAMES_FOLDER = Path("/etc/netns")
 NETWORK = "10.213.7"
 #: Nobody's address: what is sent to it is carried to the switch and vanishes.
 NOWHERE = "02:00:00:00:00:ff"
+#: Another account than root's may read everything where this Python lies in a folder that is closed to others.
+READS_ALL = ("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")
+IS_CLOSED = any(not folder.stat().st_mode & 0o001 for folder in Path(sys.executable).resolve().parents)
 
 
 def refusal() -> str:
@@ -56,11 +59,13 @@ class Hosts:
         self.prefix = f"kt{os.getpid()}"
         self.numbers = {name: number for number, name in enumerate(names, 1)}
         self.processes: list[subprocess.Popen[str]] = []
+        #: Host → shell commands by which each process on it finds its own disks mounted, before it begins.
+        self.mounts: dict[str, list[str]] = {}
         self._made: list[str] = []
         try:
             self._make_space("switch")
-            _ip("-n", self._space("switch"), "link", "add", "bridge", "type", "bridge")
-            _ip("-n", self._space("switch"), "link", "set", "bridge", "up")
+            _ip("-n", self.space("switch"), "link", "add", "bridge", "type", "bridge")
+            _ip("-n", self.space("switch"), "link", "set", "bridge", "up")
             for name in names:
                 self._make_host(name)
             for name in names:
@@ -71,17 +76,17 @@ class Hosts:
             self.close()
             raise
 
-    def _space(self, name: str) -> str:
+    def space(self, name: str) -> str:
         return f"{self.prefix}-{name}"
 
     def _make_space(self, name: str) -> None:
-        _ip("netns", "add", self._space(name))
+        _ip("netns", "add", self.space(name))
         self._made.append(name)
-        _ip("-n", self._space(name), "link", "set", "lo", "up")
+        _ip("-n", self.space(name), "link", "set", "lo", "up")
 
     def _make_host(self, name: str) -> None:
         self._make_space(name)
-        space, switch = self._space(name), self._space("switch")
+        space, switch = self.space(name), self.space("switch")
         _ip("-n", switch, "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", space)
         _ip("-n", switch, "link", "set", name, "master", "bridge", "up")
         _ip("-n", space, "link", "set", "eth0", "address", self._hardware(name))
@@ -99,16 +104,19 @@ class Hosts:
         return f"02:00:00:00:00:{self.numbers[name]:02x}"
 
     def _say_where(self, name: str, other: str, hardware: str) -> None:
-        space = self._space(name)
+        space = self.space(name)
         _ip("-n", space, "neigh", "replace", self.address(other), "lladdr", hardware, "dev", "eth0", "nud", "permanent")
 
     # --- what runs in them ---
 
     def command(self, host: str, *words: str, user: str = "") -> list[str]:
         """The words as a command on the host."""
-        as_user = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"] if user else []
-        inside = ["unshare", "-u", "sh", "-c", 'hostname "$0" && exec "$@"', host, *as_user, *words]
-        return ["ip", "netns", "exec", self._space(host), *inside]
+        as_user = (
+            ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", *(READS_ALL if IS_CLOSED else ())] if user else []
+        )
+        begins = " && ".join(['hostname "$0"', *self.mounts.get(host, []), 'exec "$@"'])
+        inside = ["unshare", "-u", "sh", "-c", begins, host, *as_user, *words]
+        return ["ip", "netns", "exec", self.space(host), *inside]
 
     def begin(self, host: str, *words: str, user: str = "", **more: Any) -> subprocess.Popen[str]:
         """A process on the host, which ends with the hosts at the latest."""
@@ -122,16 +130,16 @@ class Hosts:
         )
 
     def ask(
-        self, host: str, method: str, path: str, body: Any = None, token: str = "", seconds: float = 180.0
+        self, host: str, method: str, path: str, body: Any = None, token: str = "", seconds: float = 180.0, **more: str
     ) -> tuple[int, Any]:
-        """Status and JSON (or text) that the web server of the host answers to one who is on it."""
+        """Status and JSON (or text) that the web server of the host answers to one who is on it. more: headers."""
 
         def inside() -> tuple[int, Any]:
-            with (Path("/run/netns") / self._space(host)).open() as space:
+            with (Path("/run/netns") / self.space(host)).open() as space:
                 if ctypes.CDLL(None, use_errno=True).setns(space.fileno(), 0) != 0:
                     raise OSError(ctypes.get_errno(), "no way into the network namespace")
             web = http.client.HTTPConnection("127.0.0.1", 8000, timeout=seconds)
-            headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+            headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {}) | more
             try:
                 web.request(method, path, None if body is None else json.dumps(body), headers)
                 answer = web.getresponse()
@@ -159,10 +167,10 @@ class Hosts:
 
     def unplug(self, name: str) -> None:
         """The host is gone for all others, and hears of nothing."""
-        _ip("-n", self._space("switch"), "link", "set", name, "down")
+        _ip("-n", self.space("switch"), "link", "set", name, "down")
 
     def plug(self, name: str) -> None:
-        _ip("-n", self._space("switch"), "link", "set", name, "up")
+        _ip("-n", self.space("switch"), "link", "set", name, "up")
 
     # --- the end ---
 
@@ -179,7 +187,7 @@ class Hosts:
             if process.poll() is None:
                 self.end(process)
         for name in self._made:
-            space = self._space(name)
+            space = self.space(name)
             left = subprocess.run(["ip", "netns", "pids", space], capture_output=True, text=True, check=False).stdout.split()
             for pid in map(int, left):
                 with contextlib.suppress(ProcessLookupError):

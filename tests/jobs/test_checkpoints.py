@@ -221,6 +221,14 @@ def test_a_run_notices_that_it_was_cancelled_or_taken_over(operation: Operation)
     assert stop.value.kind == "superseded"
 
 
+def test_what_was_written_by_who_was_taken_over_goes_unless_the_other_has_found_it(operation: Operation, tmp_path: Path) -> None:
+    found, late = (checkpoints.write(operation.pk, 1, epoch, "periodic", {"model": b"m", "state": b"{}"}) for epoch in (4, 9))
+    checkpoints.record(found)  # as the next attempt does with what it finds on disk
+    for written in (found, late):
+        checkpoints.discard(written)
+    assert [(tmp_path / written.folder).exists() for written in (found, late)] == [True, False]
+
+
 def batch(epoch: int) -> BatchMetrics:
     metrics = BatchMetrics(epochs=10, batches=4)
     metrics.epoch, metrics.batch = epoch, 2

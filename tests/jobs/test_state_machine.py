@@ -24,7 +24,7 @@ ALLOWED = {
     "completed": set(),
     "failed": {"pending"},
     "cancelled": {"pending"},
-    "interrupted": {"pending"},
+    "interrupted": {"pending", "running"},
 }
 ACTIONS = (
     "claim",
@@ -83,6 +83,8 @@ class World:
     def act_as_owner(self, action: str, worker: int, row: Operation) -> None:
         attempt = self.held[worker]
         owned = row.attempt == attempt and row.status in LIVE
+        if action == "beat":  # it may wake up after it was taken for dead
+            owned |= row.attempt == attempt and (row.status, row.error) == (Status.INTERRUPTED, lifecycle.ORPHANED)
         happened = {
             "beat": lambda: lifecycle.beat(row.pk, attempt) is not None,
             "finish": lambda: lifecycle.finish(row.pk, attempt),
@@ -129,6 +131,8 @@ def test_however_they_interleave_one_owner_remains(steps: list[tuple[str, int]])
         world.act(action, worker)
         after = world.row
         assert after.status == before.status or after.status in ALLOWED[before.status], (action, before.status, after.status)
+        if (before.status, after.status) == (Status.INTERRUPTED, Status.RUNNING):
+            assert (action, before.error) == ("beat", lifecycle.ORPHANED) and world.held[worker] == after.attempt
         assert after.attempt - before.attempt == (1 if action in ("resume", "retry") and after.status != before.status else 0)
         if action == "retry":
             assert (after.status == Status.PENDING) == (before.waits_to_retry or before.status == Status.PENDING)

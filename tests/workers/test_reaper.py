@@ -153,3 +153,57 @@ def test_the_zombie_that_wakes_up_finds_that_it_owns_nothing(running: Operation)
     assert lifecycle.beat(running.pk, 1) is None
     assert lifecycle.live_status(running.pk, 1) is None
     assert not lifecycle.finish(running.pk, 1)
+
+
+def test_who_was_taken_for_dead_takes_itself_back_as_long_as_nobody_went_on(running: Operation) -> None:
+    """It was cut off from the database, or frozen: what it has trained meanwhile is not lost."""
+    clock = Clock()
+    assert clock.looks(Reaper(clock), 60)
+    Operation.objects.update(mailed="1 interrupted")
+    assert lifecycle.beat(running.pk, 1, epoch=7) == Status.RUNNING
+    running.refresh_from_db()
+    assert (running.status, running.attempt, running.epoch) == (Status.RUNNING, 1, 7)
+    assert (running.finished, running.error, running.mailed) == (None, "", ""), "another interruption is news again"
+    with pytest.raises(lifecycle.OperationError, match="is running, only a failed"):
+        lifecycle.resume(running.pk)
+    assert lifecycle.finish(running.pk, 1)
+
+
+def test_a_look_at_its_own_status_takes_it_back_too(running: Operation) -> None:
+    clock = Clock()
+    assert clock.looks(Reaper(clock), 60)
+    assert lifecycle.live_status(running.pk, 1) == Status.RUNNING
+    assert Operation.objects.get(pk=running.pk).status == Status.RUNNING
+
+
+def test_what_took_itself_back_is_missed_again_only_after_the_whole_timeout(running: Operation) -> None:
+    clock = Clock()
+    reaper = Reaper(clock)
+    assert clock.looks(reaper, 60)
+    assert lifecycle.beat(running.pk, 1) == Status.RUNNING
+    assert clock.looks(reaper, 119) == []
+    assert clock.looks(reaper, 120 + INTERVAL) != []
+
+
+@pytest.mark.parametrize(
+    "ended",
+    [
+        {"error": "stopped on request (shutdown)"},  # by itself: its pulse beats on for a moment
+        {"error": "its process was killed"},
+        {"status": Status.CANCELLED},
+        {"status": Status.FAILED},
+        {"status": Status.COMPLETED},
+        {"process": "1@1.00"},  # another process had this attempt
+        {"host": "elsewhere"},
+        {"attempt": 2},
+    ],
+    ids=str,
+)
+def test_nothing_else_that_ended_is_taken_back(running: Operation, ended: dict[str, object]) -> None:
+    clock = Clock()
+    assert clock.looks(Reaper(clock), 60)
+    Operation.objects.update(**ended)
+    before = Operation.objects.values().get()
+    assert lifecycle.beat(running.pk, 1) is None
+    assert lifecycle.live_status(running.pk, 1) is None
+    assert Operation.objects.values().get() == before

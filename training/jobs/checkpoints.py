@@ -183,7 +183,12 @@ def _put_aside(name: str) -> str:
 
 
 def discard(written: Written) -> None:
-    """What was written for an operation that another process has taken over meanwhile: nobody would sweep it."""
+    """What was written for an operation that another process has taken over meanwhile: nobody would sweep it.
+
+    Unless that one has found and recorded it: then it may have to be continued from.
+    """
+    if Checkpoint.objects.filter(folder=written.folder).exists():
+        return
     shutil.rmtree(Path(settings.CHECKPOINT_DIR) / written.folder, ignore_errors=True)
 
 

@@ -7,6 +7,7 @@ thought dead and woke up) match no row.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 from typing import Any
@@ -22,6 +23,10 @@ from strategies_app.models import StrategyVersion
 from training.core.values import Refusal
 from training.jobs.failures import without_retry
 from training.models import LIVE, OPEN, RESUMABLE, Operation, Status
+
+#: What is told of an operation whose process was taken for dead. It may have been cut off from the database, or frozen.
+ORPHANED = "its process gave no sign of life any more"
+log = logging.getLogger(__name__)
 
 
 class OperationError(Refusal):
@@ -77,15 +82,30 @@ def beat(operation_id: str, attempt: int, **progress: Any) -> str | None:
     """Record progress of a live attempt; gives its status now, or None if the attempt is no longer the owner."""
     live = Operation.objects.filter(pk=operation_id, attempt=attempt, status__in=LIVE)
     # In the database's time: the clocks of several hosts differ.
-    if not live.update(heartbeat=Now(), **progress):
+    if not live.update(heartbeat=Now(), **progress) and not _take_back(operation_id, attempt, **progress):
         return None
     return live.values_list("status", flat=True).first()
 
 
 def live_status(operation_id: str, attempt: int) -> str | None:
-    """The status of a live attempt, None if it is no longer the owner; writes nothing."""
+    """The status of a live attempt, None if it is no longer the owner; writes nothing unless it was taken for dead."""
     live = Operation.objects.filter(pk=operation_id, attempt=attempt, status__in=LIVE)
-    return live.values_list("status", flat=True).first()
+    status = live.values_list("status", flat=True).first()
+    return Status.RUNNING if status is None and _take_back(operation_id, attempt) else status
+
+
+def _take_back(operation_id: str, attempt: int, **progress: Any) -> bool:
+    """interrupted → running, for the very process that was taken for dead, unless somebody went on with its attempt.
+
+    One conditional UPDATE, as a resume is one: whichever comes first, the other matches no row. What ended in any other way,
+    or of another process, is not taken back.
+    """
+    lost = Operation.objects.filter(pk=operation_id, attempt=attempt, status=Status.INTERRUPTED, error=ORPHANED, **owner())
+    fresh = {"status": Status.RUNNING, "heartbeat": Now(), "finished": None, "error": "", "mailed": ""}
+    if not lost.update(**fresh, **progress):
+        return False
+    log.warning("%s attempt %s was taken for dead, and goes on", operation_id, attempt)
+    return True
 
 
 def request_cancel(operation_id: str, reason: str = "") -> str:

@@ -83,7 +83,7 @@ class Reaper:
         after = Status.CANCELLED if row.status == Status.CANCELLING else Status.INTERRUPTED
         if silence < settings.ORPHAN_TIMEOUT_SECONDS:
             return None
-        if not lifecycle.stop(row.pk, row.attempt, after, "its process gave no sign of life any more"):
+        if not lifecycle.stop(row.pk, row.attempt, after, lifecycle.ORPHANED):
             return None
         transaction.on_commit(lambda: mail_end(row.pk))
         return f"{row.pk}: no sign of life for {silence:.0f} s"

@@ -397,18 +397,28 @@ class Worker(rq.Worker):
         log.warning("Redis was emptied: the worker is listed again, with the job that it is at")
 
     def run_maintenance_tasks(self) -> None:
-        from training.workers.reaper import Reaper
+        """Redis may refuse a write here or fall silent, and the loop around it would end: the next time comes."""
+        for part in (super().run_maintenance_tasks, self._claim, self._look_after):
+            try:
+                part()
+            except ResponseError as error:
+                self._refused(error)
+            except AWAY as error:
+                log.warning("Redis does not answer (%s); what waits is looked after later", error)
+                return
+            if self._stop_requested:
+                return
 
-        try:
-            super().run_maintenance_tasks()
-        except ResponseError as error:  # the registries are looked through later
-            self._refused(error)
+    def _claim(self) -> None:
         try:
             if self.database is not None:
                 belonging.claim(self.connection, self.database)
         except belonging.Stranger as stranger:
             self._leave(stranger)
-            return
+
+    def _look_after(self) -> None:
+        from training.workers.reaper import Reaper
+
         self._reaper = self._reaper or Reaper()
         try:
             for sentence in self._reaper.look():
