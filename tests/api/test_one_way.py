@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,13 +10,13 @@ from django.test import Client
 
 from strategies_app.models import Strategy
 from tests.examples.api import TEXT, Examples, register_worker, send, store_bars
+from tests.examples.homes import ROOT
 from tests.examples.strategy_texts import changed
 from training.api.routes import api
 from training.models import BarSeries
 from training.workers.plan import in_times
 
 pytestmark = pytest.mark.django_db
-PROJECT = Path(__file__).resolve().parent.parent
 OLDER = [("/strategies", "strategies"), ("/data", "series"), ("/workers", "workers")]
 
 
@@ -116,7 +115,7 @@ def test_no_answer_tells_a_time_in_numbers_alone(examples: Examples, client: Cli
 
 
 def test_our_own_pages_read_no_older_way() -> None:
-    scripts = [path for app in ("training", "strategies_app") for path in (PROJECT / app / "static").rglob("*.js")]
+    scripts = [path for app in ("training", "strategies_app") for path in (ROOT / app / "static").rglob("*.js")]
     older = re.compile(
         r"(?<!dataset)(?<!history)\.state\b|/api/v1/(?:workers|strategies|data)[\"'`]|\.(?:embargo_ends|cuts|spans)\b"
     )
