@@ -20,15 +20,13 @@ from channels.layers import get_channel_layer
 from redis.exceptions import RedisError
 
 from training.core.memory import own_memory
+from training.core.pace import Pace
 from training.core.values import BatchMetrics, EpochMetrics
 
 #: A message costs 0.7 ms of CPU time: at ten a second alone a third of what reporting may take of a training.
 INTERVAL_SECONDS = 0.2
 #: Where the end of a signed-in session is told, so that its sockets close.
 SESSIONS_GROUP = "sessions"
-#: Their pace says nothing of the training to come (the first one imports and compiles); that of training begins with its
-#: first batch.
-UNPACED = ("", "load", "validate", "indicators", "memberships", "features", "labels", "split", "train")
 log = logging.getLogger(__name__)
 
 
@@ -36,41 +34,30 @@ def group_of(operation_id: str) -> str:
     return f"operation.{operation_id}"
 
 
-class Pace:
-    """How long each stage took, and how long the rest will take at the pace of the present stage."""
+class StageTimes:
+    """How long each stage took, and how long the rest of the training will take."""
 
     def __init__(self, now: float) -> None:
         self.stages: dict[str, float] = {}
+        self.pace = Pace()
         self._stage, self._since, self._began = "", now, now
-        self._begin: tuple[float, float] | None = None
-        self._is_warm = False
 
-    def enter(self, stage: str, percent: float, now: float) -> dict[str, float]:
+    def enter(self, stage: str, now: float) -> dict[str, float]:
         """Seconds of the stages that are over."""
         if stage != self._stage:
             if self._stage:
                 self.stages = {**self.stages, self._stage: round(now - self._since, 3)}
             self._stage, self._since = stage, now
-            self._begin = None if stage in UNPACED else (percent, now)
         return self.stages
 
-    def batch(self, percent: float, now: float) -> None:
-        """The pace of training counts from its first batch: what an earlier attempt trained took this one no time."""
-        self._begin = self._begin or (percent, now)
-
-    def epoch(self, percent: float, now: float) -> None:
-        """From the end of its first epoch it counts anew: that one compiled and filled caches."""
-        if not self._is_warm:
-            self._is_warm, self._begin = True, (percent, now)
-
-    def told(self, percent: float, now: float) -> dict[str, float | None]:
-        """`elapsed` of the attempt, `stage_elapsed`, and `eta`: seconds, None while the stage has made too little way."""
-        inside = now - self._since
-        before, begun = self._begin or (percent, now)
-        made, spent = percent - before, now - begun
-        eta = spent * (100.0 - percent) / made if made > 0.5 and spent > 0.2 else None
-        elapsed = {"elapsed": round(now - self._began, 2), "stage_elapsed": round(inside, 2)}
-        return elapsed | {"eta": None if eta is None else round(eta, 1)}
+    def told(self, now: float) -> dict[str, float | None]:
+        """`elapsed` of the attempt, `stage_elapsed`, and `eta`: seconds, None where nothing can be said."""
+        left = self.pace.left(now) if self._stage == "train" else None
+        return {
+            "elapsed": round(now - self._began, 2),
+            "stage_elapsed": round(now - self._since, 2),
+            "eta": None if left is None else round(left, 1),
+        }
 
 
 class Publisher:
@@ -84,7 +71,7 @@ class Publisher:
         self._state: dict[str, Any] = {
             "operation": operation_id, "attempt": attempt, "seq": 0, "stage": "", "fraction": 0.0, "percent": 0.0, "stages": {},
         }  # fmt: skip
-        self._pace = Pace(time.monotonic())
+        self._times = StageTimes(time.monotonic())
         self._slot: deque[dict[str, Any]] = deque(maxlen=1)
         self._ended = threading.Event()
         self._broken = False
@@ -93,15 +80,16 @@ class Publisher:
 
     def stage(self, name: str, fraction: float, percent: float) -> None:
         now = time.monotonic()
-        self._push(stage=name, fraction=fraction, percent=percent, stages=self._pace.enter(name, percent, now))
+        self._push(stage=name, fraction=fraction, percent=percent, stages=self._times.enter(name, now))
 
     def batch(self, metrics: BatchMetrics, percent: float) -> None:
-        self._pace.batch(percent, time.monotonic())
+        fraction = (metrics.batch + 1) / max(metrics.batches, 1)
+        self._times.pace.batch(metrics.epoch, metrics.epochs, fraction, time.monotonic())
         where = {"epoch": metrics.epoch, "epochs": metrics.epochs, "batch": metrics.batch, "batches": metrics.batches}
         self._push(percent=percent, at=time.time(), **where, samples=metrics.samples, loss=metrics.loss())
 
     def epoch(self, metrics: EpochMetrics, percent: float) -> None:
-        self._pace.epoch(percent, time.monotonic())
+        self._times.pace.epoch(metrics["epoch"], time.monotonic())
         self._push(percent=percent, last_epoch=dict(metrics))
 
     def note(self, text: str) -> None:
@@ -125,7 +113,7 @@ class Publisher:
                 with contextlib.suppress(IndexError):
                     state = self._slot.pop()
                     now = time.monotonic()
-                    runner.run(self._send({**state, **self._pace.told(state["percent"], now), "memory": own_memory()}))
+                    runner.run(self._send({**state, **self._times.told(now), "memory": own_memory()}))
 
     async def _send(self, state: dict[str, Any]) -> None:
         try:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -13,6 +14,7 @@ from redis.exceptions import RedisError
 
 from strategies_app.grammar.schema import names_in
 from strategies_app.grammar.vocabulary import TIMEFRAMES
+from training.core.pace import PACE_EPOCHS, seconds_left
 from training.jobs import queues
 from training.jobs.broadcast import Listener
 from training.models import OPEN, BarSeries, EpochMetric, Operation, Status
@@ -46,18 +48,20 @@ def standing_of(operation: Operation) -> dict[str, Any]:
 
 
 def remaining_seconds(operation: Operation) -> float | None:
-    """Of the epochs that are left, at the pace of this attempt's latest ones; None while nothing can be said.
-
-    Not of its first epoch, nor of what came before: there a process imports, compiles and fills caches.
-    """
+    """Of the epochs that are left, at the pace of this attempt's latest ones; None while nothing can be said."""
     if operation.status != Status.RUNNING or operation.stage != "train":
         return None
     rows = operation.epoch_metrics.filter(attempt=operation.attempt).order_by("-pk")
-    latest = [(epoch, seconds) for epoch, seconds in rows.values_list("epoch", "metrics__seconds")[: PACE_EPOCHS + 1] if seconds]
+    latest = list(rows.values_list("epoch", "created")[: PACE_EPOCHS + 1])
     if len(latest) < 2:
         return None
-    left = operation.epochs - latest[0][0] - 1
-    return round(max(left, 0) * median(seconds for _, seconds in latest[:-1]), 1)
+    left = seconds_left(_durations([created for _, created in reversed(latest)]), operation.epochs - latest[0][0] - 1)
+    return None if left is None else round(left, 1)
+
+
+def _durations(ends: Sequence[dt.datetime]) -> list[float]:
+    """Seconds between each two moments."""
+    return [(later - earlier).total_seconds() for earlier, later in itertools.pairwise(ends)]
 
 
 def _published(operation: Operation) -> dict[str, Any]:
@@ -99,8 +103,6 @@ def counted_losses(operation: Operation) -> list[Any]:
 
 #: Earlier runs that are looked at, and by what factor their size may differ.
 RUNS, SIMILAR, SIMILAR_BATCH = 30, 4.0, 2.0
-#: So many epochs tell the pace of a run.
-PACE_EPOCHS = 20
 #: (symbol, timeframe) → first and last bar (s since 1970) and the number of bars.
 Stored = Mapping[tuple[str, str], tuple[float, float, int]]
 
@@ -177,12 +179,11 @@ def _rates(stored: Stored) -> list[tuple[float, Mapping[str, Any], float]]:
 
 def _paces(operations: list[str]) -> dict[str, float]:
     """Operation → seconds of an epoch, by some of those after its first."""
-    of_run: dict[str, list[float]] = {}
-    rows = EpochMetric.objects.filter(operation__in=operations, epoch__range=(1, PACE_EPOCHS))
-    for operation, seconds in rows.values_list("operation", "metrics__seconds"):
-        if seconds:
-            of_run.setdefault(operation, []).append(float(seconds))
-    return {operation: median(seconds) for operation, seconds in of_run.items()}
+    ends: dict[str, list[dt.datetime]] = {}
+    rows = EpochMetric.objects.filter(operation__in=operations, epoch__lte=PACE_EPOCHS).order_by("operation", "epoch")
+    for operation, created in rows.values_list("operation", "created"):
+        ends.setdefault(operation, []).append(created)
+    return {operation: median(_durations(moments)) for operation, moments in ends.items() if len(moments) > 1}
 
 
 def _bars(spec: Mapping[str, Any], stored: Stored) -> float:

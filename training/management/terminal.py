@@ -15,6 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from training.core.pace import Pace
 from training.core.values import BatchMetrics, EpochMetrics
 from training.jobs.progress import STAGES
 
@@ -51,11 +52,8 @@ class State:
         self.speed = 0.0
         self.last: EpochMetrics = {}
         self.best = float("inf")
-        # Fraction and time of the first batch seen: from here this attempt's pace is reckoned.
-        self._first: tuple[float, float] | None = None
-        self._is_warm = False
+        self.pace = Pace()
         self._epoch_began = 0.0
-        self._fraction = 0.0
 
     def stage(self, name: str, fraction: float, percent: float) -> None:
         now = self.clock()
@@ -63,7 +61,6 @@ class State:
         self.stage_began.setdefault(name, now)
         self.stage_seconds[name] = now - self.stage_began[name]
         if name == "train":
-            self._fraction = fraction
             self._epoch_began = now
 
     def see_batch(self, metrics: BatchMetrics, percent: float) -> None:
@@ -71,9 +68,7 @@ class State:
         self.percent = percent
         self.epoch, self.epochs = metrics.epoch, metrics.epochs
         self.batch, self.batches = metrics.batch + 1, metrics.batches
-        self._fraction = (metrics.epoch + self.batch / max(self.batches, 1)) / max(self.epochs, 1)
-        if self._first is None:
-            self._first = (self._fraction, now)
+        self.pace.batch(metrics.epoch, metrics.epochs, self.batch / max(self.batches, 1), now)
         self.loss = metrics.loss()
         if now > self._epoch_began:
             self.speed = metrics.samples / (now - self._epoch_began)
@@ -84,15 +79,11 @@ class State:
         self.best = min(self.best, metrics["val_loss"])
         self.speed = metrics["samples_per_second"]
         self._epoch_began = self.clock()
-        if not self._is_warm:  # the first epoch compiled and filled caches: the pace counts from its end
-            self._is_warm, self._first = True, (self._fraction, self._epoch_began)
+        self.pace.epoch(metrics["epoch"], self._epoch_began)
 
     def seconds_left(self) -> float | None:
-        """Of the training at its present pace; None before there is one. Early stopping may end it sooner."""
-        if self.current != "train" or self._first is None:
-            return None
-        done, elapsed = self._fraction - self._first[0], self.clock() - self._first[1]
-        return elapsed * (1 - self._fraction) / done if done > 0 and elapsed > 0.5 else None
+        """Of the training at its present pace; None before there is one."""
+        return self.pace.left(self.clock()) if self.current == "train" else None
 
     def training_text(self) -> str:
         """Epoch, losses, speed and time left in one line."""
