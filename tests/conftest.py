@@ -77,10 +77,8 @@ def folders(settings: Any, tmp_path: Path, db: None) -> Path:
 def server(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[BarServer]:
     """A server on this machine in the place of the bar sources; and a fetch's clock stands where all its bars are over."""
     from training.bars import fetching
-    from training.core.modes import MARK
 
-    settings.STORE_DIR, settings.HOME_DIR = tmp_path / "bars", tmp_path
-    (tmp_path / MARK).write_text("0" * 32)  # a home that is there, whatever the database knows already
+    settings.STORE_DIR = tmp_path / "bars"
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr(fetching, "clock", lambda: NOW)
     monkeypatch.setattr(fetching, "rest", lambda seconds: None)

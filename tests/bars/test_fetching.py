@@ -61,7 +61,7 @@ def test_questions_come_between_the_turns_of_a_long_fetch(
 ) -> None:
     monkeypatch.setattr(fetching, "TURN_SECONDS", 0.0)
     row = BarFetch.objects.get(pk=asked(examples.signed_in("trainer")).split("/")[-2])
-    assert fetching.work(row.key, 0) == Status.RUNNING
+    assert fetching.work(row.key, 0) == Status.RUNNING, BarFetch.objects.get(pk=row.key).error
     assert fetching.work(row.key, 0) == "overtaken", "a turn is done once"
     job = queues.enqueue_quick("preview", {}, examples.users["trainer"].pk)
     names = queues.queue_of("quick").job_ids
