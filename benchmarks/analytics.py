@@ -8,16 +8,16 @@ Epochs are short, which counts what is done once per epoch for more than usual.
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from benchmarks.trainer import CLASSES, FEATURES, seconds, strategy_of
 from training.core.values import BatchMetrics, Dataset, Rows, Splits
-from training.jobs.analytics import Journal
 from training.trainer.analytics import Analyst
 from training.trainer.batches import batch_count, epoch_order, place
 from training.trainer.engine import Reference
@@ -25,14 +25,23 @@ from training.trainer.evaluation import Validation
 from training.trainer.networks import build_network
 from training.trainer.targets import Target, learn_target
 
+if TYPE_CHECKING:
+    from training.jobs.analytics import Journal
+
 
 def run(sizes: tuple[int, ...] = (32, 256), pairs: int = 25) -> dict[str, Any]:
     """Shares by batch size. 160 steps an epoch, and 80 of the larger batch."""
+    import django
+
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ktrdr_site.settings")
+    django.setup()
     torch.set_num_threads(1)
     return {str(size): _measure(size, 5_120 if size < 256 else 20_480, pairs) for size in sizes}
 
 
 def _measure(size: int, train: int, pairs: int) -> dict[str, Any]:
+    from training.jobs.analytics import Journal
+
     dataset, splits = _rows(train)
     spec = strategy_of(size)
     target, _ = learn_target(dataset, splits, spec.training)

@@ -29,7 +29,6 @@ import psutil
 from tests.campaigns import fault_kinds
 from tests.campaigns.fault_kinds import Missed
 from tests.examples.homes import ROOT, Home, made_home, operation_in
-from training.access.audit import Actor
 
 #: Epochs, rows of a batch, and epochs between two checkpoints: some twenty seconds, or with --short some five.
 LONG, SHORT = (160, 4, 20), (40, 16, 5)
@@ -146,6 +145,7 @@ def one_run(
     from django.db import connection
 
     from strategies_app.stored import FoundStrategy
+    from training.access.audit import Actor
     from training.jobs import requests
     from training.models import Operation
 
@@ -216,6 +216,7 @@ def _disturb(fault: str, row: Callable[[], Any], system: System, moments: random
 
 def _resume_without_checkpoint(row: Callable[[], Any], system: System) -> None:
     """Killed, and resumed in a moment in which its newest checkpoint cannot be read: refused, and nothing is removed."""
+    from training.access.audit import Actor
     from training.jobs import requests
 
     fault_kinds.kill(fault_kinds.horse_of(row()))
