@@ -30,8 +30,8 @@ from tests.examples.pipeline import (
     with_higher,
 )
 from training.laws.markets import CLOCKS
-from training.pipeline.dataset import build_features
-from training.pipeline.features import bar_columns, duration, resample
+from training.pipeline.dataset import build_features, fill_symbol
+from training.pipeline.features import bar_columns, duration, plan_features, resample
 from training.pipeline.frames import bar_frame, bar_times, bar_values
 from training.pipeline.labels import compute_labels
 
@@ -109,6 +109,17 @@ def test_no_clock_lets_a_feature_see_the_future(clock: str, pair: tuple[str, str
     spec = strategy({"strength": {"type": "rsi", "period": 2}}, pair, lags=1)
     frames = market_on_clock(clock, pair, seed, days=90 if pair[1] == "1w" else 14, holes=0.05)
     assert_past_of_frames(spec, pair[0], frames, True, cut, seed, share)
+
+
+def test_a_timeframe_of_which_no_bar_is_known_yet_gives_no_row() -> None:
+    spec = strategy({"strength": {"type": "rsi", "period": 2}}, ("1h", "4h"))
+    frame = market_with_holes("1h", "4h", 1)[:50]
+    frames = {"1h": frame, "4h": with_higher(frame, ("1h", "4h"), False, 1)["4h"][:0]}
+    plan = plan_features(spec)
+    matrix = np.empty((len(frame), len(plan.names)), dtype=np.float32)
+    _, rows = fill_symbol(spec, plan, frames, 0, matrix, lambda stage: None)
+    assert not rows.complete.any() and rows.without_bar["4h"] == len(frame)
+    assert len(build_features(spec, frames, 0)[0]) == 0
 
 
 def test_a_future_bar_does_change_later_features() -> None:

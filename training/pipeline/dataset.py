@@ -237,7 +237,10 @@ def fill_symbol(
 def _without_bar(spec: StrategySpec, frames: Mapping[str, pd.DataFrame], timeframe: str, positions: NDArray[np.int64]) -> int:
     """How many of these base bars have no known bar of the timeframe; those before the first one only if it begins late."""
     known = positions >= 0
-    late = bar_times(frames[timeframe])[0] > bar_times(frames[spec.base_timeframe])[0] + duration(timeframe)
+    opens = bar_times(frames[timeframe])
+    if not len(opens):
+        return len(known)
+    late = opens[0] > bar_times(frames[spec.base_timeframe])[0] + duration(timeframe)
     return int((~known[0 if late else _first(known) :]).sum())
 
 
