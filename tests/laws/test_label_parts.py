@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -216,7 +217,8 @@ def test_a_label_end_that_is_a_bar_too_early_is_found(labels: dict[str, Any], mo
 
     monkeypatch.setitem(labels_module.LABELS, labels["source"], early)
     with pytest.raises(AssertionError):
-        law(labels)
+        for seed, at in itertools.product(range(40), range(20, 220, 20)):
+            law.hypothesis.inner_test(section=labels, seed=seed, at=at, cut=True)
 
 
 # --- one clear sentence ------------------------------------------------------------------------
