@@ -20,7 +20,7 @@ import pytest
 from django.db import OperationalError
 
 from tests.examples.homes import ROOT, Home, home_with_redis, until
-from tests.workers.test_worker import wait_for
+from tests.slow.test_worker import wait_for
 from training.admin import workers
 
 SETTINGS = {
