@@ -1,4 +1,4 @@
-"""Ideas to begin a strategy with: files whose comments say what to think about, each under the name of its idea."""
+"""What to begin a strategy with: samples, and ideas whose comments say what to think about, each file under its own name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user names on the command line, a stored strategy or a file → its text, and where it came from."""
+"""What a user names, a stored strategy or a file → its text, and where it came from; the lines in which two texts differ."""
 
 from __future__ import annotations
 

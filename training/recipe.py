@@ -1,4 +1,4 @@
-"""The recipe: a strategy and bars → a bundle, and a bundle and bars → predictions. Django plays no part.
+"""The recipe: a strategy and bars → a bundle, and a bundle and bars → predictions with their signals. Django plays no part.
 
 from training.recipe import load_bars, train_strategy
 bars = load_bars(spec, store)

@@ -1,4 +1,4 @@
-"""Kinds from other packages: installed entry points → kinds that can be used, and faults that say why others cannot.
+"""Every kind that a strategy may name: the built-in vocabulary, then what installed packages add, and why others cannot be.
 
 An installed package names its kinds in the groups `ktrdr.indicators`, `ktrdr.labels` and
 `ktrdr.networks`. They are looked up once per process, in the order of their names. A kind never takes

@@ -1,4 +1,4 @@
-"""Strategy text → `StrategySpec`: the only way in, for files, stored versions, forms and requests.
+"""Strategy text, with what a command or request asks for in its place → `StrategySpec`, the only way in; and lists of symbols.
 
 Either the whole strategy is right, or a `StrategyError` tells everything that is wrong with it.
 """

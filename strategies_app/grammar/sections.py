@@ -1,4 +1,4 @@
-"""The sections `indicators`, `fuzzy_sets` and `nn_inputs`: what becomes of bars before the network sees them."""
+"""The sections `indicators`, `fuzzy_sets` and `nn_inputs`, and the types of all sections: what becomes of bars."""
 
 from __future__ import annotations
 

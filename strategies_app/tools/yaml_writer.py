@@ -1,4 +1,4 @@
-"""Plain data with its comments → YAML as a person would write it: short maps in one line, the others one key a line."""
+"""Plain data with its comments → YAML as a person would write it; and a text → the place that each of its comments belongs to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operations in the admin: list and page, both live while something runs; verbs with a confirmation; nothing is edited."""
+"""Operations in the admin: list and page, both live while something runs, in the words of the admin; nothing is edited."""
 
 from __future__ import annotations
 

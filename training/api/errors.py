@@ -1,4 +1,4 @@
-"""Whatever goes wrong under /api/ → one shape: `{error: {code, message, details}}`. Nothing internal is told."""
+"""Whatever goes wrong under /api/ → one shape, `{error: {code, message, details}}`; and bodies as plain data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every shape of the API shares, as the OpenAPI document shows it: requests are strict, answers are read off rows."""
+"""What every shape of the API shares, as the OpenAPI document shows it, and long lists in pages, newest first."""
 
 from __future__ import annotations
 

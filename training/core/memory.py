@@ -1,4 +1,4 @@
-"""Memory: what this process takes for itself, what this machine has to give, and whether a run fits into it."""
+"""Memory: what this process takes, what this machine has to give, and an estimate of what a run will take at most."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The values that pass from the pipeline to the trainer, and the one seam through which a run is watched and stopped."""
+"""The values that pass from the pipeline to the trainer, the seam through which a run is watched and stopped, and signals."""
 
 from __future__ import annotations
 

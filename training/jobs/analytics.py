@@ -1,4 +1,4 @@
-"""What the records of a run say together: over-fitting, plateau and best epoch of each, and alerts in words.
+"""Detailed analytics: the journal of a run, what its records say together (over-fitting, plateau, alerts), and its files.
 
 Plain data in and out; records come from `trainer.analytics`, of each epoch one, in order.
 """

@@ -1,4 +1,4 @@
-"""Fetches of bars that were asked for in the browser: begin, stop, go on. The work is the quick worker's (`fetch_job`)."""
+"""Fetches of bars that were asked for in the browser, as plain data: begin, stop, go on. The work is that of `bars.fetching`."""
 
 from __future__ import annotations
 

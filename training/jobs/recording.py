@@ -1,4 +1,4 @@
-"""Recording: a thread that writes to the database for a run, so that training never waits for it.
+"""Recording: a thread that writes to the database for a run, so that training never waits for it; and patience where it must.
 
 What it is given waits in a queue of bounded length, and is tried again until the database takes it.
 """

@@ -1,4 +1,4 @@
-"""What a person asks for: start, cancel, force, resume; the same by command, API and admin, with a trace of each."""
+"""What a person asks for: start, cancel, force, resume, tag, note; the same by command, API and admin, with a trace of each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where an operation stands at this moment: from its row, its last epoch, and what the running process publishes."""
+"""Where an operation stands at this moment, which of its epochs count, how long the rest will take, and what it waits for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training in this process: from what was asked on the command line to a result on the terminal."""
+"""Training from the command line: in this process or on a worker, followed to its end if asked to."""
 
 from __future__ import annotations
 

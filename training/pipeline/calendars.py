@@ -1,4 +1,4 @@
-"""Exchange calendars: a calendar's name and a range of bars → the bars that the exchange's sessions expect.
+"""When a series should have a bar: by the habit that it shows, or by an exchange's calendar; and where one is missing.
 
 The calendars come from the optional package exchange_calendars, which is imported only for a series that names one:
 two seconds that nobody else pays.

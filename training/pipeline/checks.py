@@ -1,4 +1,4 @@
-"""Checks of features and labels before a network sees them: rows and splits → figures per feature, and what is odd about them.
+"""Checks of features and labels before a network sees them: figures per feature, drift, what labels are worth by themselves.
 
 Extremes and silence are those of all training rows, in one pass; likeness and drift are those of at most SAMPLE
 rows at equal distances: together about 0.1 s for 100,000 rows of 40 features.

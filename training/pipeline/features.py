@@ -1,4 +1,4 @@
-"""Features: which columns a strategy asks for, and filling the matrix with them, one timeframe at a time.
+"""Features: which columns a strategy asks for, memberships as numbers, the join of timeframes, and filling the matrix.
 
 This is the only place that makes feature names and the only one that decides their order
 (`schema.feature_names`); the matrix is written once, in its final layout.

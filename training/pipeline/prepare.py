@@ -1,4 +1,4 @@
-"""Prepared: a strategy and bars → rows of features and labels, cut into splits, and what the trader should know of them."""
+"""Prepared: a strategy and bars → rows cut into splits, with what the trader should know of them, each sentence once."""
 
 from __future__ import annotations
 

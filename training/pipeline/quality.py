@@ -1,4 +1,4 @@
-"""What is wrong, or odd, about a frame of bars: frame → Quality, and frame → findings or DataError before a training.
+"""What is wrong, or odd, about a frame of bars: frame → Quality, outliers, and findings or DataError before a training.
 
 Everything is one vectorised pass or two: linear in bars, about 40 ns per bar.
 """

@@ -1,4 +1,4 @@
-"""Train, validation and test on one clock, purged and embargoed, and a second, independent look at the result.
+"""Train, validation and test on one clock, purged and embargoed, a second look at the result, and the ledger of every bar.
 
 López de Prado, Advances in Financial Machine Learning (2018), chapter 7: a row of the earlier side
 must be known before the cut (purge), and the first rows after it are left out (embargo). A row whose window

@@ -1,4 +1,4 @@
-"""Plotly figures of one training as plain data, the same for page and report. Colours are names of the style's tokens.
+"""Plotly figures of trainings, alone and side by side, of classes and returns, as plain data, the same for page and report.
 
 A figure is `{"data": [...], "layout": {...}}`; the browser puts the theme's colours in. Only traces
 that are drawn as SVG, and nothing told by colour alone: lines differ in dash, cells carry their numbers.

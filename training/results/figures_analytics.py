@@ -1,4 +1,4 @@
-"""Figures of detailed analytics: layers by epoch, what was said and how sure, over-fitting. Plain data, see figures.py."""
+"""Figures of detailed analytics and of what a run used of its machine: plain data in, plain data out, see figures.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures of stored bars as plain Plotly figures: candles, probabilities above them, coverage on a common time axis.
+"""Pictures of stored bars and of a preview as plain Plotly figures: candles, probabilities above them, degrees, coverage.
 
 A colour is the name of a token of the style sheet, which the browser resolves for its theme.
 """

@@ -1,4 +1,4 @@
-"""Measures in words: which a table shows for classes and which for returns, and how each is written."""
+"""Metrics in words: which a table shows for classes and which for returns, how each is written, and the label report in words."""
 
 from __future__ import annotations
 

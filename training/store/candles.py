@@ -1,4 +1,4 @@
-"""Stored bars for the eye: however many lie between two times, a bounded number of candles. Pyarrow and numpy only.
+"""Where a series lies, its lock, its bars as CSV, and a bounded number of candles of it for the eye. Pyarrow and numpy only.
 
 A first look reads nothing but times and finds the shortest candle that keeps the number within bounds;
 a second one takes row group after row group together, so that memory does not grow with the series.

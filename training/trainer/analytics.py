@@ -1,4 +1,4 @@
-"""Analytics: an epoch that was trained and validated → one record of what happened inside the network, JSON-ready.
+"""Analytics: what single steps do to each layer, and an epoch that was trained and validated → one record, JSON-ready.
 
 It only reads: gradients, weights, and the logits that validation has computed anyway. No weight depends on it.
 """

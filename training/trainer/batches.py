@@ -1,4 +1,4 @@
-"""Batches: features and labels + the order of an epoch → mini-batches as views of gathered blocks."""
+"""Batches: the order of an epoch → mini-batches as views of gathered blocks, from rows on the device or moved there in turn."""
 
 from __future__ import annotations
 

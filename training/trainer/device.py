@@ -1,4 +1,4 @@
-"""Device: what this machine trains on, and the versions that a result depends on."""
+"""Device: what this machine trains on, in which numbers a step is computed, and the versions that a result depends on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Engine: one epoch of steps — forward, loss, backward, clip, update — over batches, behind one small interface."""
+"""Engine: one epoch of steps over batches, behind one small interface; a batch in smaller pieces once memory has run out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Evaluation: a network and rows → probabilities or returns, and from them what the network is worth.
+"""Evaluation: a network and rows → probabilities or returns, what it is worth beside baselines, and validation at each epoch.
 
 A row's result depends on the network and that row alone, bit for bit: rows go through in
 batches of one size, padded, in aligned buffers, on one thread (see `networks.padded`).

@@ -1,4 +1,4 @@
-"""Loop: dataset, splits and strategy → a fitted network with its best weights and the history of every epoch."""
+"""Loop: dataset, splits and strategy → a run that is ready, then a fitted network with its best weights and its history."""
 
 from __future__ import annotations
 

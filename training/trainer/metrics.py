@@ -1,4 +1,4 @@
-"""Measures: a confusion matrix → accuracy, balanced accuracy, MCC, precision, recall and F1. Division by zero gives 0."""
+"""Metrics: of a confusion matrix, of predicted returns, and of how sure the network is and how right when it is sure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Networks: a strategy's model section → a torch module from raw features to logits, its normalization inside."""
+"""Networks: a strategy's model section → a torch module from raw features to logits: MLP, LSTM, GRU, other packages' networks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Optimizers: gradients → updated parameters, over single tensors or over one flat buffer."""
+"""Optimizers: gradients → updated parameters, over single tensors or one flat buffer; the next rate, and when to stop."""
 
 from __future__ import annotations
 

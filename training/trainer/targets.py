@@ -1,4 +1,4 @@
-"""Targets: the labels of a run → what its network learns: class numbers with their weights, or returns in one unit."""
+"""Targets: the labels of a run → what its network learns, with the weights of classes and rows, and the loss."""
 
 from __future__ import annotations
 

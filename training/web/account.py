@@ -1,4 +1,4 @@
-"""Signing in and out of the pages, and one's own account."""
+"""Signing in and out of the pages, one's own account, and one's own keys to the API."""
 
 from __future__ import annotations
 

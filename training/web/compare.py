@@ -1,4 +1,4 @@
-"""Compare: choose runs in a table, see them side by side. The address holds the choice, so it can be passed on."""
+"""Compare: choose runs in a table, see them side by side; which figures may be compared, and in what settings they differ."""
 
 from __future__ import annotations
 

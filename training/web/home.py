@@ -1,4 +1,4 @@
-"""The first page: what runs, what waits, who works, what was trained last, and what to do next."""
+"""The first page: what runs, what waits, what to do next; and the page of the workers."""
 
 from __future__ import annotations
 

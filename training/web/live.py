@@ -1,4 +1,4 @@
-"""The browser's socket: it names operations, gets what is stored of each, and then whatever changes."""
+"""The browser's socket: it names operations, gets what is stored of each, then whatever changes, with everybody who watches."""
 
 from __future__ import annotations
 

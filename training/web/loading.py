@@ -1,4 +1,4 @@
-"""Bars into the store from the browser: the sample bars, or a file that is looked at before it is loaded."""
+"""Bars into the store from the browser: the sample bars, or a file that is looked at, and how it is to be read, before."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operations in the browser: the list, the page of one, and what can be asked of it."""
+"""Operations in the browser: the list, the page of one, its tags and note, and what can be asked of it."""
 
 from __future__ import annotations
 

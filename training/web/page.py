@@ -1,4 +1,4 @@
-"""Who may see a page: anonymous visitors are asked to sign in, others without the right are told so."""
+"""What pages share: who may see one, its frame, what lists read from an address, questions to the quick worker, a busy database."""
 
 from __future__ import annotations
 

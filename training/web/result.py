@@ -1,4 +1,4 @@
-"""The result of a completed training: the answer first, then everything that it rests on. Figures come from figures.py."""
+"""The result of a completed training: the answer first, then everything that it rests on, some of it fetched by itself."""
 
 from __future__ import annotations
 

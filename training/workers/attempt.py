@@ -1,4 +1,4 @@
-"""The job: one attempt at an operation, from its claim to its end, in whatever process it runs.
+"""The job: one attempt at an operation, from its claim, by what it continues from, to its end, in whatever process it runs.
 
 Whatever happens, the row says how it ended and what was kept; everything heavy is imported inside.
 """

@@ -1,4 +1,4 @@
-"""The pulse of a running attempt: a thread that beats in the database and notices requests to stop, whatever training does."""
+"""What goes on beside a running attempt: a pulse that beats and notices requests to stop, and what the machine is used for."""
 
 from __future__ import annotations
 

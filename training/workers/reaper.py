@@ -1,4 +1,4 @@
-"""The reaper: finds operations whose process, job or worker is gone, and puts them where they can go on.
+"""The reaper finds operations whose process, job or worker is gone; the caretaker of `up` removes, resumes and tries again.
 
 It trusts no clock but its own: an operation is orphaned when its heartbeat has not changed for so long while the reaper
 looked on, and could itself write. Several reapers may run; each change is one conditional UPDATE.

@@ -1,4 +1,4 @@
-"""The supervisor behind `up`: starts children, passes on what they say, restarts those that die, stops them in order.
+"""The supervisor behind `up`: starts children, passes on what they say, restarts those that die; and which workers are listed.
 
 One thread, which sleeps until a child speaks, a signal comes or something is due.
 """

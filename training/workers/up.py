@@ -1,4 +1,4 @@
-"""Everything on one machine, behind `up`: what is set up first, which processes there are, and until when they live."""
+"""Everything on one machine, behind `up`: what is set up and collected first, which processes there are, until when they live."""
 
 from __future__ import annotations
 
