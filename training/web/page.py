@@ -1,4 +1,4 @@
-"""What pages share: who may see one, its frame, what lists read from an address, questions to the quick worker, a busy database."""
+"""What pages share: who may see one, its frame, what lists read from an address, questions to the quick worker."""
 
 from __future__ import annotations
 
