@@ -1,4 +1,4 @@
-"""Rows of the database: what was asked for, how far it came, what is kept of it. Verbs on them live in operations.py."""
+"""Rows of the database: what was asked for, how far it came, what is kept of it. Verbs on them live in jobs.lifecycle."""
 
 from __future__ import annotations
 

@@ -171,7 +171,7 @@ class Predictions:
     """One symbol's base bars with every feature and a whole window: times (n,) µs UTC, and what is said of each (see `signals`).
 
     probabilities float32 (n, k); returns float64 (n,): the predicted returns, with which k is 0, None for classes.
-    splits: for each bar what the training had to do with its day, one of `split_ledger.SIDES`.
+    splits: for each bar what the training had to do with its day, one of `pipeline.splits.SIDES`.
     """
 
     symbol: str

@@ -2,7 +2,7 @@
 
 The reader checks a strategy against these tables, the pipeline computes what they name, and the
 reference documentation is generated from them. A new indicator is a row here, a computation in
-`training/pipeline/indicators.py` and a parity case in the tests. What other packages add is in `catalogue`.
+`training/pipeline/indicators.py` and a parity case in the tests. What other packages add is in `plugins`.
 """
 
 from __future__ import annotations
