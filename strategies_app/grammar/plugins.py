@@ -417,7 +417,7 @@ def differences(kept: Record) -> list[str]:
         said = "is not there"
         if now is not None:
             other = (now["package"], now["version"]) != (package, version)
-            said = f"is {now['package']} {now['version']} now" if other else "was changed since, under the same version"
+            said = f"is {now['package']} {now['version']} now" if other else "has been edited since; its version is the same"
         phrases.append(f"the package {package} {version} ({', '.join(labels)}) {said}")
     return phrases
 

@@ -16,7 +16,7 @@ from training.models import AuditEntry, Operation, Status
 from training.workers.reaper import retried
 
 FAILURE = {"category": "transient", "cause": "away", "happening": "While training.", "kept": "Nothing.",
-           "advice": "Nothing has to be mended. It is tried again by itself in 60 s.", "resuming_helps": True}  # fmt: skip
+           "advice": "No action is needed. It is tried again by itself in 60 s.", "resuming_helps": True}  # fmt: skip
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def stays_failed(operation: Operation, via: str, reason: str = "") -> None:
     """It is failed as before, says so, left a trace, and is not tried again when its time comes."""
     operation.refresh_from_db()
     assert (operation.status, operation.attempt, operation.retry_at) == (Status.FAILED, 1, None)
-    assert operation.failure["advice"] == "Nothing has to be mended. Resume it." and operation.reason == reason
+    assert operation.failure["advice"] == "No action is needed. Resume it." and operation.reason == reason
     entry = AuditEntry.objects.get(action="cancel", target=operation.pk)
     assert (entry.details["via"], entry.details["reason"]) == (via, reason)
     register_worker("cpu")

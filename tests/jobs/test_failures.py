@@ -88,8 +88,8 @@ def test_what_a_failure_says_of_its_moment() -> None:
     assert gone.cause == "Redis does not answer: away"
     assert gone.happening == "While training, in epoch 5 of 20."
     assert gone.kept == "The checkpoint of epoch 4. Resuming continues in epoch 5."
-    assert gone.advice == "Nothing has to be mended. It is tried again by itself in 60 s." and gone.resuming_helps
-    assert failure_of(RedisGone("away"), Moment("train", 5, 20, 4)).advice == "Nothing has to be mended. Resume it."
+    assert gone.advice == "No action is needed. It is tried again by itself in 60 s." and gone.resuming_helps
+    assert failure_of(RedisGone("away"), Moment("train", 5, 20, 4)).advice == "No action is needed. Resume it."
     full = OSError(errno.ENOSPC, "No space left on device", "/var/bundles")
     assert failure_of(full, Moment("save", 12, 12, 12)).kept == (
         "The checkpoint of epoch 12, the last that was trained. Resuming goes on after it."
@@ -184,7 +184,7 @@ def test_what_passes_is_tried_again_so_often_with_growing_pauses(
     assert pauses == [1, 2]
     assert run_operation(queued.pk, 3, device="cpu") == "failed"
     queued.refresh_from_db()
-    assert (queued.retry_at, queued.failure["advice"]) == (None, "Nothing has to be mended. Resume it.")
+    assert (queued.retry_at, queued.failure["advice"]) == (None, "No action is needed. Resume it.")
     trail = AuditEntry.objects.filter(target=queued.pk, action="resume")
     assert [entry.details["after"] for entry in trail] == ["Redis does not answer: away"] * 2
     lifecycle.resume(queued.pk, "cpu")

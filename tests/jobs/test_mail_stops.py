@@ -43,7 +43,7 @@ def running(examples: Examples, **fields: Any) -> Operation:
 def waiting(examples: Examples) -> Operation:
     """It failed of something passing and is tried again later."""
     failure = {"category": "transient", "cause": "away", "happening": "While training.", "kept": "Nothing.",
-               "advice": "Nothing has to be mended. It is tried again by itself in 60 s.", "resuming_helps": True}  # fmt: skip
+               "advice": "No action is needed. It is tried again by itself in 60 s.", "resuming_helps": True}  # fmt: skip
     return asked(examples, status=Status.FAILED, error="away", failure=failure, finished=timezone.now(), retry_at=timezone.now())
 
 
@@ -66,7 +66,7 @@ def test_a_waiting_one_that_somebody_else_cancels(examples: Examples, mailing: L
         "",
         "cancelled by admin: the machine is needed",
         "kept: Nothing: no epoch was saved. Resuming starts at the first one.",
-        "what to do: Nothing has to be mended. Resume it.",
+        "what to do: No action is needed. Resume it.",
     ]
 
 
@@ -158,7 +158,7 @@ def test_a_retry_that_somebody_else_cancels_makes_the_failure_final(examples: Ex
     assert mailing.arrived == [], "it is tried again"
     requests.cancel(operation, by(examples, "admin"), reason="the store is moved")
     ((subject, text),) = letters_of(mailing)
-    assert subject == "failed" and "what to do: Nothing has to be mended. Resume it." in text
+    assert subject == "failed" and "what to do: No action is needed. Resume it." in text
     assert "retry cancelled by admin: the store is moved" in text
     requests.cancel(own := waiting(examples), by(examples, "trainer"))
     assert len(mailing.arrived) == 1 and not Operation.objects.get(pk=own.pk).mailed

@@ -88,7 +88,7 @@ def test_a_return_that_is_not_finite_stops_the_run() -> None:
             3,
             0.001,
             "never_fires",
-            "never fires on the training rows: 1h_feature_3; the network sees zeros there, move its points",
+            "is always 0 on the training rows: 1h_feature_3; the network sees zeros there, shift its points",
         ),
         (3, 0.999, "always_fires", "always fires on the training rows: 1h_feature_3; it tells the network nothing"),
     ],
@@ -185,7 +185,7 @@ def test_a_feature_that_drifts_is_named_with_its_index_and_worst_first() -> None
     large, moderate = findings["large_drift"], findings["moderate_drift"]
     assert large.columns == ("1h_feature_0", "1h_feature_2") and large.severity == "warning"
     assert large.sentence.startswith(
-        "2 of 5 features are distributed otherwise on the test rows than on the training rows, large drift (PSI): 1h_feature_0 ("
+        "2 of 5 features are differently distributed on the test rows than on the training rows, large drift (PSI): 1h_feature_0 ("
     )
     assert moderate.columns == ("1h_feature_4",) and moderate.severity == "info"
     assert moderate.sentence.startswith("1 of 5 features is distributed otherwise")
@@ -202,7 +202,9 @@ def test_without_test_rows_drift_is_measured_to_validation() -> None:
 def test_labels_that_drift_are_told() -> None:
     dataset, splits = example(ROWS)
     dataset.rows.labels[splits.test] = 0
-    assert found(dataset)["label_drift"].sentence.startswith("labels are distributed otherwise on the test rows than on the tra")
+    assert found(dataset)["label_drift"].sentence.startswith(
+        "labels are differently distributed on the test rows than on the tra"
+    )
     assert class_index(np.array([0, 1] * 500), np.array([1, 0] * 300), 2) < 1e-3
 
 

@@ -59,9 +59,7 @@ def test_a_price_that_stands_alone_is_suspected(price: str, row: int, factor: fl
     (spike,) = quality(bar_frame(bar_times(frame), values), "1d").spikes
     assert (spike.time, spike.price) == (bar_times(frame)[1000], price)
     (finding,) = [f for f in validate_bars(bar_frame(bar_times(frame), values), "IBM", "1d") if f.kind == "spikes"]
-    assert finding.sentence.startswith(
-        f"IBM 1d: 1 price that no bar beside it came near: {price} of {time_text(spike.time)} ({far}"
-    )
+    assert finding.sentence.startswith(f"IBM 1d: 1 isolated spike: {price} of {time_text(spike.time)} ({far}")
 
 
 def test_a_crash_and_a_rise_that_stay_are_no_spikes() -> None:

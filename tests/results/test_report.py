@@ -24,4 +24,4 @@ def figures(ours: float, theirs: float, mcc: float) -> dict[str, object]:
 def test_the_verdict_follows_from_share_and_correlation(ours: float, theirs: float, mcc: float, words: str) -> None:
     said = verdict(figures(ours, theirs, mcc))
     assert said.startswith(words)
-    assert f"On 1,000 test rows it calls {ours:.1%} of labels right; always HOLD calls {theirs:.1%}." in said
+    assert f"It is right on {ours:.1%} of 1,000 test rows, always HOLD on {theirs:.1%}." in said

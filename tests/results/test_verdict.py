@@ -38,7 +38,7 @@ MAJORITY = ("majority", 0.50, 0.0)
         (side(0.60, 0.30, MAJORITY, ("label known last", 0.58, 0.1)), "warn", "Not distinguishable from the best baseline (label known last)."),
         (side(0.60, 0.30, MAJORITY, ("label known last", 0.70, 0.1)), "bad", "Worse than the best baseline (label known last)."),
         (side(0.60, 0.05, MAJORITY, ("label known last", 0.40, 0.0)), "warn", "Not distinguishable from guessing (MCC 0.050)."),
-        (side(0.60, 0.10, MAJORITY, ("label known last", 0.45, 0.2)), "warn", "More labels right than any baseline, but no better correlated than label known last."),
+        (side(0.60, 0.10, MAJORITY, ("label known last", 0.45, 0.2)), "warn", "More accurate than any baseline, but no better correlated than label known last."),
     ],
 )  # fmt: skip
 def test_the_best_baseline_decides(figures: dict[str, Any], tone: str, headline: str) -> None:
@@ -53,9 +53,11 @@ def test_labels_that_overlap_count_once() -> None:
     apart, together = judge({"test": figures | {"independent_rows": 1000}}), judge({"test": figures | {"independent_rows": 60}})
     assert apart is not None and apart.beats
     assert together is not None and not together.beats and together.headline == "Not distinguishable from the majority class."
-    assert together.caveats[0] == "Give or take 12.6 points: labels overlap, so only 60 of the 1,000 rows count."
+    assert (
+        together.caveats[0] == "Margin of error ±12.6 points: labels overlap, so 1,000 rows are worth about 60 independent ones."
+    )
     two = judge({"test": figures | {"independent_rows": 60, "per_symbol": {"A": {}, "B": {}}}})
-    assert two is not None and two.caveats[0].endswith("rows count; symbols that move together widen it.")
+    assert two is not None and two.caveats[0].endswith("independent ones; correlated symbols make it wider.")
 
 
 def test_without_a_test_split_the_verdict_says_what_validation_is_worth() -> None:
@@ -122,7 +124,7 @@ def test_returns_are_better_only_where_they_save_more_error_than_chance_and_move
     assert told is not None
     assert (told.tone, told.headline, told.beats) == (tone, headline, tone == "good")
     assert told.answer.startswith("On 1,000 test rows its predictions miss by") and "always zero misses by 5.00 %." in told.answer
-    assert any("only 100 of the rows count" in caveat for caveat in told.caveats)
+    assert any("worth about 100 independent rows" in caveat for caveat in told.caveats)
     assert any("70 of 1,000 rows are signals" in caveat for caveat in told.caveats)
     assert ("It predicts the same return for every row." in told.caveats) == (len(figures["reliability"]) == 1)
 

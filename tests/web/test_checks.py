@@ -23,7 +23,7 @@ from training.workers.plan import plan
 
 SPLIT = "AAPL 1d: 1 jump like an unadjusted split: 2005-02-28 (2:1); load adjusted prices (--adjust)"
 ZONES = {"zone": {"indicator": "rsi_14", "low": [0, 30, 50], "high": [50, 70, 100], "nowhere": [200, 210, 220]}}
-NEVER = "never fires on the training rows: 1d_zone_nowhere and 1w_zone_nowhere; the network sees zeros there, move its points"
+NEVER = "is always 0 on the training rows: 1d_zone_nowhere and 1w_zone_nowhere; the network sees zeros there, shift its points"
 
 
 @pytest.fixture

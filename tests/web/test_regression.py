@@ -60,7 +60,7 @@ def test_the_result_shows_returns_beside_their_baselines_and_nothing_of_classes(
         f"{100 * test['rmse']:.2f} %",
     ):
         assert words in page, words
-    for words in ("matrix-figure", "Labels right", "By class", "MCC", "probabilities over"):
+    for words in ("matrix-figure", "Accuracy", "By class", "MCC", "probabilities over"):
         assert words not in page, words
 
 
@@ -104,7 +104,7 @@ def test_the_files_to_take_along_hold_returns(shown: tuple[Examples, Operation])
     assert [float(row["predicted_return"]) for row in rows] == arrays["test.returns"].tolist()
     assert [float(row["realised_return"]) for row in rows] == arrays["test.labels"].tolist()
     report = client.get(f"/operations/{operation.pk}/report/").content.decode()
-    assert "What its signals met" in report and "predicted returns over the candles" in report and "Labels right" not in report
+    assert "What its signals met" in report and "predicted returns over the candles" in report and "Accuracy" not in report
 
 
 def test_the_live_page_knows_what_is_trained(shown: tuple[Examples, Operation]) -> None:
@@ -112,7 +112,7 @@ def test_the_live_page_knows_what_is_trained(shown: tuple[Examples, Operation]) 
     Operation.objects.filter(pk=operation.pk).update(status=Status.RUNNING)
     page = page_of(examples, f"/operations/{operation.pk}/")
     assert figure_in(page, "live")["output_format"] == "regression"
-    assert "Errors by epoch" in page and "Predicted classes" not in page and "Labels right" not in page
+    assert "Errors by epoch" in page and "Predicted classes" not in page and "Accuracy" not in page
     classes = completed()
     Operation.objects.filter(pk=classes.pk).update(status=Status.RUNNING)
     other = page_of(examples, f"/operations/{classes.pk}/")
@@ -159,7 +159,7 @@ def test_the_admin_shows_them_beside_their_baselines(shown: tuple[Examples, Oper
             metrics=epoch,
         )
     page = client.get(f"/admin/training/trainedmodel/{model.pk}/change/").content.decode()
-    assert "Rank IC" in page and "Labels right" not in page.partition("Measures")[2]
+    assert "Rank IC" in page and "Accuracy" not in page.partition("Measures")[2]
     epochs = client.get(f"/admin/training/operation/{quote(operation.pk)}/change/").content.decode()
     assert f"{100 * model.metrics['history'][0]['val_mae']:.2f}%" in epochs
     assert "MCC" not in re.sub("<[^>]*>", "", epochs), "a token in a hidden field may hold these letters"

@@ -39,8 +39,8 @@ def figure_in(page: str, name: str) -> dict[str, Any]:
 def test_the_answer_comes_first_and_everything_below_is_of_the_same_model(shown: tuple[Examples, Operation]) -> None:
     examples, operation = shown
     page, metrics = page_of(examples, operation), operation.trained_model.metrics
-    order = [page.index(words) for words in ("verdict", "Test: beside its baselines", "What it called", "Loss by epoch", "By class",
-             "By symbol", "Split ledger", "Probabilities over the candles", "permutation importance", "Provenance", "Take it along")]  # fmt: skip
+    order = [page.index(words) for words in ("verdict", "Test: beside its baselines", "Predictions against outcomes", "Loss by epoch", "By class",
+             "By symbol", "How every bar was used", "Probabilities over the candles", "permutation importance", "Provenance", "Download")]  # fmt: skip
     assert order == sorted(order)
     assert f"{metrics['test']['accuracy']:.1%}" in page
     for name in ("This model", "Always ", "Label known last", "Guessing by the shares of train"):
@@ -96,7 +96,7 @@ def test_a_model_whose_files_are_gone_still_shows_its_figures(shown: tuple[Examp
     shutil.rmtree(Path(settings.BUNDLE_DIR) / operation.trained_model.folder)
     page = page_of(examples, operation)
     assert "The model's files cannot be read" in page and "Test: beside its baselines" in page
-    assert "Split ledger" not in page and "said-chart" not in page
+    assert "How every bar was used" not in page and "said-chart" not in page
     client = examples.signed_in("viewer")
     for part in ("bundle", "predictions", "report"):
         answer = client.get(f"/operations/{operation.pk}/{part}/", follow=True)

@@ -37,14 +37,14 @@ def test_each_is_a_line_with_what_it_is_and_does(
         page = client.get("/workers/").content.decode()
     assert f'href="/operations/{operation}/"' in page and "attempt 2" in page and ">stored</a>" in page
     assert "Some Processor" in page and "16.0 GB" in page and "torch 2.13.0, python 3.11" in page and XSS not in page
-    assert "1 busy, 0 idle" in page and "1 job waits." in page and "Nobody is there to train" not in page
+    assert "1 busy, 0 idle" in page and "1 job waits." in page and "No worker is running" not in page
     django_rq.get_queue("gpu").empty()
 
 
 def test_the_part_that_moves_is_asked_for_alone(examples: Examples, empty_redis: Any) -> None:
     register_worker("quick")
     part = examples.signed_in("viewer").get("/workers/", headers={"HX-Request": "true"}).content.decode()
-    assert "<html" not in part and "Nobody is there to train" in part and "quick-test" in part
+    assert "<html" not in part and "No worker is running" in part and "quick-test" in part
 
 
 def test_without_redis_it_says_what_still_works(examples: Examples, monkeypatch: pytest.MonkeyPatch) -> None:

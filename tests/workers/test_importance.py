@@ -129,7 +129,7 @@ def test_without_a_quick_worker_the_page_says_so_and_everything_else_is_there(as
     answer = client.post(f"/operations/{operation.pk}/importance/").content.decode()
     assert "no quick worker is running" in answer and "manage.py worker --tag quick" in answer and "Try again" in answer
     page = client.get(f"/operations/{operation.pk}/").content.decode()
-    assert "verdict" in page and "said-chart" in page and "Split ledger" in page
+    assert "verdict" in page and "said-chart" in page and "How every bar was used" in page
 
 
 def test_other_bars_than_those_of_the_training_are_refused(asking: Examples) -> None:

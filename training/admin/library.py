@@ -108,7 +108,7 @@ class TrainedModelAdmin(ReadOnlyAdmin):
     def judged_on(self, model: TrainedModel) -> str:
         return _judged(model)[0] or NOTHING
 
-    @admin.display(description="Labels right")
+    @admin.display(description="Accuracy")
     def accuracy(self, model: TrainedModel) -> str:
         return share(_judged(model)[1].get("accuracy"))
 

@@ -307,7 +307,7 @@ def failure_lines(operation: Operation) -> list[str]:
 
 #: What validation measured of classes and of returns, per epoch: key, word, how it is written.
 _OF_CLASSES = (
-    ("val_accuracy", "Labels right", "share"), ("val_balanced_accuracy", "Balanced", "figure"), ("val_mcc", "MCC", "figure"),
+    ("val_accuracy", "Accuracy", "share"), ("val_balanced_accuracy", "Balanced", "figure"), ("val_mcc", "MCC", "figure"),
 )  # fmt: skip
 _OF_RETURNS = (("val_mae", "MAE", "return"), ("val_r2", "R²", "figure"), ("val_ic", "IC", "figure"))
 

@@ -241,6 +241,6 @@ def signals_of(chances: NDArray[np.float32], class_names: tuple[str, ...], thres
 def signals_of_returns(returns: NDArray[np.float64], edge: float) -> NDArray[np.int64]:
     """Positions in SIGNALS (n,): BUY from `edge` up, SELL from −`edge` down, else HOLD.
 
-    edge: the cost of a round trip times how often it must be earned. A return of exactly 0 is never a signal.
+    edge: the cost of a round trip times the required multiple of it. A return of exactly 0 is never a signal.
     """
     return np.where((returns >= edge) & (returns > 0), 0, np.where((returns <= -edge) & (returns < 0), 2, 1))

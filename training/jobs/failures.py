@@ -19,7 +19,7 @@ from training.jobs.database_words import sentence_of
 TRANSIENT, DATA, STRATEGY, RESOURCES, BUG = "transient", "data", "strategy", "resources", "bug"
 #: Category → what it means to the one who started the run, and what to do. `{wait}` stands for how it is tried again.
 ADVICE: Final = {
-    TRANSIENT: "Nothing has to be mended. {wait}",
+    TRANSIENT: "No action is needed. {wait}",
     DATA: "Load or mend the bars that are named, then start a new training: a run goes on only with the bars it began with.",
     STRATEGY: "Change the strategy as the sentence says, then start a new training: the same text would end the same way.",
     RESOURCES: "Make room or bring back what is named (memory, disk, device, package), then resume.",

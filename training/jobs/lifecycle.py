@@ -154,7 +154,7 @@ def refuse_other_plugins(operation: Operation, *, allow_inexact: bool = False) -
     if differing and not allow_inexact:
         raise OperationError(
             f"{operation.pk} was started with other code: {'; '.join(differing)}; "
-            "install that version again, or continue not bit for bit with --allow-inexact"
+            "install that version again, or continue without the guarantee of identical results with --allow-inexact"
         )
 
 

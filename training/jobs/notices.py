@@ -110,7 +110,7 @@ def _of_stop(operation: Operation) -> list[str]:
     newest = operation.checkpoints.first()
     kept = kept_words(newest.epoch + 1 if newest else None)
     ended = [] if stops and operation.error.startswith("stopped") else [operation.error]
-    return [*said, *filter(None, ended), f"kept: {kept}", "what to do: Nothing has to be mended. Resume it."]
+    return [*said, *filter(None, ended), f"kept: {kept}", "what to do: No action is needed. Resume it."]
 
 
 def _said(entry: AuditEntry, what: str) -> str:

@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 
 class NoWorker(Refusal):
-    """Nobody is there to train: one sentence with the command that starts a worker."""
+    """No worker is running: one sentence with the command that starts a worker."""
 
     category = "resources"
 

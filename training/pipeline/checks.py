@@ -229,7 +229,7 @@ def _of_degrees(names: Sequence[str], seen: _Extremes, members: Sequence[int]) -
     return [
         *_about("degree_range", names, outside, "a degree outside 0 to 1 in {}: look at the membership's code"),
         *_about(
-            "never_fires", names, never, "never fires on the training rows: {}; the network sees zeros there, move its points"
+            "never_fires", names, never, "is always 0 on the training rows: {}; the network sees zeros there, shift its points"
         ),
         *_about("always_fires", names, always, "always fires on the training rows: {}; it tells the network nothing"),
     ]
@@ -278,12 +278,12 @@ def _of_drift(
             shown = named([f"{names[c]} ({drift[c]:.2f})" for c in own])
             verb = "is" if len(own) == 1 else "are"
             sentence = (
-                f"{len(own):,} of {len(names):,} features {verb} distributed otherwise on the {against} rows than on the "
+                f"{len(own):,} of {len(names):,} features {verb} differently distributed on the {against} rows than on the "
                 f"training rows, {word} drift (PSI): {shown}"
             )
             found.append(Finding(f"{word}_drift", sentence, len(own), None, severity, columns=tuple(names[c] for c in own)))
     if label and label["drift_word"] == "large":
-        sentence = f"labels are distributed otherwise on the {against} rows than on the training rows: PSI {label['drift']:.2f}"
+        sentence = f"labels are differently distributed on the {against} rows than on the training rows: PSI {label['drift']:.2f}"
         found.append(Finding("label_drift", sentence))
     return found
 

@@ -386,8 +386,7 @@ def _of_prices(found: Quality) -> Iterator[Finding]:
         shown = ", ".join(f"{s.price} of {time_text(s.time)} ({s.far:+.1%})" for s in found.spikes[:_EXAMPLES])
         number = len(found.spikes)
         more = f" and {number - _EXAMPLES:,} more" if number > _EXAMPLES else ""
-        noun = "price that no bar beside it" if number == 1 else "prices that no bars beside them"
-        yield Finding("spikes", f"{number:,} {noun} came near: {shown}{more}; a bad tick, or a shock that was over at once",
+        yield Finding("spikes", f"{counted(number, 'isolated spike')}: {shown}{more}; a bad tick or a flash move",
                       number, iso(found.spikes[0].time))  # fmt: skip
 
 

@@ -9,11 +9,12 @@ from training.results.verdict import is_of_returns, percent, signed
 
 #: Columns of a table of measures: key, word, how it is written.
 OF_CLASSES = (
-    ("accuracy", "Labels right", "share"), ("balanced_accuracy", "Balanced", "figure"), ("mcc", "MCC", "figure"),
+    ("accuracy", "Accuracy", "share"), ("balanced_accuracy", "Balanced", "figure"), ("mcc", "MCC", "figure"),
     ("f1_score", "F1 (macro)", "figure"),
 )  # fmt: skip
 OF_RETURNS = (
-    ("mae", "MAE", "return"), ("rmse", "RMSE", "return"), ("r2", "R²", "figure"), ("sign_accuracy", "Sign right", "share"),
+    ("mae", "MAE", "return"), ("rmse", "RMSE", "return"), ("r2", "R²", "figure"),
+    ("sign_accuracy", "Directional accuracy", "share"),
     ("ic", "IC", "figure"), ("rank_ic", "Rank IC", "figure"),
 )  # fmt: skip
 NOTHING = "–"
@@ -21,7 +22,7 @@ NOTHING = "–"
 MEANINGS = {
     "MAE": "mean absolute error of the predicted return", "RMSE": "root mean square error of the predicted return",
     "R²": "squared error saved beside always saying the mean of train; below 0 is worse",
-    "Sign right": "how often the predicted direction came", "IC": "information coefficient: correlation with what came",
+    "Directional accuracy": "how often the predicted direction came", "IC": "information coefficient: correlation with what came",
     "Rank IC": "correlation of the ranks", "MCC": "Matthews correlation; 0 is guessing",
     "Balanced": "mean recall of the classes",
 }  # fmt: skip

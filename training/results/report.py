@@ -96,7 +96,7 @@ def _signals(metrics: Metrics) -> Table:
 
 
 def _classes(metrics: Metrics, names: list[str]) -> Table:
-    table = _table("Classes (rows: true, columns: called)", "", *names, "Rows", "Precision", "Recall")
+    table = _table("Classes (rows: actual, columns: predicted)", "", *names, "Rows", "Precision", "Recall")
     for name, line in zip(names, metrics["confusion_matrix"], strict=True):
         of = metrics["per_class"][name]
         table.add_row(name, *(f"{n:,}" for n in line), f"{of['support']:,}", f"{of['precision']:.1%}", f"{of['recall']:.1%}")

@@ -72,8 +72,8 @@ def judge(metrics: Metrics) -> Verdict | None:
     ours, best = float(side["accuracy"]), best_baseline(side)
     apart = max(int(side.get("independent_rows") or count), 1)
     margin, noise = 2 * math.sqrt(max(ours * (1 - ours), 1e-12) / apart), 2 / math.sqrt(apart)
-    theirs = f"{baseline_name(best)} calls {best['accuracy']:.1%}"
-    answer = f"On {count:,} {split} rows it calls {ours:.1%} of labels right; {theirs}."
+    theirs = f"{baseline_name(best)} on {best['accuracy']:.1%}"
+    answer = f"It is right on {ours:.1%} of {count:,} {split} rows, {theirs}."
     tone, headline = _standing(side, others, best, margin, noise)
     return Verdict(tone, headline, answer, tone == "good", _caveats(split, side, margin, noise))
 
@@ -91,31 +91,36 @@ def _standing(side: Metrics, others: list[Metrics], best: Metrics, margin: float
         return "warn", f"Not distinguishable from guessing (MCC {signed(side['mcc'])})."
     rival = max(others, key=lambda b: float(b.get("mcc", 0.0)))
     if side["mcc"] <= rival.get("mcc", 0.0) + noise:
-        return "warn", f"More labels right than any baseline, but no better correlated than {baseline_name(rival)}."
+        return "warn", f"More accurate than any baseline, but no better correlated than {baseline_name(rival)}."
     return "good", "Better than the majority class." if alone else f"Better than each of its {len(others)} baselines."
 
 
 def _caveats(split: str, side: Metrics, margin: float, noise: float) -> tuple[str, ...]:
-    found = [f"Give or take {margin * 100:.1f} points{_why_so_wide(side)}"]
+    found = [f"Margin of error ±{margin * 100:.1f} points{_why_so_wide(side)}"]
     matrix = side.get("confusion_matrix") or []
     if sum(1 for row in matrix if any(row)) == 1:
         found.insert(0, f"All {split} rows have the same label: nothing can be told from them.")
     elif matrix and sum(1 for column in zip(*matrix, strict=True) if any(column)) == 1:
         found.insert(0, "It gives every row the same class.")
-    word = "above the" if side["mcc"] > noise else "within the" if side["mcc"] >= -noise else "below the"
-    found.append(
-        f"Correlation with the labels (MCC) {signed(side['mcc'])}, {word} noise of ±{noise:.3f}; 0 is guessing, 1 is perfect."
-    )
+    found.append(f"Correlation with the labels (MCC) {_beside_noise(side['mcc'], noise)}; 0 is guessing, 1 is perfect.")
     if split == "validation":
         found.append("There is no test split: validation rows chose the best epoch, so expect less on new bars.")
     return tuple(found)
 
 
+def _beside_noise(figure: float, noise: float) -> str:
+    """A correlation, and whether it could be chance."""
+    if figure > noise:
+        return f"{signed(figure)}, above the noise of ±{noise:.3f}"
+    return f"{signed(figure)}, {'not significant (noise' if figure >= -noise else 'significantly negative (noise'} ±{noise:.3f})"
+
+
 def _why_so_wide(side: Metrics) -> str:
     if not side.get("independent_rows"):
         return " if rows were independent; labels overlap, so the true margin is wider."
-    alone = "" if len(side.get("per_symbol") or ()) < 2 else "; symbols that move together widen it"
-    return f": labels overlap, so only {side['independent_rows']:,} of the {rows_of(side):,} rows count{alone}."
+    alone = "" if len(side.get("per_symbol") or ()) < 2 else "; correlated symbols make it wider"
+    rows, independent = f"{rows_of(side):,}", f"{side['independent_rows']:,}"
+    return f": labels overlap, so {rows} rows are worth about {independent} independent ones{alone}."
 
 
 def percent(value: float | None, digits: int = 2) -> str:
@@ -159,13 +164,11 @@ def _caveats_of_returns(split: str, side: Metrics, best: Metrics, noise: float) 
         verb, saved = ("saves" if best["gain"] >= 0 else "adds"), percent(abs(best["gain"]), 1)
         found.append(
             f"It {verb} {saved} of that baseline's squared error, give or take {percent(best['gain_margin'], 1)}: "
-            f"labels overlap, so only {side['independent_rows']:,} of the rows count; symbols that move together widen it."
+            f"labels overlap, so they are worth about {side['independent_rows']:,} independent rows; "
+            "correlated symbols make it wider."
         )
     if side["ic"] is not None:
-        word = "above the" if side["ic"] > noise else "within the" if side["ic"] >= -noise else "below the"
-        found.append(
-            f"Correlation with the returns (IC) {signed(side['ic'])}, {word} noise of ±{noise:.3f}; 0 is guessing, 1 is perfect."
-        )
+        found.append(f"Correlation with the returns (IC) {_beside_noise(side['ic'], noise)}; 0 is guessing, 1 is perfect.")
     given = sum(side["signals"][name]["rows"] for name in ("BUY", "SELL"))
     reach = f"a predicted return of {percent(side['edge'])} or more, up or down"
     found.append(f"{given:,} of {rows_of(side):,} rows are signals: {reach}." if given else f"It never gives a signal: {reach}.")
@@ -180,7 +183,7 @@ OF_RETURNS = ("mae", "rmse", "r2", "sign_accuracy", "ic", "rank_ic")
 
 
 #: The number of the rule by which `judge` and `summary_of` speak: one more whenever the same metrics give another summary.
-RULE = 1
+RULE = 2
 
 
 def summary_of(metrics: Metrics) -> dict[str, Any]:

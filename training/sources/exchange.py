@@ -92,7 +92,7 @@ class Exchange:
             ) from None
         except ccxt.AuthenticationError as error:
             raise SourceError(
-                f"{self._title} gives these bars only to who is known ({self._plain(error)}): set KTRDR_EXCHANGE_KEYS"
+                f"{self._title} gives these bars only to holders of an API key ({self._plain(error)}): set KTRDR_EXCHANGE_KEYS"
             ) from None
         except ccxt.BaseError as error:
             raise SourceError(f"{self._title} refused: {self._plain(error)}") from None
