@@ -188,7 +188,7 @@ def test_a_feature_that_drifts_is_named_with_its_index_and_worst_first() -> None
         "2 of 5 features are differently distributed on the test rows than on the training rows, large drift (PSI): 1h_feature_0 ("
     )
     assert moderate.columns == ("1h_feature_4",) and moderate.severity == "info"
-    assert moderate.sentence.startswith("1 of 5 features is distributed otherwise")
+    assert moderate.sentence.startswith("1 of 5 features is differently distributed")
 
 
 def test_without_test_rows_drift_is_measured_to_validation() -> None:

@@ -40,7 +40,7 @@ def test_the_answer_comes_first_and_everything_below_is_of_the_same_model(shown:
     examples, operation = shown
     page, metrics = page_of(examples, operation), operation.trained_model.metrics
     order = [page.index(words) for words in ("verdict", "Test: beside its baselines", "Predictions against outcomes", "Loss by epoch", "By class",
-             "By symbol", "How every bar was used", "Probabilities over the candles", "permutation importance", "Provenance", "Download")]  # fmt: skip
+             "By symbol", "How every bar was used", "Probabilities over the candles", "permutation importance", "Provenance", "<h2>Download")]  # fmt: skip
     assert order == sorted(order)
     assert f"{metrics['test']['accuracy']:.1%}" in page
     for name in ("This model", "Always ", "Label known last", "Guessing by the shares of train"):

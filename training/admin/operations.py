@@ -259,7 +259,7 @@ class OperationAdmin(OperationList, OperationVerbs):
         if not self.has_view_permission(request):
             raise PermissionDenied
         wanted = request.GET.get("ids", "").split(",")[:MOST_SELECTED]
-        rows = Operation.objects.for_lists("spec", "error", "failure").filter(pk__in=wanted)
+        rows = Operation.objects.for_lists("error", "failure").filter(pk__in=wanted)
         answer: dict[str, Any] = {"operations": {row.pk: live_values(row) for row in rows}}
         if "log" in request.GET and len(rows) == 1:
             answer["log"] = log_tail(rows[0].pk, rows[0].attempt)
