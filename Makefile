@@ -13,6 +13,8 @@ endif
 
 #: Rounds of `make fuzz`, faults of `make faults`.
 N ?= 10
+#: Processes of a test run: one more than two cores, since many tests wait for browsers, workers and servers.
+JOBS ?= 3
 VENV := .venv
 RUN := $(VENV)/bin/python
 TORCH_VERSION := $(shell sed -n 's/^torch==//p' constraints.txt)
@@ -33,11 +35,11 @@ run: setup
 
 # What a developer waits for.
 test: setup
-	@$(RUN) -m pytest -n 2 --dist loadgroup --ignore tests/slow --durations 25
+	@$(RUN) -m pytest -n $(JOBS) --dist loadgroup --ignore tests/slow --durations 25
 
 # Kills, many trainings at once, PostgreSQL, packaging, and what takes a minute or more.
 test-slow: setup
-	@$(RUN) -m pytest -n 2 --dist loadgroup tests/slow --durations 10
+	@$(RUN) -m pytest -n $(JOBS) --dist loadgroup tests/slow --durations 10
 
 # Draws other examples than `make test`, which always draws the same, in each of N rounds.
 fuzz: setup

@@ -62,14 +62,15 @@ def test_a_status_tells_stage_epoch_and_warnings(examples: Examples, viewer: Cli
     spec = json.loads(examples.own.spec)
     spec["training"]["epochs"] = 14
     Operation.objects.filter(pk=examples.own.pk).update(spec=json.dumps(spec))
-    for epoch, loss, seconds in ((2, 1.5, 60.0), (3, 1.25, 1.0)):  # the first one of this process compiled
-        measured = {"val_loss": loss, "seconds": seconds}
+    ended = timezone.now()
+    for epoch, loss, ago in ((2, 1.5, 1.0), (3, 1.25, 0.0)):  # what the first one of this process took counts for nothing
         EpochMetric.objects.create(
-            operation=examples.own, attempt=1, epoch=epoch, train_loss=loss, val_loss=loss, metrics=measured
-        )
+            operation=examples.own, attempt=1, epoch=epoch, train_loss=loss, val_loss=loss,
+            metrics={"val_loss": loss, "seconds": 0.25}, created=ended - timezone.timedelta(seconds=ago),
+        )  # fmt: skip
     told = send(viewer, "get", f"/trainings/{examples.own.pk}/status").json()
     assert (told["status"], told["stage"], told["percent"], told["epoch"]) == ("running", "train", 50.0, 3)
-    assert told["metrics"] == {"val_loss": 1.25, "seconds": 1.0} and told["warnings"] == ["few rows"]
+    assert told["metrics"] == {"val_loss": 1.25, "seconds": 0.25} and told["warnings"] == ["few rows"]
     assert told["eta_seconds"] == 10.0, "ten epochs at the pace of those after the first"
     assert told["batch"] is None, "nothing is published"
 

@@ -64,7 +64,7 @@ def test_a_second_one_on_the_same_folder_is_refused_with_the_number_of_the_first
 
 def test_it_ends_with_the_process_that_started_it_and_frees_the_folder(folder: Path) -> None:
     code = (
-        "import sys, pathlib; from ktrdr_site import embedded_redis as e; f = pathlib.Path(sys.argv[1]);"
+        "import sys, pathlib; from training.workers import embedded_redis as e; f = pathlib.Path(sys.argv[1]);"
         "print(e.start(f, f / 'redis.sock').pid, flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", code, str(folder)]
