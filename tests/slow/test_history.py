@@ -24,7 +24,7 @@ from training.models import Operation
 from training.jobs.status import replaced
 from training.jobs.requests import Actor
 from training.workers.worker import preload
-from training.workers import run_operation
+from training.workers.attempt import run_operation
 
 preload()
 
