@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import redis
 from django.test import Client
+from rq import SimpleWorker
+from rq.job import JobStatus
 
 from tests.examples.api import Examples, register_worker, send
 from tests.examples.homes import Home, home_with_redis, operation_in, until
@@ -150,6 +152,26 @@ def test_pages_say_that_it_is_full_and_not_that_it_does_not_answer(ready: Exampl
             assert "Redis is full" in page and "does not answer" not in page, address
         told = client.post("/data/sample/", {"next": "/"}, follow=True).content.decode()
     assert "Redis is full" in told and "not stored" in told
+
+
+def test_a_job_of_an_earlier_version_is_queued_again_under_its_new_name(
+    ready: Examples, empty_redis: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It bears the name of a function that has moved: it fails at its import, and nothing of the training is lost."""
+    monkeypatch.setattr(queues, "JOB", "training.workers.train_operation")
+    operation = send(ready.signed_in("trainer"), "post", "/trainings/start", {"strategy_name": "stored"}).json()["operation_id"]
+    monkeypatch.undo()
+    queue = queues.queue_of("cpu")
+    SimpleWorker([queue], connection=queue.connection, serializer=queue.serializer).work(burst=True, logging_level="CRITICAL")
+    assert queue.fetch_job(f"{operation}-1").get_status() == JobStatus.FAILED
+    assert Operation.objects.get(pk=operation).status == Status.PENDING
+    now = [0.0]
+    reaper = Reaper(lambda: now[0])
+    assert reaper.look() == []
+    now[0] = PENDING_SECONDS
+    assert f"{operation}: its job was lost and is queued again" in reaper.look()
+    job = queue.fetch_job(f"{operation}-1")
+    assert (job.get_status(), job.func_name) == (JobStatus.QUEUED, "training.workers.attempt.train_operation")
 
 
 # --- a worker of its own ------------------------------------------------------------------------
