@@ -13,8 +13,8 @@ endif
 
 #: Rounds of `make fuzz`, faults of `make faults`.
 N ?= 10
-#: Processes of a test run: one more than two cores, since many tests wait for browsers, workers and servers.
-JOBS ?= 3
+#: Processes of a test run.
+JOBS ?= 2
 VENV := .venv
 RUN := $(VENV)/bin/python
 TORCH_VERSION := $(shell sed -n 's/^torch==//p' constraints.txt)
