@@ -26,7 +26,7 @@ PARTS = {
     "validation": ("validation", "--buy"), "test": ("test", "--sell"),
 }  # fmt: skip
 WORDS = {
-    "val_accuracy": "labels right",
+    "val_accuracy": "accuracy",
     "val_balanced_accuracy": "balanced",
     "val_mcc": "MCC",
 }
@@ -104,10 +104,10 @@ def confusion_matrix(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> F
     ]  # fmt: skip
     # Four names do not fit beside each other: they stand aslant, with room above them.
     many = len(names) > 3
-    aslant = {"tickangle": -35, "title": title("called") | {"standoff": 4}} if many else {"title": title("called")}
+    aslant = {"tickangle": -35, "title": title("predicted") | {"standoff": 4}} if many else {"title": title("predicted")}
     layout = {
         "xaxis": {"side": "top", "fixedrange": True, "showgrid": False, "ticks": ""} | aslant,
-        "yaxis": {"title": title("true"), "autorange": "reversed", "fixedrange": True, "showgrid": False, "ticks": ""},
+        "yaxis": {"title": title("actual"), "autorange": "reversed", "fixedrange": True, "showgrid": False, "ticks": ""},
         "margin": {"l": 78, "r": 34 if many else 12, "t": 84 if many else 58, "b": 12}, "annotations": notes,
     }  # fmt: skip
     return {"data": [data], "layout": layout}

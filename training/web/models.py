@@ -44,7 +44,7 @@ BARS_BACK = 300
 
 #: How the list can be sorted: the word, and the figure of the summary, best first; None: newest first.
 ORDERS = {
-    "newest": None, "lead over the best baseline": "lead", "MCC": "mcc", "labels right": "accuracy",
+    "newest": None, "lead over the best baseline": "lead", "MCC": "mcc", "accuracy": "accuracy",
     "IC (returns)": "ic", "R² (returns)": "r2",
 }  # fmt: skip
 

@@ -174,7 +174,7 @@
     if (place.textContent !== text) place.textContent = text;
     place.hidden = !text;
   };
-  const MEASURES = { classification: [["val_accuracy", "labels right"], ["val_balanced_accuracy", "balanced"], ["val_mcc", "MCC"]], regression: [["val_ic", "IC"], ["val_rank_ic", "rank IC"], ["val_sign_accuracy", "sign right"]] };
+  const MEASURES = { classification: [["val_accuracy", "accuracy"], ["val_balanced_accuracy", "balanced"], ["val_mcc", "MCC"]], regression: [["val_ic", "IC"], ["val_rank_ic", "rank IC"], ["val_sign_accuracy", "sign right"]] };
   const STYLES = [{ color: "--accent", width: 2 }, { color: "--buy", width: 2, dash: "dash" }, { color: "--sell", width: 2, dash: "dot" }];
   const drawMeasures = (rows) => {
     const asked = MEASURES[isOfReturns() ? "regression" : "classification"];
