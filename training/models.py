@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -11,7 +12,6 @@ from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
-from strategies_app.grammar.schema import names_in
 from strategies_app.models import StrategyVersion
 from training.results.verdict import summary_of
 
@@ -37,6 +37,11 @@ UNSEEN_IN_LISTS = (
 )  # fmt: skip
 #: States from which an operation can be resumed.
 RESUMABLE = (Status.FAILED, Status.CANCELLED, Status.INTERRUPTED)
+
+
+def names_in(section: Mapping[str, Any], one: str) -> list[str]:
+    """The symbols or timeframes of a plain strategy, whether it has one or a list of them."""
+    return list(section["list"]) if "list" in section else [section[one]]
 
 
 def new_operation_id(now: datetime | None = None) -> str:

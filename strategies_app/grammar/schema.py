@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import operator
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, create_model, field_validator, model_validator
@@ -207,11 +206,6 @@ class TrainingData(Strict):
     @property
     def base_timeframe(self) -> str:
         return highest_frequency(self.timeframes.names)
-
-
-def names_in(section: Mapping[str, Any], one: str) -> list[str]:
-    """The symbols or timeframes of a plain strategy, whether it has one or a list of them."""
-    return list(section["list"]) if "list" in section else [section[one]]
 
 
 # --- 2.5 model ---------------------------------------------------------------------------------

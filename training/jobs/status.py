@@ -12,12 +12,11 @@ from typing import Any
 from django.conf import settings
 from redis.exceptions import RedisError
 
-from strategies_app.grammar.schema import names_in
 from strategies_app.grammar.vocabulary import TIMEFRAMES
 from training.core.pace import PACE_EPOCHS, seconds_left
 from training.jobs import queues
 from training.jobs.broadcast import Listener
-from training.models import OPEN, BarSeries, EpochMetric, Operation, Status
+from training.models import OPEN, BarSeries, EpochMetric, Operation, Status, names_in
 
 #: A running training publishes five times a second; who asks waits so long for its next word.
 LISTEN_SECONDS = 0.25
