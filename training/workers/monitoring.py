@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connection
@@ -25,7 +25,26 @@ HEAR_SECONDS = 0.1
 log = logging.getLogger(__name__)
 
 
-class Pulse:
+class Beside:
+    """A context in which a thread of its own does `_run`, until `_ended` is set at its end."""
+
+    def __init__(self, name: str) -> None:
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        raise NotImplementedError
+
+
+class Pulse(Beside):
     """A context; inside, `on_stop` is called once with `cancellation` or `superseded` when the row says so, and `look` often.
 
     leave: called in the pulse's thread a moment after a cancellation that the run has not ended for.
@@ -40,16 +59,7 @@ class Pulse:
         leave: Callable[[], None] = lambda: None,
     ) -> None:
         self.operation_id, self.attempt, self.on_stop, self.look, self.leave = operation_id, attempt, on_stop, look, leave
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
-
-    def __enter__(self) -> Pulse:
-        self._thread.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._ended.set()
-        self._thread.join()
+        super().__init__("pulse")
 
     def _run(self) -> None:
         try:
@@ -223,21 +233,12 @@ class Meter:
             self.card.close()
 
 
-class MachineUse:
+class MachineUse(Beside):
     """A context; inside, the machine is measured. A run of less than a second leaves no row."""
 
     def __init__(self, operation_id: str, attempt: int, device: str | None) -> None:
         self.operation_id, self.attempt, self.with_card = operation_id, attempt, device != "cpu"
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="machine use", daemon=True)
-
-    def __enter__(self) -> MachineUse:
-        self._thread.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._ended.set()
-        self._thread.join()
+        super().__init__("machine use")
 
     def _run(self) -> None:
         points, began, written, first = Points(), time.monotonic(), 0.0, timezone.now()
